@@ -1,0 +1,1 @@
+"""The act of signing: profiles as data, lints with codes, prepare then sign."""

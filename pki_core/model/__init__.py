@@ -1,0 +1,1 @@
+"""Plain types: identifiers, profiles, requests and outcomes, states, errors. Standard library only."""

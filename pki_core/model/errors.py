@@ -1,0 +1,131 @@
+"""Errors in three families, each with one behaviour at every front.
+
+A ``RequestError`` is the caller's: its text is safe to show and nothing is retried. An ``UnavailableError`` is a
+dependency's: the caller may try again. An ``InvariantError`` is ours: the run stops and somebody is called.
+"""
+
+from typing import ClassVar
+
+
+class PkiError(Exception):
+    """Root of all errors raised on purpose; ``code`` is stable and appears in answers, rows and logs."""
+
+    code: ClassVar[str] = "internal"
+
+
+class RequestError(PkiError):
+    """The caller is wrong; the text says how to mend it."""
+
+    code = "request.rejected"
+
+
+class MalformedError(RequestError):
+    """The bytes are not what they should be."""
+
+    code = "request.malformed"
+
+
+class CsrRejectedError(RequestError):
+    """A certificate signing request that may not become a certificate; ``reason`` is its stable code."""
+
+    code = "csr.rejected"
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class NotAuthorizedError(RequestError):
+    """The partner may not do this."""
+
+    code = "partner.not_authorized"
+
+
+class NotFoundError(RequestError):
+    """There is no such thing for this caller."""
+
+    code = "request.not_found"
+
+
+class ConflictError(RequestError):
+    """The thing exists already, or is not in the state the act needs."""
+
+    code = "request.conflict"
+
+
+class LimitExceededError(RequestError):
+    """An input is larger than the settings allow."""
+
+    code = "request.too_large"
+
+
+class SettingsError(RequestError):
+    """The environment's settings, directory or stamp contradict each other: refuse to start."""
+
+    code = "settings.invalid"
+
+
+class CeremonyError(RequestError):
+    """A ceremony file that may not be run."""
+
+    code = "ceremony.refused"
+
+
+class UnavailableError(PkiError):
+    """A dependency is away; the same call may succeed later."""
+
+    code = "dependency.unavailable"
+
+
+class HsmUnavailableError(UnavailableError):
+    """The token or its session is away."""
+
+    code = "hsm.unavailable"
+
+
+class StoreUnavailableError(UnavailableError):
+    """The database is away, locked or full."""
+
+    code = "store.unavailable"
+
+
+class LeaseLostError(UnavailableError):
+    """The lease ran out or another runner took it over: what was signed under it is void."""
+
+    code = "lease.lost"
+
+
+class InvariantError(PkiError):
+    """Our own fault: stop, keep the evidence, call somebody."""
+
+    code = "invariant.broken"
+
+
+class HsmPinRejectedError(InvariantError):
+    """The token refused the PIN. Never retried: tokens lock after a few wrong PINs."""
+
+    code = "hsm.pin_rejected"
+
+
+class KeyRejectedError(InvariantError):
+    """A key in the token is missing, doubled, extractable or not the one its certificate names."""
+
+    code = "hsm.key_rejected"
+
+
+class LintError(InvariantError):
+    """Our own profile would make a certificate that breaks a rule."""
+
+    code = "lint.profile"
+
+
+class TbsMismatchError(InvariantError):
+    """The signed bytes are not the ones that were linted and stored."""
+
+    code = "issuance.tbs_mismatch"
+
+
+class SignatureInvalidError(InvariantError):
+    """The token returned a signature that does not verify."""
+
+    code = "issuance.signature_invalid"

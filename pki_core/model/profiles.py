@@ -1,0 +1,139 @@
+"""What a certificate kind looks like: the profile as a value, with a hash that pins it.
+
+A profile is read from ``issuance/profiles/<id>.toml``, resolved with the environment's URLs, OIDs and switches, and
+from then on immutable: its canonical JSON is stored under its SHA-256 when first used, every certificate names that
+hash, and a batch keeps the hash it was pinned to.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from pki_core.model.signer import KeyAlgorithm
+
+
+class Edition(StrEnum):
+    """ISO 15118 editions with certificate profiles."""
+
+    ISO_2 = "iso15118-2"
+    ISO_20 = "iso15118-20"
+
+
+class Level(StrEnum):
+    """Depth in the V2G hierarchy."""
+
+    ROOT = "root"
+    SUB1 = "sub1"
+    SUB2 = "sub2"
+    LEAF = "leaf"
+
+
+class IdentifierRule(StrEnum):
+    """What the common name must be."""
+
+    EMAID = "emaid"
+    EVSE = "evse"  # EVSEID or SECCID
+    PCID = "pcid"
+    NAME = "name"  # a free name, chosen by the operator
+
+
+class KeyUsage(StrEnum):
+    """RFC 5280 4.2.1.3, by bit; the order of definition is the order of the bits."""
+
+    DIGITAL_SIGNATURE = "digitalSignature"
+    NON_REPUDIATION = "nonRepudiation"
+    KEY_ENCIPHERMENT = "keyEncipherment"
+    DATA_ENCIPHERMENT = "dataEncipherment"
+    KEY_AGREEMENT = "keyAgreement"
+    KEY_CERT_SIGN = "keyCertSign"
+    CRL_SIGN = "cRLSign"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubjectRule:
+    """How the subject name is made."""
+
+    identifier: IdentifierRule
+    domain_component: str  # "" = none
+    keep: tuple[str, ...]  # of "C", "O", "OU", "L", "ST": taken over from the request
+    require: tuple[str, ...]  # of the same: a request without it is refused
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extensions:
+    """Which extensions a certificate carries; "" and () mean absent. ``{issuer}`` stands for the issuer's label."""
+
+    ca: bool
+    path_length: int | None
+    key_usage: tuple[KeyUsage, ...]
+    extended_key_usage: tuple[str, ...]  # dotted OIDs
+    extended_key_usage_critical: bool
+    key_identifier_octets: int  # 8 = RFC 7093/5280 method 2 form, 20 = RFC 5280 method 1
+    authority_key_identifier: bool
+    ocsp_url: str
+    ca_issuers_url: str
+    crl_url: str
+    policy_oids: tuple[str, ...]
+    cps_uri: str
+    ocsp_no_check: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """One certificate kind of one ISO edition in one environment."""
+
+    id: str
+    edition: Edition
+    branch: str  # v2g | cpo | mo | oem | cps
+    level: Level
+    issuer_level: Level | None  # None = self-signed
+    key_algorithms: tuple[KeyAlgorithm, ...]
+    subject: SubjectRule
+    validity_days: int
+    backdate_minutes: int
+    generalized_time_always: bool
+    extensions: Extensions
+    max_der_octets: int
+    pool: str  # none | pcp | ccp
+    expected_lint_codes: tuple[str, ...]  # pkilint findings this profile causes on purpose
+
+    def to_json(self) -> str:
+        """Return the canonical form: sorted keys, no white space."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the canonical form, lower hex."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    @classmethod
+    def from_json(cls, text: str) -> "Profile":
+        """Rebuild a stored profile; the inverse of ``to_json``."""
+        raw: dict[str, Any] = json.loads(text)
+        subject = raw.pop("subject")
+        extensions = raw.pop("extensions")
+        issuer_level = raw.pop("issuer_level")
+        return cls(
+            subject=SubjectRule(
+                identifier=IdentifierRule(subject["identifier"]),
+                domain_component=subject["domain_component"],
+                keep=tuple(subject["keep"]),
+                require=tuple(subject["require"]),
+            ),
+            extensions=Extensions(
+                **{
+                    **extensions,
+                    "key_usage": tuple(KeyUsage(bit) for bit in extensions["key_usage"]),
+                    "extended_key_usage": tuple(extensions["extended_key_usage"]),
+                    "policy_oids": tuple(extensions["policy_oids"]),
+                }
+            ),
+            issuer_level=None if issuer_level is None else Level(issuer_level),
+            edition=Edition(raw.pop("edition")),
+            level=Level(raw.pop("level")),
+            key_algorithms=tuple(KeyAlgorithm(name) for name in raw.pop("key_algorithms")),
+            expected_lint_codes=tuple(raw.pop("expected_lint_codes")),
+            **raw,
+        )

@@ -1,0 +1,66 @@
+"""What is asked of the issuing engine, and what comes back: a value for each request, never an exception."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestedSubject:
+    """The names a request asks for; the profile decides which of them a certificate carries."""
+
+    common_name: str
+    organization: str = ""
+    country: str = ""
+    organizational_unit: str = ""
+    locality: str = ""
+    state: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CsrProof:
+    """Proof of possession: the signature of a PKCS#10 request over its own body (RFC 2986 4.2)."""
+
+    signed_bytes: bytes
+    signature: bytes
+    signature_algorithm: str  # dotted OID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnKeyProof:
+    """The key pair was made by us for this request: possession needs no further proof."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssueRequest:
+    """One certificate asked for. A CSR is one source of it, a key pair made for a partner another."""
+
+    reference: str
+    subject: RequestedSubject
+    spki_der: bytes
+    proof: CsrProof | OwnKeyProof
+    not_after: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Issued:
+    """A certificate that exists in the store."""
+
+    reference: str
+    serial: int
+    common_name: str
+    certificate_der: bytes
+    not_after: datetime
+    warnings: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """A request that got no certificate; ``code`` is stable, ``message`` is one plain sentence."""
+
+    reference: str
+    code: str
+    message: str
+    common_name: str = ""
+
+
+Outcome = Issued | Refused

@@ -1,0 +1,1 @@
+"""The journeys: who decides, in what order. Transactions open here and nowhere else."""

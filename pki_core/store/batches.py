@@ -1,0 +1,202 @@
+"""Batches: the upload, its items and its verdicts. Items never change; a verdict is inserted once."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, delete, func, insert, select, update
+
+from pki_core.model.batches import BatchCounts, BatchItem, BatchRecord, BatchResult, Verdict
+from pki_core.model.errors import ConflictError, NotFoundError
+from pki_core.model.states import BatchState, check_batch_transition
+from pki_core.store import tables
+from pki_core.store.bulk import insert_rows
+from pki_core.store.times import from_seconds, to_seconds
+
+_ITEM_COLUMNS = ("batch_number", "seq", "row_id", "csr_der", "expected_identifier")
+_VERDICT_COLUMNS = ("batch_number", "seq", "certificate_id", "code", "message", "common_name")
+
+
+class BatchGateway:
+    """Rows of ``batch``, ``batch_item`` and ``batch_verdict``."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def find_source(self, partner_id: str, profile_name: str, source_sha256: str) -> BatchRecord | None:
+        """Return the batch this file became before, if it did."""
+        batch = tables.batch.c
+        return self._first(
+            _select_batch().where(
+                batch.partner_id == partner_id,
+                batch.profile_name == profile_name,
+                batch.source_sha256 == source_sha256,
+            )
+        )
+
+    def add(self, **columns: object) -> int:
+        """Add a batch that is being loaded; return its number."""
+        return self._connection.execute(
+            insert(tables.batch).values(**columns).returning(tables.batch.c.number)
+        ).scalar_one()
+
+    def restart_loading(self, number: int, runner: str) -> None:
+        """Empty a batch whose loader died, for a new loader."""
+        for table in (tables.batch_item, tables.batch_verdict, tables.batch_chunk):
+            self._connection.execute(delete(table).where(table.c.batch_number == number))
+        self._connection.execute(update(tables.batch).where(tables.batch.c.number == number).values(runner=runner))
+
+    def discard(self, number: int) -> None:
+        """Remove a batch that never finished loading."""
+        self.restart_loading(number, "")
+        removed = self._connection.execute(
+            delete(tables.batch).where(tables.batch.c.number == number, tables.batch.c.state == BatchState.LOADING)
+        ).rowcount
+        if removed != 1:
+            raise ConflictError("only a batch that is loading can be discarded")
+
+    def add_items(self, number: int, items: Sequence[tuple[int, str, bytes, str]]) -> None:
+        """Insert rows of the upload as (seq, row id, CSR DER, expected identifier)."""
+        insert_rows(self._connection, tables.batch_item, _ITEM_COLUMNS, [(number, *item) for item in items])
+
+    def add_verdicts(self, number: int, verdicts: Sequence[Verdict]) -> None:
+        """Insert verdicts; a second verdict for a row raises ConflictError."""
+        rows = [(number, v.seq, v.certificate_id, v.code, v.message, v.common_name) for v in verdicts]
+        insert_rows(self._connection, tables.batch_verdict, _VERDICT_COLUMNS, rows)
+
+    def move(self, batch: BatchRecord, state: BatchState, now: datetime, total: int | None = None) -> None:
+        """Change a batch's state; nothing happens when another runner has moved it there already."""
+        check_batch_transition(batch.state, state)
+        values: dict[str, Any] = {"state": state.value}
+        if total is not None:
+            values["total"] = total
+        if state is BatchState.DONE:
+            values["finished_at"] = to_seconds(now)
+        self._connection.execute(
+            update(tables.batch)
+            .where(tables.batch.c.number == batch.number, tables.batch.c.state == batch.state.value)
+            .values(**values)
+        )
+
+    def get(self, batch_id: str) -> BatchRecord:
+        """Return a batch by its public id; NotFoundError when there is none."""
+        record = self._first(_select_batch().where(tables.batch.c.id == batch_id))
+        if record is None:
+            raise NotFoundError(f"there is no batch {batch_id!r}")
+        return record
+
+    def in_state(self, state: BatchState, limit: int) -> list[BatchRecord]:
+        """Return batches in a state, oldest first."""
+        query = _select_batch().where(tables.batch.c.state == state.value).order_by(tables.batch.c.number).limit(limit)
+        return [_record(row) for row in self._connection.execute(query)]
+
+    def counts(self, batch: BatchRecord) -> BatchCounts:
+        """Return the progress of a batch from its chunks."""
+        chunk = tables.batch_chunk.c
+        issued, refused = self._connection.execute(
+            select(func.coalesce(func.sum(chunk.issued), 0), func.coalesce(func.sum(chunk.refused), 0)).where(
+                chunk.batch_number == batch.number
+            )
+        ).one()
+        return BatchCounts(total=batch.total, issued=int(issued), refused=int(refused))
+
+    def open_items(self, number: int, first_seq: int, last_seq: int) -> list[BatchItem]:
+        """Return the items of a chunk that have no verdict yet, in order."""
+        item, verdict = tables.batch_item, tables.batch_verdict
+        rows = self._connection.execute(
+            select(item.c.seq, item.c.row_id, item.c.csr_der, item.c.expected_identifier)
+            .join_from(
+                item,
+                verdict,
+                (verdict.c.batch_number == item.c.batch_number) & (verdict.c.seq == item.c.seq),
+                isouter=True,
+            )
+            .where(
+                item.c.batch_number == number, item.c.seq.between(first_seq, last_seq), verdict.c.batch_number.is_(None)
+            )
+            .order_by(item.c.seq)
+        )
+        return [
+            BatchItem(seq=seq, row_id=row_id, csr_der=csr, expected_identifier=expected)
+            for seq, row_id, csr, expected in rows
+        ]
+
+    def results(self, number: int, piece: int) -> Iterator[list[BatchResult]]:
+        """Yield every row with its verdict in pieces, in order, by keyset."""
+        last = -1
+        while True:
+            rows = self._connection.execute(
+                _select_results().where(_ITEM.batch_number == number, _ITEM.seq > last).order_by(_ITEM.seq).limit(piece)
+            ).all()
+            if not rows:
+                return
+            last = rows[-1].seq
+            yield [_result(row) for row in rows]
+
+    def _first(self, query: Select[Any]) -> BatchRecord | None:
+        row = self._connection.execute(query).first()
+        return None if row is None else _record(row)
+
+
+_ITEM = tables.batch_item.c
+
+
+def _select_batch() -> Select[Any]:
+    return (
+        select(tables.batch, tables.profile.c.hash, tables.issuer.c.label)
+        .join(tables.profile, tables.profile.c.id == tables.batch.c.profile_id)
+        .join(tables.issuer, tables.issuer.c.id == tables.batch.c.issuer_id)
+    )
+
+
+def _select_results() -> Select[Any]:
+    item, verdict = tables.batch_item, tables.batch_verdict
+    certificate, der = tables.certificate, tables.certificate_der
+    return (
+        select(
+            item.c.seq,
+            item.c.row_id,
+            verdict.c.code,
+            verdict.c.message,
+            verdict.c.common_name,
+            certificate.c.serial,
+            certificate.c.not_after,
+            der.c.der,
+        )
+        .join_from(item, verdict, (verdict.c.batch_number == item.c.batch_number) & (verdict.c.seq == item.c.seq))
+        .join(certificate, certificate.c.id == verdict.c.certificate_id, isouter=True)
+        .join(der, (der.c.id == certificate.c.id) & (der.c.not_after == certificate.c.not_after), isouter=True)
+    )
+
+
+def _record(row: Row[Any]) -> BatchRecord:
+    return BatchRecord(
+        number=row.number,
+        id=row.id,
+        partner_id=row.partner_id,
+        profile_id=row.profile_id,
+        profile_name=row.profile_name,
+        profile_hash=row.hash,
+        issuer_id=row.issuer_id,
+        issuer_label=row.label,
+        source_name=row.source_name,
+        source_sha256=row.source_sha256,
+        state=BatchState(row.state),
+        runner=row.runner,
+        total=row.total,
+        created_at=from_seconds(row.created_at),
+        finished_at=None if row.finished_at is None else from_seconds(row.finished_at),
+    )
+
+
+def _result(row: Row[Any]) -> BatchResult:
+    return BatchResult(
+        seq=row.seq,
+        row_id=row.row_id,
+        code=row.code,
+        message=row.message,
+        common_name=row.common_name,
+        serial=row.serial or "",
+        not_after=None if row.not_after is None else from_seconds(row.not_after),
+        certificate_der=row.der or b"",
+    )

@@ -1,0 +1,54 @@
+"""Set-wise inserts: binary COPY on PostgreSQL, executemany on SQLite; the count is always checked."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import BigInteger, Connection, Integer, LargeBinary, SmallInteger, Table
+
+from pki_core.model.errors import InvariantError
+from pki_core.store.engine import is_postgres
+
+_POSTGRES_TYPES = ((SmallInteger, "int2"), (BigInteger, "int8"), (Integer, "int4"), (LargeBinary, "bytea"))
+
+
+def insert_rows(connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+    """Insert all rows or none.
+
+    Raises:
+        InvariantError: the database took another number of rows than it was given.
+    """
+    if not rows:
+        return
+    taken = (
+        _copy(connection, table, columns, rows) if is_postgres(connection) else _many(connection, table, columns, rows)
+    )
+    if taken != len(rows):
+        raise InvariantError(f"{table.name} took {taken} rows of {len(rows)}")
+
+
+def _copy(connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> int:
+    driver = connection.connection.driver_connection
+    if driver is None:
+        raise InvariantError("the connection to PostgreSQL is closed")
+    names = ", ".join(columns)
+    with driver.cursor() as cursor:
+        with cursor.copy(f"COPY {table.name} ({names}) FROM STDIN (FORMAT BINARY)") as copy:
+            copy.set_types([_type_name(table, column) for column in columns])
+            write_row = copy.write_row
+            for row in rows:
+                write_row(row)
+        return int(cursor.rowcount)
+
+
+def _many(connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> int:
+    places = ", ".join("?" * len(columns))
+    statement = f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({places})"  # noqa: S608  # names are ours
+    return connection.exec_driver_sql(statement, list(rows)).rowcount
+
+
+def _type_name(table: Table, column: str) -> str:
+    column_type = table.c[column].type
+    for kind, name in _POSTGRES_TYPES:
+        if isinstance(column_type, kind):
+            return name
+    return "text"

@@ -1,0 +1,115 @@
+"""Certificates: the record of each one and its DER, apart; looked up by serial through the status table."""
+
+from collections.abc import Iterator, Sequence
+
+from sqlalchemy import Connection, Select, func, select
+
+from pki_core.model.certificates import CertificateRecord
+from pki_core.model.states import CertificateState
+from pki_core.store import tables
+from pki_core.store.bulk import insert_rows
+from pki_core.store.times import from_seconds
+
+# One row of each table for a recorded certificate, as plain tuples: this is the hot path.
+CERTIFICATE_COLUMNS = (
+    "id",
+    "issuer_id",
+    "serial",
+    "profile_id",
+    "partner_id",
+    "common_name",
+    "not_before",
+    "not_after",
+    "issued_at",
+)
+_DER_COLUMNS = ("id", "not_after", "der")
+
+CertificateRow = tuple[int, int, str, int, str | None, str, int, int, int]
+DerRow = tuple[int, int, bytes]
+
+
+class CertificateGateway:
+    """Rows of ``certificate``, ``certificate_der`` and ``certificate_status``."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def record(self, certificates: Sequence[CertificateRow], ders: Sequence[DerRow]) -> None:
+        """Insert recorded certificates; their serials become good when the reservation is closed."""
+        insert_rows(self._connection, tables.certificate, CERTIFICATE_COLUMNS, certificates)
+        insert_rows(self._connection, tables.certificate_der, _DER_COLUMNS, ders)
+
+    def find(self, serial: str) -> list[CertificateRecord]:
+        """Return the certificates with a serial, one for each issuer that used it (in practice at most one)."""
+        issuer_ids = self._connection.scalars(select(tables.issuer.c.id)).all()
+        rows = self._connection.execute(
+            _select_record().where(
+                tables.certificate_status.c.issuer_id.in_(issuer_ids), tables.certificate_status.c.serial == serial
+            )
+        )
+        return [
+            CertificateRecord(
+                serial=row.serial,
+                issuer_label=row.label,
+                common_name=row.common_name,
+                partner_id=row.partner_id,
+                profile_name=row.name,
+                profile_hash=row.hash,
+                state=CertificateState(row.status),
+                not_before=from_seconds(row.not_before),
+                not_after=from_seconds(row.not_after),
+                issued_at=from_seconds(row.issued_at),
+                revoked_at=None if row.revoked_at is None else from_seconds(row.revoked_at),
+                reason=row.reason,
+                certificate_der=bytes(row.der),
+            )
+            for row in rows
+        ]
+
+    def state_of(self, issuer_id: int, serial: str) -> CertificateState | None:
+        """Return the state of a serial under its issuer, None when it was never drawn."""
+        status = self._connection.scalar(
+            select(tables.certificate_status.c.status).where(
+                tables.certificate_status.c.issuer_id == issuer_id, tables.certificate_status.c.serial == serial
+            )
+        )
+        return None if status is None else CertificateState(status)
+
+    def count(self) -> int:
+        """Return how many certificates are recorded; for reports, it reads the whole index."""
+        return self._connection.scalar(select(func.count()).select_from(tables.certificate)) or 0
+
+    def ders(self, piece: int) -> Iterator[list[bytes]]:
+        """Yield the DER of every certificate in pieces, by keyset."""
+        last = -1
+        while True:
+            rows = self._connection.execute(
+                select(tables.certificate_der.c.id, tables.certificate_der.c.der)
+                .where(tables.certificate_der.c.id > last)
+                .order_by(tables.certificate_der.c.id)
+                .limit(piece)
+            ).all()
+            if not rows:
+                return
+            last = rows[-1].id
+            yield [bytes(row.der) for row in rows]
+
+
+def _select_record() -> Select[tuple[object, ...]]:
+    status, certificate, der = tables.certificate_status, tables.certificate, tables.certificate_der
+    return (
+        select(
+            certificate,
+            status.c.status,
+            status.c.revoked_at,
+            status.c.reason,
+            der.c.der,
+            tables.issuer.c.label,
+            tables.profile.c.name,
+            tables.profile.c.hash,
+        )
+        .join_from(status, certificate, certificate.c.id == status.c.certificate_id)
+        .join(der, (der.c.id == certificate.c.id) & (der.c.not_after == certificate.c.not_after))
+        .join(tables.issuer, tables.issuer.c.id == certificate.c.issuer_id)
+        .join(tables.profile, tables.profile.c.id == certificate.c.profile_id)
+    )

@@ -1,0 +1,67 @@
+"""Opens the database: SQLite in WAL mode for one machine, PostgreSQL for everything larger."""
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from pki_core.model.errors import SettingsError
+
+READ_ONLY = "pncpki_read_only"
+
+_SQLITE_PRAGMAS = (
+    "PRAGMA journal_mode=WAL",
+    "PRAGMA synchronous=FULL",  # NORMAL loses the last commits at a power cut; a CA may not
+    "PRAGMA foreign_keys=ON",
+    "PRAGMA busy_timeout=30000",
+    "PRAGMA cache_size=-65536",
+    "PRAGMA temp_store=MEMORY",
+)
+# A dead host must not keep its row locks: the server notices within half a minute.
+_POSTGRES_OPTIONS = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30000,
+    "connect_timeout": 10,
+    "options": "-c idle_in_transaction_session_timeout=60000 -c timezone=UTC",
+}
+
+
+def open_engine(url: str) -> Engine:
+    """Return an engine for ``sqlite:///FILE`` or ``postgresql://...``; nothing is connected yet."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise SettingsError("the database URL cannot be read") from error  # the URL itself may hold a password
+    backend = parsed.get_backend_name()
+    if backend == "postgresql":
+        return create_engine(
+            parsed.set(drivername="postgresql+psycopg"), connect_args=_POSTGRES_OPTIONS, pool_pre_ping=True
+        )
+    if backend != "sqlite":
+        raise SettingsError(f"the database must be SQLite or PostgreSQL, not {backend}")
+    engine = create_engine(parsed)
+    event.listen(engine, "connect", _on_sqlite_connect)
+    event.listen(engine, "begin", _on_sqlite_begin)
+    return engine
+
+
+def is_postgres(connection: Connection) -> bool:
+    """Tell whether a connection speaks to PostgreSQL."""
+    return connection.dialect.name == "postgresql"
+
+
+def _on_sqlite_connect(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+    connection.isolation_level = None  # the begin event below opens transactions, not the driver
+    cursor = connection.cursor()
+    for pragma in _SQLITE_PRAGMAS:
+        cursor.execute(pragma)
+    cursor.close()
+
+
+def _on_sqlite_begin(connection: Connection) -> None:
+    # IMMEDIATE: a writer waits for the lock at its start, where busy_timeout works, and never at an upgrade.
+    read_only = connection.get_execution_options().get(READ_ONLY, False)
+    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")

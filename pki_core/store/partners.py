@@ -1,0 +1,88 @@
+"""Partners and the environment's stamp."""
+
+from datetime import datetime
+
+from sqlalchemy import Connection, insert, select
+
+from pki_core.model.errors import ConflictError, NotFoundError
+from pki_core.model.partners import Partner
+from pki_core.model.signer import TokenIdentity
+from pki_core.store import tables
+from pki_core.store.times import to_seconds
+
+
+class PartnerGateway:
+    """Rows of ``partner`` and ``partner_scope``."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add(self, partner: Partner, now: datetime) -> None:
+        """Add a partner; ConflictError when the id is taken."""
+        if self._connection.scalar(select(tables.partner.c.id).where(tables.partner.c.id == partner.id)):
+            raise ConflictError(f"there is a partner {partner.id!r} already")
+        self._connection.execute(insert(tables.partner).values(id=partner.id, created_at=to_seconds(now)))
+        scopes = {
+            "role": partner.roles,
+            "provider": partner.provider_prefixes,
+            "operator": partner.operator_prefixes,
+            "wmi": partner.wmis,
+        }
+        rows = [
+            {"partner_id": partner.id, "kind": kind, "value": value}
+            for kind, values in scopes.items()
+            for value in sorted(values)
+        ]
+        self._connection.execute(insert(tables.partner_scope), rows)
+
+    def get(self, partner_id: str) -> Partner:
+        """Return a partner; NotFoundError when there is none."""
+        if not self._connection.scalar(select(tables.partner.c.id).where(tables.partner.c.id == partner_id)):
+            raise NotFoundError(f"there is no partner {partner_id!r}")
+        scopes: dict[str, set[str]] = {"role": set(), "provider": set(), "operator": set(), "wmi": set()}
+        for row in self._connection.execute(
+            select(tables.partner_scope).where(tables.partner_scope.c.partner_id == partner_id)
+        ):
+            scopes[row.kind].add(row.value)
+        return Partner(
+            id=partner_id,
+            roles=frozenset(scopes["role"]),
+            provider_prefixes=frozenset(scopes["provider"]),
+            operator_prefixes=frozenset(scopes["operator"]),
+            wmis=frozenset(scopes["wmi"]),
+        )
+
+    def ids(self) -> list[str]:
+        """Return the ids of all partners."""
+        return list(self._connection.scalars(select(tables.partner.c.id).order_by(tables.partner.c.id)))
+
+
+class EnvironmentGateway:
+    """The one row that says which environment a database belongs to."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def stamp(self, name: str, environment_id: str, token: TokenIdentity, now: datetime) -> None:
+        """Write the stamp; ConflictError when the database has one."""
+        if self.read() is not None:
+            raise ConflictError("this database belongs to an environment already")
+        self._connection.execute(
+            insert(tables.environment).values(
+                id=1,
+                name=name,
+                environment_id=environment_id,
+                token_kind=token.kind,
+                token_label=token.label,
+                token_serial=token.serial,
+                created_at=to_seconds(now),
+            )
+        )
+
+    def read(self) -> tuple[str, str, TokenIdentity] | None:
+        """Return (name, environment id, token) or None for a database without a stamp."""
+        row = self._connection.execute(select(tables.environment)).first()
+        if row is None:
+            return None
+        token = TokenIdentity(kind=row.token_kind, label=row.token_label, serial=row.token_serial)
+        return row.name, row.environment_id, token

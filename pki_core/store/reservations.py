@@ -1,0 +1,137 @@
+"""Reservations: serials drawn and to-be-signed bytes stored before a key is touched.
+
+A reservation belongs to one runner for the time of its lease. Whoever takes it over voids it: its serials are burned,
+its to-be-signed bytes are dropped, and nothing is ever signed under it again.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from pki_core.model.errors import InvariantError, LeaseLostError
+from pki_core.model.states import CertificateState
+from pki_core.store import tables
+from pki_core.store.bulk import insert_rows
+from pki_core.store.times import to_seconds
+
+POSITIONS = 4096  # certificate id = reservation number * POSITIONS + position
+
+_INTENT_COLUMNS = ("certificate_id", "serial", "tbs_der")
+_STATUS_COLUMNS = ("issuer_id", "serial", "certificate_id", "status", "not_after")
+
+
+class ReservationGateway:
+    """Rows of ``reservation`` and ``intent``, and the reserved rows of ``certificate_status``."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def open(self, issuer_id: int, profile_id: int, runner: str, times: tuple[datetime, datetime]) -> int:
+        """Open a reservation for a runner and return its number; ``times`` is (now, end of the lease)."""
+        return self._connection.execute(
+            insert(tables.reservation)
+            .values(
+                issuer_id=issuer_id,
+                profile_id=profile_id,
+                runner=runner,
+                created_at=to_seconds(times[0]),
+                lease_until=to_seconds(times[1]),
+            )
+            .returning(tables.reservation.c.number)
+        ).scalar_one()
+
+    def reserve(self, number: int, issuer_id: int, intents: Sequence[tuple[str, bytes, datetime]]) -> None:
+        """Store (serial, TBS DER, not_after) for each certificate; a serial drawn before raises ConflictError."""
+        if len(intents) > POSITIONS:
+            raise InvariantError(f"a reservation holds at most {POSITIONS} certificates")
+        first = number * POSITIONS
+        insert_rows(
+            self._connection,
+            tables.certificate_status,
+            _STATUS_COLUMNS,
+            [
+                (issuer_id, serial, first + position, CertificateState.RESERVED.value, to_seconds(not_after))
+                for position, (serial, _, not_after) in enumerate(intents)
+            ],
+        )
+        insert_rows(
+            self._connection,
+            tables.intent,
+            _INTENT_COLUMNS,
+            [(first + position, serial, tbs_der) for position, (serial, tbs_der, _) in enumerate(intents)],
+        )
+
+    def close(self, number: int, runner: str, now: datetime, count: int) -> None:
+        """Turn a reservation's serials good and drop it.
+
+        Raises:
+            LeaseLostError: it is no longer this runner's, or its lease ran out.
+            InvariantError: it holds another number of certificates than are being recorded.
+        """
+        issuer_id = self._connection.execute(
+            delete(tables.reservation)
+            .where(
+                tables.reservation.c.number == number,
+                tables.reservation.c.runner == runner,
+                tables.reservation.c.lease_until > to_seconds(now),
+            )
+            .returning(tables.reservation.c.issuer_id)
+        ).scalar()
+        if issuer_id is None:
+            raise LeaseLostError(f"reservation {number} is no longer held by this runner")
+        if self._settle(number, issuer_id, CertificateState.GOOD) != count:
+            raise InvariantError(f"reservation {number} does not hold the {count} certificates that were signed")
+
+    def void(self, number: int) -> int:
+        """Burn the serials of a reservation and drop it; returns how many. Nothing happens when it is gone."""
+        issuer_id = self._connection.execute(
+            delete(tables.reservation)
+            .where(tables.reservation.c.number == number)
+            .returning(tables.reservation.c.issuer_id)
+        ).scalar()
+        return 0 if issuer_id is None else self._settle(number, issuer_id, CertificateState.VOID)
+
+    def tbs_of(self, number: int) -> list[bytes]:
+        """Return the stored to-be-signed bytes of a reservation, in order."""
+        first = number * POSITIONS
+        rows = self._connection.execute(
+            select(tables.intent.c.tbs_der)
+            .where(tables.intent.c.certificate_id.between(first, first + POSITIONS - 1))
+            .order_by(tables.intent.c.certificate_id)
+        )
+        return [bytes(row.tbs_der) for row in rows]
+
+    def expired(self, now: datetime, limit: int) -> list[tuple[int, str]]:
+        """Return (number, runner) of reservations whose lease ran out."""
+        rows = self._connection.execute(
+            select(tables.reservation.c.number, tables.reservation.c.runner)
+            .where(tables.reservation.c.lease_until <= to_seconds(now))
+            .order_by(tables.reservation.c.number)
+            .limit(limit)
+        )
+        return [(row.number, row.runner) for row in rows]
+
+    def held(self) -> list[tuple[int, str]]:
+        """Return (number, runner) of every open reservation."""
+        rows = self._connection.execute(
+            select(tables.reservation.c.number, tables.reservation.c.runner).order_by(tables.reservation.c.number)
+        )
+        return [(row.number, row.runner) for row in rows]
+
+    def _settle(self, number: int, issuer_id: int, state: CertificateState) -> int:
+        first = number * POSITIONS
+        mine = tables.intent.c.certificate_id.between(first, first + POSITIONS - 1)
+        settled = self._connection.execute(
+            update(tables.certificate_status)
+            .where(
+                tables.certificate_status.c.issuer_id == issuer_id,
+                tables.certificate_status.c.serial.in_(select(tables.intent.c.serial).where(mine)),
+                tables.certificate_status.c.status == CertificateState.RESERVED.value,
+            )
+            .values(status=state.value)
+        ).rowcount
+        dropped = self._connection.execute(delete(tables.intent).where(mine)).rowcount
+        if settled != dropped:
+            raise InvariantError(f"reservation {number} holds {dropped} intents but {settled} reserved serials")
+        return settled

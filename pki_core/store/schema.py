@@ -1,0 +1,53 @@
+"""Brings a database to the newest schema with Alembic; the same migrations on SQLite and PostgreSQL."""
+
+from importlib.resources import files
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import inspect, text
+from sqlalchemy.exc import DBAPIError
+
+from pki_core.model.errors import StoreUnavailableError
+from pki_core.store.engine import open_engine
+
+
+def migrate(url: str) -> None:
+    """Upgrade (or create) the schema in one transaction.
+
+    Raises:
+        StoreUnavailableError: the database cannot be reached or refused a statement.
+    """
+    engine = open_engine(url)
+    config = _config()
+    try:
+        with engine.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    except DBAPIError as error:
+        raise StoreUnavailableError(
+            f"the schema could not be brought up to date: {type(error.orig).__name__}"
+        ) from error
+    finally:
+        engine.dispose()
+
+
+def is_current(url: str) -> bool:
+    """Tell whether a database has exactly this version's schema."""
+    engine = open_engine(url)
+    head = ScriptDirectory.from_config(_config()).get_current_head()
+    try:
+        with engine.connect() as connection:
+            if not inspect(connection).has_table("alembic_version"):
+                return False
+            return bool(connection.scalar(text("SELECT version_num FROM alembic_version")) == head)
+    except DBAPIError as error:
+        raise StoreUnavailableError(f"the database did not answer: {type(error.orig).__name__}") from error
+    finally:
+        engine.dispose()
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(files("pki_core.store").joinpath("migrations")))
+    return config

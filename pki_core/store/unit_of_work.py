@@ -1,0 +1,78 @@
+"""One transaction over all gateways; database faults become the project's errors here and nowhere else."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from pki_core.model.errors import ConflictError, StoreUnavailableError
+from pki_core.store.audit import AuditGateway
+from pki_core.store.batches import BatchGateway
+from pki_core.store.certificates import CertificateGateway
+from pki_core.store.chunks import ChunkGateway
+from pki_core.store.engine import READ_ONLY, open_engine
+from pki_core.store.issuers import IssuerGateway
+from pki_core.store.partners import EnvironmentGateway, PartnerGateway
+from pki_core.store.reservations import ReservationGateway
+
+
+class UnitOfWork:
+    """The gateways of one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.audit = AuditGateway(connection)
+        self.batches = BatchGateway(connection)
+        self.certificates = CertificateGateway(connection)
+        self.chunks = ChunkGateway(connection)
+        self.environment = EnvironmentGateway(connection)
+        self.issuers = IssuerGateway(connection)
+        self.partners = PartnerGateway(connection)
+        self.reservations = ReservationGateway(connection)
+
+
+class Store:
+    """The database of one environment. Connects at first use."""
+
+    def __init__(self, url: str) -> None:
+        self._engine: Engine = open_engine(url)
+        self._reader = self._engine.execution_options(**{READ_ONLY: True})
+
+    @contextmanager
+    def transaction(self) -> Iterator[UnitOfWork]:
+        """Open a transaction that commits at the end of the block and rolls back when it raises.
+
+        Raises:
+            StoreUnavailableError: the database is away, locked, full, or refused the statement.
+            ConflictError: a constraint was hit.
+        """
+        with _translated(), self._engine.begin() as connection:
+            yield UnitOfWork(connection)
+
+    @contextmanager
+    def reading(self) -> Iterator[UnitOfWork]:
+        """Open a read-only transaction with one consistent snapshot."""
+        with _translated(), self._reader.connect() as connection:
+            if connection.dialect.name == "postgresql":
+                connection = connection.execution_options(  # noqa: PLW2901  # same connection, options set before begin
+                    isolation_level="REPEATABLE READ", postgresql_readonly=True
+                )
+            with connection.begin():
+                yield UnitOfWork(connection)
+
+    def close(self) -> None:
+        """Give connections back."""
+        self._engine.dispose()
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (IntegrityError, psycopg.IntegrityError) as error:
+        raise ConflictError("the database refused a row that breaks a constraint") from error
+    except (DBAPIError, PoolTimeoutError, psycopg.Error) as error:
+        cause = getattr(error, "orig", None) or error
+        raise StoreUnavailableError(f"the database did not answer: {type(cause).__name__}") from error

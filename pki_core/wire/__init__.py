@@ -1,0 +1,1 @@
+"""Bytes to types and back. No clock, no key, no network, no SQL."""

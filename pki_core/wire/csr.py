@@ -1,0 +1,216 @@
+"""PKCS#10 certificate signing requests (RFC 2986): bytes to an ``IssueRequest``; keys and proofs checked.
+
+Decoding is strict DER with declared structures; extensions a request asks for are never read, because the profile
+alone decides what a certificate carries.
+"""
+
+from functools import lru_cache
+from hashlib import sha256
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat import asn1
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed448
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
+
+from pki_core.model.errors import CsrRejectedError
+from pki_core.model.requests import CsrProof, IssueRequest, OwnKeyProof, RequestedSubject
+from pki_core.model.signer import KeyAlgorithm
+
+PublicKey = ec.EllipticCurvePublicKey | ed448.Ed448PublicKey
+
+MAX_CSR_OCTETS = 8192
+_MAX_NAME_PART = 200  # longer than any bound of RFC 5280 appendix A; the profile checks the exact ones
+
+_NAME_PARTS = {
+    "2.5.4.3": "common_name",
+    "2.5.4.10": "organization",
+    "2.5.4.6": "country",
+    "2.5.4.11": "organizational_unit",
+    "2.5.4.7": "locality",
+    "2.5.4.8": "state",
+}
+# DER tag -> codec of the string types RFC 5280 4.1.2.4 allows in a DirectoryString, and IA5String.
+_STRING_CODECS = {0x0C: "utf-8", 0x13: "ascii", 0x16: "ascii", 0x14: "latin-1", 0x1E: "utf-16-be", 0x1C: "utf-32-be"}
+
+
+@asn1.sequence
+class _Attribute:
+    type: x509.ObjectIdentifier
+    value: asn1.TLV
+
+
+@asn1.sequence
+class _RequestInfo:
+    version: int
+    subject: list[asn1.SetOf[_Attribute]]
+    spki: asn1.TLV
+    attributes: asn1.TLV
+
+
+@asn1.sequence
+class _Request:
+    info: asn1.TLV
+    algorithm: asn1.TLV
+    signature: asn1.BitString
+
+
+def parse_csr(reference: str, csr_der: bytes) -> IssueRequest:
+    """Read a request; neither its key nor its signature is checked yet.
+
+    Raises:
+        CsrRejectedError: ``csr.too_large``, ``csr.malformed`` (not strict DER of RFC 2986), ``csr.subject_invalid``.
+    """
+    if len(csr_der) > MAX_CSR_OCTETS:
+        raise CsrRejectedError("csr.too_large", f"The request has {len(csr_der)} octets; {MAX_CSR_OCTETS} are allowed.")
+    try:
+        request = asn1.decode_der(_Request, csr_der)
+        signed_bytes = asn1.encode_der(request.info)
+        info = asn1.decode_der(_RequestInfo, signed_bytes)
+        algorithm = _algorithm_oid(asn1.encode_der(request.algorithm))
+    except (ValueError, OverflowError) as error:
+        raise CsrRejectedError("csr.malformed", "The request is not a DER PKCS#10 structure.") from error
+    if info.version != 0 or info.attributes.tag_bytes != b"\xa0" or request.signature.padding_bits() != 0:
+        raise CsrRejectedError("csr.malformed", "The request is not a version 1 PKCS#10 structure.")
+    return IssueRequest(
+        reference=reference,
+        subject=_read_subject(info.subject),
+        spki_der=asn1.encode_der(info.spki),
+        proof=CsrProof(
+            signed_bytes=signed_bytes, signature=request.signature.as_bytes(), signature_algorithm=algorithm
+        ),
+    )
+
+
+@asn1.sequence
+class _AlgorithmWithoutParameters:
+    algorithm: x509.ObjectIdentifier
+
+
+@asn1.sequence
+class _AlgorithmWithParameters:
+    algorithm: x509.ObjectIdentifier
+    parameters: asn1.TLV
+
+
+@lru_cache(maxsize=64)
+def _algorithm_oid(algorithm_der: bytes) -> str:
+    try:
+        return asn1.decode_der(_AlgorithmWithoutParameters, algorithm_der).algorithm.dotted_string
+    except ValueError:
+        return asn1.decode_der(_AlgorithmWithParameters, algorithm_der).algorithm.dotted_string
+
+
+def _read_subject(rdns: list[asn1.SetOf[_Attribute]]) -> RequestedSubject:
+    """Read the name parts a profile may keep; a part named twice is refused, other parts are dropped."""
+    found: dict[str, str] = {}
+    for rdn in rdns:
+        for attribute in rdn.as_list():
+            name = _NAME_PARTS.get(attribute.type.dotted_string)
+            if name is None:
+                continue
+            if name in found:
+                raise CsrRejectedError("csr.subject_invalid", f"The subject names its {name.replace('_', ' ')} twice.")
+            found[name] = _read_string(name, attribute.value)
+    return RequestedSubject(common_name=found.pop("common_name", ""), **found)
+
+
+def _read_string(name: str, value: asn1.TLV) -> str:
+    data = value.data
+    codec = _STRING_CODECS.get(value.tag_bytes[0]) if len(value.tag_bytes) == 1 else None
+    label = name.replace("_", " ")
+    if codec is None:
+        raise CsrRejectedError("csr.subject_invalid", f"The {label} in the subject is not a string type of X.509.")
+    if len(data) > _MAX_NAME_PART:
+        raise CsrRejectedError("csr.subject_invalid", f"The {label} in the subject is longer than X.509 allows.")
+    try:
+        text = str(data, codec)
+    except ValueError as error:
+        raise CsrRejectedError("csr.subject_invalid", f"The {label} in the subject is not valid text.") from error
+    if not text.isprintable():
+        raise CsrRejectedError("csr.subject_invalid", f"The {label} in the subject holds control characters.")
+    return text
+
+
+_CURVES = {"secp256r1": KeyAlgorithm.SECP256R1, "secp521r1": KeyAlgorithm.SECP521R1}
+_ECDSA_WITH = {
+    "1.2.840.10045.4.3.2": ec.ECDSA(hashes.SHA256()),
+    "1.2.840.10045.4.3.3": ec.ECDSA(hashes.SHA384()),
+    "1.2.840.10045.4.3.4": ec.ECDSA(hashes.SHA512()),
+}
+_ED448 = "1.3.101.113"
+
+
+def load_public_key(spki_der: bytes) -> tuple[KeyAlgorithm, PublicKey]:
+    """Load a subject public key; OpenSSL checks that the point lies on its curve.
+
+    Raises:
+        CsrRejectedError: ``key.type_not_allowed`` or ``key.invalid`` (off the curve, at infinity, not decodable).
+    """
+    try:
+        key = load_der_public_key(spki_der)
+    except UnsupportedAlgorithm as error:
+        raise CsrRejectedError("key.type_not_allowed", "The key's type or curve is not one ISO 15118 uses.") from error
+    except ValueError as error:
+        raise CsrRejectedError("key.invalid", "The public key is not a valid point of its curve.") from error
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        if key.curve.name not in _CURVES:
+            raise CsrRejectedError("key.type_not_allowed", f"The curve {key.curve.name} is not one ISO 15118 uses.")
+        return _CURVES[key.curve.name], key
+    if isinstance(key, ed448.Ed448PublicKey):
+        return KeyAlgorithm.ED448, key
+    kind = type(key).__name__.lstrip("_").removesuffix("PublicKey")
+    raise CsrRejectedError("key.type_not_allowed", f"{kind} keys are not used in ISO 15118.")
+
+
+def refuse_weak_key(algorithm: KeyAlgorithm, spki_der: bytes) -> None:
+    """Refuse a key whose private half is public knowledge: the first multiples of the curve's generator.
+
+    Raises:
+        CsrRejectedError: ``key.weak``.
+    """
+    if algorithm is not KeyAlgorithm.ED448 and sha256(spki_der).digest() in _guessable(algorithm):
+        raise CsrRejectedError("key.weak", "The private half of this key can be guessed.")
+
+
+@lru_cache(maxsize=2)
+def _guessable(algorithm: KeyAlgorithm) -> frozenset[bytes]:
+    curve = ec.SECP256R1() if algorithm is KeyAlgorithm.SECP256R1 else ec.SECP521R1()
+    return frozenset(
+        sha256(spki_of(ec.derive_private_key(scalar, curve).public_key())).digest() for scalar in range(1, 33)
+    )
+
+
+def verify_proof(proof: CsrProof | OwnKeyProof, algorithm: KeyAlgorithm, key: PublicKey) -> None:
+    """Check proof of possession (RFC 2986 4.2).
+
+    Raises:
+        CsrRejectedError: ``csr.signature_algorithm`` or ``csr.bad_signature``.
+    """
+    if isinstance(proof, OwnKeyProof):
+        return
+    try:
+        if isinstance(key, ec.EllipticCurvePublicKey):
+            scheme = _ECDSA_WITH.get(proof.signature_algorithm)
+            if scheme is None:
+                raise _wrong_signature_algorithm(algorithm)
+            key.verify(proof.signature, proof.signed_bytes, scheme)
+        else:
+            if proof.signature_algorithm != _ED448:
+                raise _wrong_signature_algorithm(algorithm)
+            key.verify(proof.signature, proof.signed_bytes)
+    except InvalidSignature as error:
+        message = "The signature of the request does not match its public key."
+        raise CsrRejectedError("csr.bad_signature", message) from error
+
+
+def _wrong_signature_algorithm(algorithm: KeyAlgorithm) -> CsrRejectedError:
+    return CsrRejectedError(
+        "csr.signature_algorithm", f"The request's signature algorithm does not fit its {algorithm} key."
+    )
+
+
+def spki_of(key: PublicKey) -> bytes:
+    """Return a public key as DER SubjectPublicKeyInfo."""
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

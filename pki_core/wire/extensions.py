@@ -1,0 +1,187 @@
+"""Certificate extensions (RFC 5280 4.2): encoded by cryptography, read back by asn1crypto for the lints.
+
+Two libraries on purpose: a fault in one encoder does not hide in its own decoder.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from asn1crypto import core
+from asn1crypto import x509 as asn1_x509
+from cryptography import x509
+from cryptography.x509.oid import AuthorityInformationAccessOID
+
+from pki_core.model.errors import MalformedError
+from pki_core.model.profiles import Extensions, KeyUsage
+
+_KEY_USAGE_ARGUMENT = {
+    KeyUsage.DIGITAL_SIGNATURE: "digital_signature",
+    KeyUsage.NON_REPUDIATION: "content_commitment",
+    KeyUsage.KEY_ENCIPHERMENT: "key_encipherment",
+    KeyUsage.DATA_ENCIPHERMENT: "data_encipherment",
+    KeyUsage.KEY_AGREEMENT: "key_agreement",
+    KeyUsage.KEY_CERT_SIGN: "key_cert_sign",
+    KeyUsage.CRL_SIGN: "crl_sign",
+}
+_KEY_USAGE_READ = {
+    "digital_signature": KeyUsage.DIGITAL_SIGNATURE,
+    "non_repudiation": KeyUsage.NON_REPUDIATION,
+    "key_encipherment": KeyUsage.KEY_ENCIPHERMENT,
+    "data_encipherment": KeyUsage.DATA_ENCIPHERMENT,
+    "key_agreement": KeyUsage.KEY_AGREEMENT,
+    "key_cert_sign": KeyUsage.KEY_CERT_SIGN,
+    "crl_sign": KeyUsage.CRL_SIGN,
+}
+
+BASIC_CONSTRAINTS = "2.5.29.19"
+KEY_USAGE = "2.5.29.15"
+EXTENDED_KEY_USAGE = "2.5.29.37"
+SUBJECT_KEY_IDENTIFIER = "2.5.29.14"
+AUTHORITY_KEY_IDENTIFIER = "2.5.29.35"
+AUTHORITY_INFORMATION_ACCESS = "1.3.6.1.5.5.7.1.1"
+CRL_DISTRIBUTION_POINTS = "2.5.29.31"
+CERTIFICATE_POLICIES = "2.5.29.32"
+OCSP_NO_CHECK = "1.3.6.1.5.5.7.48.1.5"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExtensionValues:
+    """What the extensions of one certificate say, as plain values; None = the extension is absent."""
+
+    critical: frozenset[str]
+    basic_constraints: tuple[bool, int | None] | None = None
+    key_usage: frozenset[KeyUsage] | None = None
+    extended_key_usage: tuple[str, ...] | None = None
+    authority_key_identifier: bytes | None = None
+    ocsp_urls: tuple[str, ...] = ()
+    ca_issuers_urls: tuple[str, ...] = ()
+    crl_urls: tuple[str, ...] | None = None
+    policies: tuple[tuple[str, tuple[str, ...]], ...] | None = None
+    ocsp_no_check: bool = False
+
+
+def constant_extensions(
+    extensions: Extensions, issuer_label: str, issuer_key_identifier: bytes
+) -> list[tuple[x509.ObjectIdentifier, bool, bytes]]:
+    """Return (id, critical, value) of every extension but the subject key identifier; basic constraints come first."""
+    usage = {argument: bit in extensions.key_usage for bit, argument in _KEY_USAGE_ARGUMENT.items()}
+    built: list[tuple[x509.ExtensionType, bool]] = [
+        # RFC 5280 4.2.1.9 and [V2G2-009]: present and critical, on leafs too.
+        (x509.BasicConstraints(ca=extensions.ca, path_length=extensions.path_length), True),
+        (x509.KeyUsage(**usage, encipher_only=False, decipher_only=False), True),
+    ]
+    if extensions.authority_key_identifier:
+        built.append((x509.AuthorityKeyIdentifier(issuer_key_identifier, None, None), False))
+    if extensions.extended_key_usage:
+        purposes = [x509.ObjectIdentifier(oid) for oid in extensions.extended_key_usage]
+        built.append((x509.ExtendedKeyUsage(purposes), extensions.extended_key_usage_critical))
+    if access := _access_descriptions(extensions, issuer_label):
+        built.append((x509.AuthorityInformationAccess(access), False))
+    if extensions.crl_url:
+        name = x509.UniformResourceIdentifier(extensions.crl_url.format(issuer=issuer_label))
+        built.append((x509.CRLDistributionPoints([x509.DistributionPoint([name], None, None, None)]), False))
+    if extensions.policy_oids:
+        qualifiers = [extensions.cps_uri] if extensions.cps_uri else None
+        policies = [x509.PolicyInformation(x509.ObjectIdentifier(oid), qualifiers) for oid in extensions.policy_oids]
+        built.append((x509.CertificatePolicies(policies), False))
+    if extensions.ocsp_no_check:
+        built.append((x509.OCSPNoCheck(), False))
+    return [(extension.oid, critical, extension.public_bytes()) for extension, critical in built]
+
+
+def _access_descriptions(extensions: Extensions, issuer_label: str) -> list[x509.AccessDescription]:
+    methods = [
+        (AuthorityInformationAccessOID.OCSP, extensions.ocsp_url),
+        (AuthorityInformationAccessOID.CA_ISSUERS, extensions.ca_issuers_url),
+    ]
+    return [
+        x509.AccessDescription(method, x509.UniformResourceIdentifier(url.format(issuer=issuer_label)))
+        for method, url in methods
+        if url
+    ]
+
+
+@lru_cache(maxsize=256)
+def read_extensions(extensions: tuple[tuple[str, bool, bytes], ...]) -> ExtensionValues:
+    """Read (id, critical, value) extensions; a subject key identifier is left to the caller.
+
+    Raises:
+        MalformedError: a value does not decode, an id is unknown or stands twice.
+    """
+    ids = [oid for oid, _, _ in extensions]
+    if len(set(ids)) != len(ids):
+        raise MalformedError("an extension stands twice")  # RFC 5280 4.2
+    found: dict[str, object] = {}
+    for oid, _, value in extensions:
+        reader = _READERS.get(oid)
+        if reader is None:
+            raise MalformedError(f"the extension {oid} is not one of ours")
+        try:
+            found.update(reader(value))
+        except (ValueError, TypeError, KeyError) as error:
+            raise MalformedError(f"the extension {oid} does not decode") from error
+    critical = frozenset(oid for oid, is_critical, _ in extensions if is_critical)
+    return ExtensionValues(critical=critical, **found)  # type: ignore[arg-type]
+
+
+def _read_basic_constraints(value: bytes) -> dict[str, object]:
+    decoded = asn1_x509.BasicConstraints.load(value, strict=True)
+    return {"basic_constraints": (decoded["ca"].native, decoded["path_len_constraint"].native)}
+
+
+def _read_key_usage(value: bytes) -> dict[str, object]:
+    bits = asn1_x509.KeyUsage.load(value, strict=True).native
+    return {"key_usage": frozenset(_KEY_USAGE_READ[bit] for bit in bits)}
+
+
+def _read_extended_key_usage(value: bytes) -> dict[str, object]:
+    purposes = asn1_x509.ExtKeyUsageSyntax.load(value, strict=True)
+    return {"extended_key_usage": tuple(purpose.dotted for purpose in purposes)}
+
+
+def _read_authority_key_identifier(value: bytes) -> dict[str, object]:
+    return {
+        "authority_key_identifier": asn1_x509.AuthorityKeyIdentifier.load(value, strict=True)["key_identifier"].native
+    }
+
+
+def _read_access(value: bytes) -> dict[str, object]:
+    urls: dict[str, list[str]] = {"ocsp": [], "ca_issuers": []}
+    for description in asn1_x509.AuthorityInfoAccessSyntax.load(value, strict=True):
+        urls[description["access_method"].native].append(description["access_location"].native)
+    return {"ocsp_urls": tuple(urls["ocsp"]), "ca_issuers_urls": tuple(urls["ca_issuers"])}
+
+
+def _read_crl_points(value: bytes) -> dict[str, object]:
+    points = asn1_x509.CRLDistributionPoints.load(value, strict=True)
+    return {"crl_urls": tuple(name for point in points for name in point["distribution_point"].native)}
+
+
+def _read_policies(value: bytes) -> dict[str, object]:
+    policies = asn1_x509.CertificatePolicies.load(value, strict=True)
+    return {
+        "policies": tuple(
+            (
+                policy["policy_identifier"].dotted,
+                tuple(qualifier["qualifier"] for qualifier in policy["policy_qualifiers"].native or ()),
+            )
+            for policy in policies
+        )
+    }
+
+
+def _read_no_check(value: bytes) -> dict[str, object]:
+    core.Null.load(value, strict=True)
+    return {"ocsp_no_check": True}
+
+
+_READERS = {
+    BASIC_CONSTRAINTS: _read_basic_constraints,
+    KEY_USAGE: _read_key_usage,
+    EXTENDED_KEY_USAGE: _read_extended_key_usage,
+    AUTHORITY_KEY_IDENTIFIER: _read_authority_key_identifier,
+    AUTHORITY_INFORMATION_ACCESS: _read_access,
+    CRL_DISTRIBUTION_POINTS: _read_crl_points,
+    CERTIFICATE_POLICIES: _read_policies,
+    OCSP_NO_CHECK: _read_no_check,
+}
