@@ -1,0 +1,56 @@
+"""SoftHSM, the token in a directory: found on this machine, and pointed at one environment's directory."""
+
+import os
+from itertools import chain
+from pathlib import Path
+
+from pki_core.model.errors import SettingsError
+
+_VARIABLE = "SOFTHSM2_CONF"
+_CONFIGURATION_FILE = "softhsm2.conf"
+_USUAL_PLACES = (
+    "usr/lib/softhsm/libsofthsm2.so",  # Debian, Alpine
+    "usr/lib/*-linux-*/softhsm/libsofthsm2.so",  # Ubuntu
+    "usr/lib64/pkcs11/libsofthsm2.so",  # Fedora
+    "usr/lib64/softhsm/libsofthsm2.so",
+    "usr/lib64/libsofthsm2.so",
+    "usr/lib/pkcs11/libsofthsm2.so",  # Arch
+    "opt/homebrew/lib/softhsm/libsofthsm2.so",  # brew
+    "usr/local/lib/softhsm/libsofthsm2.so",  # brew, and self-built
+    "home/linuxbrew/.linuxbrew/lib/softhsm/libsofthsm2.so",
+)
+
+
+def find_softhsm_module(root: Path = Path("/")) -> Path | None:
+    """Return SoftHSM's PKCS#11 module, or None when the machine has none."""
+    return next(chain.from_iterable(sorted(root.glob(place)) for place in _USUAL_PLACES), None)
+
+
+def prepare_softhsm(directory: Path) -> None:
+    """Keep this process's SoftHSM tokens in the directory; call it before a key store is used.
+
+    Raises:
+        SettingsError: another configuration is in force: SoftHSM reads one a process.
+    """
+    directory = directory.resolve()
+    configuration = directory / _CONFIGURATION_FILE
+    in_force = os.environ.get(_VARIABLE, "")
+    if in_force and Path(in_force).resolve() != configuration:
+        raise SettingsError(f"{_VARIABLE} names {in_force}; this environment needs {configuration}: unset it")
+    tokens = directory / "tokens"
+    try:
+        tokens.mkdir(mode=0o700, parents=True, exist_ok=True)
+        tokens.chmod(0o700)
+        _write(configuration, f"directories.tokendir = {tokens}\nobjectstore.backend = file\nlog.level = ERROR\n")
+    except OSError as error:
+        raise SettingsError(f"SoftHSM directory {directory}: {error.strerror}") from error
+    os.environ[_VARIABLE] = str(configuration)
+
+
+def _write(path: Path, text: str) -> None:
+    """Write it whole or not at all: other processes of the environment may be reading it."""
+    if path.is_file() and path.read_text(encoding="utf-8") == text:
+        return
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}")
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.replace(path)
