@@ -1,0 +1,399 @@
+"""The shipped profile files, read as plain TOML: what holds for them whatever reads them."""
+
+import re
+import tomllib
+from itertools import pairwise, product
+from pathlib import Path
+
+import pytest
+
+import pki_core.issuance
+
+FOLDER = Path(pki_core.issuance.__file__).parent / "profiles"
+TEXTS = {path.stem: path.read_text(encoding="utf-8") for path in sorted(FOLDER.glob("*.toml"))}
+PROFILES = {stem: tomllib.loads(text) for stem, text in TEXTS.items()}
+
+BRANCHES = ("cpo", "mo", "oem", "cps")
+LEAF_BRANCHES = {"evse_leaf": "cpo", "contract_leaf": "mo", "oem_provisioning_leaf": "oem", "cps_leaf": "cps"}
+SUB_CAS = tuple(f"{branch}_{level}" for branch, level in product(BRANCHES, ("sub1", "sub2")))
+KINDS = ("v2g_root", *SUB_CAS, *LEAF_BRANCHES, "ocsp_responder")
+ED448_LEAFS = ("evse_leaf", "contract_leaf", "oem_provisioning_leaf")  # their key usage depends on the algorithm
+INSTALLATION_ANSWER = ("contract_leaf", "mo_sub2", "mo_sub1", "cps_leaf", "cps_sub2", "cps_sub1")
+
+CA_USAGES = {"keyCertSign", "cRLSign"}
+KEY_EXCHANGE_USAGES = {"keyEncipherment", "dataEncipherment", "keyAgreement"}
+KEY_USAGES = {"digitalSignature", "nonRepudiation"} | KEY_EXCHANGE_USAGES | CA_USAGES
+EXTENSION_FLAGS = "ca extended_key_usage_critical authority_key_identifier ocsp ca_issuers crl policies cps_qualifier"
+SCHEMA = {
+    **dict.fromkeys(("id", "edition", "branch", "level", "issuer_level", "pool"), str),
+    **dict.fromkeys(("max_der_octets", "validity_days", "backdate_minutes"), int),
+    "generalized_time_always": bool,
+    "expected_lint_codes": list,
+    "key": {"algorithms": list},
+    "subject": {"identifier": str, "domain_component": str, "keep": list, "require": list},
+    "extensions": {
+        **dict.fromkeys(("path_length", "key_identifier_octets"), int),
+        **dict.fromkeys(("key_usage", "extended_key_usage"), list),
+        **dict.fromkeys((*EXTENSION_FLAGS.split(), "ocsp_no_check"), bool),
+    },
+}
+OPTIONAL = {"path_length", "extended_key_usage", "extended_key_usage_critical", "cps_qualifier", "ocsp_no_check"}
+SOURCED = re.compile(
+    r"Annex [BF]|Tables? [BF]\.|\bB\.\d|\[V2G|RFC \d{4} \d|XSD|Hubject|OPCP|Tinkerforge|tfocpp|EVerest|RISE|budget"
+)
+
+every_profile = pytest.mark.parametrize("stem", PROFILES)
+
+
+def of(edition):
+    return {stem: profile for stem, profile in PROFILES.items() if profile["edition"] == edition}
+
+
+def under(profile, *names):
+    """The profile with these switches turned on."""
+    merged = {key: value for key, value in profile.items() if key != "switches"}
+    for name in names:
+        for key, value in profile.get("switches", {}).get(name, {}).items():
+            merged[key] = {**merged[key], **value} if isinstance(value, dict) else value
+    return merged
+
+
+def all_forms(profile):
+    """The profile as it stands, under each of its switches, and under all of them."""
+    names = list(profile.get("switches", {}))
+    return [under(profile), *(under(profile, name) for name in names), under(profile, *names)]
+
+
+def check_schema(raw, schema, *, complete):
+    for key, value in raw.items():
+        expected = schema[key]
+        if isinstance(expected, dict):
+            check_schema(value, expected, complete=complete)
+        else:
+            assert type(value) is expected, key
+    if complete:
+        assert set(schema) - OPTIONAL <= set(raw)
+
+
+# --- completeness and form
+
+
+def test_both_editions_have_every_kind_and_nothing_else_is_shipped():
+    assert set(of("iso15118-2")) == set(KINDS)
+    assert set(of("iso15118-20")) == {f"{kind}_20" for kind in KINDS} | {f"{kind}_20_ed448" for kind in ED448_LEAFS}
+
+
+@every_profile
+def test_a_profile_is_named_like_its_file(stem):
+    assert PROFILES[stem]["id"] == stem
+
+
+@every_profile
+def test_a_profile_has_every_key_and_no_unknown_one(stem):
+    profile = dict(PROFILES[stem])
+    switches = profile.pop("switches", {})
+    check_schema(profile, SCHEMA, complete=True)
+    for overlay in switches.values():
+        assert overlay
+        check_schema(overlay, SCHEMA, complete=False)
+
+
+@every_profile
+def test_every_line_of_data_carries_a_comment(stem):
+    for number, line in enumerate(TEXTS[stem].splitlines(), 1):
+        if line and not line.startswith(("#", "[")) and line != "]":
+            assert re.search(r"  # \S.{5,}", line), f"{stem}.toml:{number}: {line}"
+        assert len(line) <= 120, f"{stem}.toml:{number}"
+
+
+@every_profile
+def test_every_switch_names_its_source(stem):
+    for name in PROFILES[stem].get("switches", {}):
+        before, after = TEXTS[stem].split(f"\n[switches.{name}]\n")
+        reason = before.rpartition("\n\n")[2] + after.partition("\n\n")[0]
+        assert before.rpartition("\n")[2].startswith("# "), name
+        assert SOURCED.search(reason), name
+
+
+@every_profile
+def test_most_lines_cite_a_clause_or_a_measurement(stem):
+    comments = re.findall(r"  # (.*)", TEXTS[stem])
+    cited = [comment for comment in comments if SOURCED.search(comment)]
+    assert len(cited) * 2 > len(comments)
+
+
+@every_profile
+def test_a_switch_changes_something(stem):
+    profile = PROFILES[stem]
+    for name in profile.get("switches", {}):
+        assert under(profile, name) != under(profile), name
+
+
+# --- hierarchy
+
+
+@every_profile
+def test_level_branch_and_issuer_follow_from_the_name(stem):
+    profile = PROFILES[stem]
+    kind = stem.removesuffix("_ed448").removesuffix("_20")
+    if kind == "v2g_root":
+        expected = ("v2g", "root", "")
+    elif kind in SUB_CAS:
+        branch, level = kind.split("_")
+        expected = (branch, level, {"sub1": "root", "sub2": "sub1"}[level])
+    elif kind == "ocsp_responder":
+        expected = ("v2g", "leaf", "sub2")
+    else:
+        expected = (LEAF_BRANCHES[kind], "leaf", "sub2")
+    assert (profile["branch"], profile["level"], profile["issuer_level"]) == expected
+
+
+@pytest.mark.parametrize("suffix", ["", "_20"])
+@pytest.mark.parametrize(("leaf", "branch"), LEAF_BRANCHES.items())
+def test_a_new_hierarchy_gives_leafs_their_full_life(leaf, branch, suffix):
+    days = [
+        PROFILES[f"{kind}{suffix}"]["validity_days"] for kind in (leaf, f"{branch}_sub2", f"{branch}_sub1", "v2g_root")
+    ]
+    assert days[0] + 365 <= days[1]  # for a year at least no leaf is cut short
+    assert all(shorter < longer for shorter, longer in pairwise(days))
+
+
+def test_a_root_lives_forty_years():
+    assert PROFILES["v2g_root"]["validity_days"] == PROFILES["v2g_root_20"]["validity_days"] == 40 * 365 + 10
+
+
+def test_a_cps_leaf_outlives_the_contracts_it_signs():
+    assert PROFILES["cps_leaf"]["validity_days"] >= PROFILES["contract_leaf"]["validity_days"]
+
+
+@every_profile
+def test_a_leaf_goes_to_its_own_pool_and_nothing_else_to_any(stem):
+    kind = stem.removesuffix("_ed448").removesuffix("_20")
+    assert PROFILES[stem]["pool"] == {"contract_leaf": "ccp", "oem_provisioning_leaf": "pcp"}.get(kind, "none")
+
+
+# --- keys
+
+
+@every_profile
+def test_algorithms_and_ceiling_are_those_of_the_edition(stem):
+    profile = PROFILES[stem]
+    algorithms = profile["key"]["algorithms"]
+    if profile["edition"] == "iso15118-2":
+        assert (algorithms, profile["max_der_octets"]) == (["secp256r1"], 800)
+    else:
+        assert algorithms in (["secp521r1", "ed448"], ["secp521r1"], ["ed448"])
+        assert profile["max_der_octets"] == 1600
+
+
+@every_profile
+def test_an_ed448_key_never_agrees_on_or_enciphers_a_key(stem):
+    # RFC 8410 5
+    for form in all_forms(PROFILES[stem]):
+        if "ed448" in form["key"]["algorithms"]:
+            assert KEY_EXCHANGE_USAGES.isdisjoint(form["extensions"]["key_usage"])
+
+
+@pytest.mark.parametrize("kind", ED448_LEAFS)
+def test_the_ed448_leaf_differs_from_the_p521_leaf_in_key_agreement_only(kind):
+    p521, ed448 = PROFILES[f"{kind}_20"], PROFILES[f"{kind}_20_ed448"]
+    assert p521["key"]["algorithms"] == ["secp521r1"]
+    assert ed448["key"]["algorithms"] == ["ed448"]
+    assert [*ed448["extensions"]["key_usage"], "keyAgreement"] == p521["extensions"]["key_usage"]
+    same = {"id": "", "key": {}}
+    assert {**p521, **same, "extensions": {**p521["extensions"], "key_usage": []}} == {
+        **ed448,
+        **same,
+        "extensions": {**ed448["extensions"], "key_usage": []},
+    }
+
+
+# --- extensions
+
+
+@every_profile
+def test_a_ca_signs_certificates_and_a_leaf_does_not_under_any_switch(stem):
+    for form in all_forms(PROFILES[stem]):
+        extensions = form["extensions"]
+        usages = set(extensions["key_usage"])
+        assert usages <= KEY_USAGES
+        assert len(usages) == len(extensions["key_usage"])
+        if form["level"] == "leaf":
+            assert not extensions["ca"]
+            assert "path_length" not in extensions
+            assert usages.isdisjoint(CA_USAGES)
+            assert "digitalSignature" in usages
+        else:
+            assert extensions["ca"]
+            assert "keyCertSign" in usages
+            assert usages.isdisjoint(KEY_EXCHANGE_USAGES)
+            assert "extended_key_usage" not in extensions
+            assert stem == "mo_sub2" or "digitalSignature" not in usages
+
+
+@every_profile
+def test_by_default_every_ca_may_sign_its_crl(stem):
+    # RFC 5280 4.2.1.3; ISO 15118-20 without the bit is a switch
+    if PROFILES[stem]["extensions"]["ca"]:
+        assert "cRLSign" in PROFILES[stem]["extensions"]["key_usage"]
+
+
+@every_profile
+def test_path_lengths_count_down_to_the_leaf(stem):
+    profile = PROFILES[stem]
+    expected = {"root": None, "sub1": 1, "sub2": 0, "leaf": None}[profile["level"]]
+    assert profile["extensions"].get("path_length") == expected
+
+
+@pytest.mark.parametrize(
+    ("stem", "usages"),
+    [
+        ("evse_leaf", {"digitalSignature", "keyAgreement"}),
+        ("contract_leaf", {"digitalSignature", "nonRepudiation", "keyEncipherment", "keyAgreement"}),
+        ("oem_provisioning_leaf", {"digitalSignature", "keyAgreement"}),
+        ("cps_leaf", {"digitalSignature"}),
+        ("mo_sub2", {"digitalSignature", "nonRepudiation", "keyCertSign", "cRLSign"}),
+        ("mo_sub1", {"keyCertSign", "cRLSign"}),
+    ],
+)
+def test_edition_2_key_usages_are_those_of_the_certificates_in_the_field(stem, usages):
+    assert set(PROFILES[stem]["extensions"]["key_usage"]) == usages
+
+
+@every_profile
+def test_key_identifiers_are_present_and_of_64_bits(stem):
+    extensions = PROFILES[stem]["extensions"]
+    assert extensions["key_identifier_octets"] == 8
+    assert extensions["authority_key_identifier"]
+
+
+@every_profile
+def test_all_but_roots_and_responders_say_where_ocsp_answers(stem):
+    silent = stem.startswith(("v2g_root", "ocsp_responder"))
+    assert all(form["extensions"]["ocsp"] is not silent for form in all_forms(PROFILES[stem]))
+    assert all(not form["extensions"]["ca_issuers"] for form in all_forms(PROFILES[stem]))
+
+
+@pytest.mark.parametrize("stem", INSTALLATION_ANSWER)
+def test_the_six_certificates_of_an_installation_answer_are_lean(stem):
+    profile = PROFILES[stem]
+    assert not profile["extensions"]["crl"]
+    assert not profile["extensions"]["policies"]
+    assert profile["level"] == "leaf" or profile["subject"]["domain_component"] == ""
+    full = under(profile, "full_extensions")["extensions"]
+    assert full["crl"]
+    assert full["policies"]
+
+
+@pytest.mark.parametrize("stem", [stem for stem, raw in PROFILES.items() if raw["branch"] in {"cpo", "oem"}])
+def test_station_and_vehicle_branches_carry_crl_and_policies(stem):
+    assert PROFILES[stem]["extensions"]["crl"]
+    assert PROFILES[stem]["extensions"]["policies"]
+
+
+@pytest.mark.parametrize("stem", of("iso15118-20"))
+def test_only_the_station_leaf_of_edition_20_and_responders_have_an_extended_key_usage(stem):
+    purposes = PROFILES[stem]["extensions"].get("extended_key_usage", [])
+    if stem.startswith("evse_leaf"):
+        assert purposes == ["1.3.6.1.5.5.7.3.1"]
+        assert PROFILES[stem]["extensions"]["extended_key_usage_critical"]
+    elif not stem.startswith("ocsp_responder"):
+        assert purposes == []
+
+
+@pytest.mark.parametrize("stem", ["ocsp_responder", "ocsp_responder_20"])
+def test_a_responder_signs_ocsp_and_nothing_else_for_a_short_time(stem):
+    profile = PROFILES[stem]
+    extensions = profile["extensions"]
+    assert [name for name, raw in of(profile["edition"]).items() if "ocsp_no_check" in raw["extensions"]] == [stem]
+    assert extensions["extended_key_usage"] == ["1.3.6.1.5.5.7.3.9"]
+    assert extensions["key_usage"] == ["digitalSignature"]
+    assert extensions["ocsp_no_check"]  # RFC 6960 4.2.2.2.1
+    assert not any(extensions[pointer] for pointer in ("ocsp", "ca_issuers", "crl"))
+    assert profile["validity_days"] <= 30
+
+
+# --- subject
+
+
+@every_profile
+def test_roots_and_leafs_have_their_domain_component_and_sub_cas_by_switch(stem):
+    # [V2G2-925]; a responder has no role of its own
+    profile = PROFILES[stem]
+    edition_20 = profile["edition"] == "iso15118-20"
+    component = profile["subject"]["domain_component"]
+    if stem.startswith("ocsp_responder"):
+        assert component == ""
+    elif profile["level"] == "root":
+        assert component == "V2G"
+    elif profile["level"] == "leaf":
+        assert (
+            component
+            == {"cpo": "CSO" if edition_20 else "CPO", "mo": "MO", "oem": "OEM", "cps": "CPS"}[profile["branch"]]
+        )
+    else:
+        assert component == ""
+        switched = under(profile, "sub_ca_domain_component")["subject"]["domain_component"]
+        assert switched == (
+            {"cpo": "CSO", "mo": "MO", "oem": "OEM", "cps": "CPS"}[profile["branch"]] if edition_20 else "V2G"
+        )
+
+
+@every_profile
+def test_the_subject_is_the_kind_s_identifier_with_organisation_and_country(stem):
+    subject = PROFILES[stem]["subject"]
+    kind = stem.removesuffix("_ed448").removesuffix("_20")
+    rules = {"evse_leaf": "evse", "contract_leaf": "emaid", "oem_provisioning_leaf": "pcid"}
+    assert subject["identifier"] == rules.get(kind, "name")
+    assert set(subject["keep"]) == {"O", "C"}
+    assert set(subject["require"]) <= set(subject["keep"])
+
+
+# --- switches against RFC 5280
+
+
+@every_profile
+def test_by_default_times_are_those_of_rfc_5280(stem):
+    assert PROFILES[stem]["generalized_time_always"] is False
+
+
+@pytest.mark.parametrize("stem", of("iso15118-20"))
+def test_edition_20_has_the_other_time_form_as_a_switch(stem):
+    assert under(PROFILES[stem], "iso20_generalized_time")["generalized_time_always"] is True
+
+
+@pytest.mark.parametrize("stem", [stem for stem, raw in of("iso15118-20").items() if raw["extensions"]["ca"]])
+def test_edition_20_drops_crl_sign_by_switch_except_where_a_station_demands_it(stem):
+    switched = under(PROFILES[stem], "iso20_ca_without_crl_sign")["extensions"]["key_usage"]
+    assert switched == (["keyCertSign", "cRLSign"] if PROFILES[stem]["branch"] == "mo" else ["keyCertSign"])
+
+
+@pytest.mark.parametrize("stem", of("iso15118-2"))
+def test_edition_2_knows_no_switch_of_edition_20(stem):
+    assert not [name for name in PROFILES[stem].get("switches", {}) if name.startswith("iso20_")]
+
+
+@every_profile
+def test_expected_lint_codes_cover_what_each_switch_causes(stem):
+    for form in all_forms(PROFILES[stem]):
+        codes = set(form["expected_lint_codes"])
+        extensions = form["extensions"]
+        causes = {
+            "pkix.name_domain_components_invalid_domain_name": form["subject"]["domain_component"] != "",
+            "pkix.key_usage_value_prohibited_for_ec": "keyEncipherment" in extensions["key_usage"],
+            "pkix.wrong_time_useful_type": form["generalized_time_always"],
+            "pkix.certificate_policies_policy_has_qualifier": extensions.get("cps_qualifier", False),
+        }
+        assert {code for code, caused in causes.items() if caused} <= codes
+        assert codes <= set(causes)
+
+
+@every_profile
+def test_without_switches_no_lint_code_is_expected_that_the_profile_does_not_cause(stem):
+    profile = PROFILES[stem]
+    expected = set()
+    if profile["subject"]["domain_component"]:
+        expected.add("pkix.name_domain_components_invalid_domain_name")
+    if "keyEncipherment" in profile["extensions"]["key_usage"]:
+        expected.add("pkix.key_usage_value_prohibited_for_ec")
+    assert set(profile["expected_lint_codes"]) == expected
