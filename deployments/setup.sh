@@ -23,10 +23,6 @@ has() { command -v "$1" >/dev/null 2>&1; }
 
 fail() {
   say "$1"
-  if [ -s "$log" ]; then
-    say "the last lines of $log:"
-    tail -n 15 "$log" >&2
-  fi
   exit 1
 }
 
@@ -99,7 +95,8 @@ provide() {
   say "installing $names ..."
   # shellcheck disable=SC2086  # a list of words
   if ! install_packages $names; then
-    say "$manager could not install $names (details in $log)"
+    say "$manager could not install $names; the end of $log:"
+    tail -n 10 "$log" >&2
     return 1
   fi
 }
@@ -194,9 +191,9 @@ make_environment() {
   if has_certificates; then export UV_SYSTEM_CERTS=${UV_SYSTEM_CERTS:-true}; fi
   find_uv
   say "installing the locked Python packages into .venv (Python $("$python" -c 'import platform; print(platform.python_version())')) ..."
+  # No stamp: a run was killed, and uv trusts a half-copied package. No Python: it was upgraded away. Both start afresh.
+  if ! { [ -e "$stamp" ] && .venv/bin/python -c '' 2>/dev/null; }; then rm -rf .venv; fi
   rm -f "$stamp"
-  # What a run that was killed left behind may be anything; a Python that was upgraded away leaves dangling links.
-  if [ -e .venv ] && ! .venv/bin/python -c '' 2>/dev/null; then rm -rf .venv; fi
   if has_other_index; then
     sync_from_other_index
   else

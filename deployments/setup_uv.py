@@ -9,6 +9,7 @@ import base64
 import configparser
 import hashlib
 import html
+import importlib.util
 import os
 import platform
 import re
@@ -113,7 +114,11 @@ def download_with_pip(file_name: str) -> bytes:
     """Return a wheel through pip: it knows keyrings, client certificates and folders of wheels, which we do not."""
     with tempfile.TemporaryDirectory() as folder:
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", folder]
-        subprocess.run([*pip, f"uv=={VERSION}"], check=True, stdin=subprocess.DEVNULL, capture_output=True)  # noqa: S603  # fixed words
+        result = subprocess.run(  # noqa: S603  # fixed words
+            [*pip, f"uv=={VERSION}"], check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True
+        )
+        if result.returncode != 0:
+            raise LookupError("pip says: " + (result.stderr.strip().splitlines() or ["nothing"])[-1])
         return (Path(folder) / file_name).read_bytes()
 
 
@@ -128,7 +133,9 @@ def download() -> bytes:
     try:
         wheel = download_from_index(index, file_name)
     except (OSError, LookupError, ValueError) as error:
-        print(f"setup: no uv directly from the package index ({error}), asking pip", file=sys.stderr)
+        if importlib.util.find_spec("pip") is None:
+            raise
+        print(f"setup: no uv directly from the package index ({error}), asking pip ...", file=sys.stderr)
         wheel = download_with_pip(file_name)
     if hashlib.sha256(wheel).hexdigest() != sha256:
         raise ValueError(f"{file_name} is not the file that was pinned: refused")
@@ -162,7 +169,7 @@ def main() -> int:
     else:
         try:
             fetch(arguments.destination)
-        except (OSError, LookupError, ValueError, subprocess.CalledProcessError) as error:
+        except (OSError, LookupError, ValueError) as error:
             print(f"setup: cannot fetch uv: {error}", file=sys.stderr)
             return 1
     return 0

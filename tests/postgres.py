@@ -55,7 +55,7 @@ class PostgresDatabases:
         self._made += 1
         name = f"{self._prefix}_{self._made}"
         # On a server without fsync, copying files beats writing the copy to the log by far.
-        self._run("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy", name, self._prefix)
+        self._run("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy", name, self._prefix)  # PostgreSQL 15
         return self._address("postgresql+psycopg", name)
 
     def drop(self, url: str) -> None:
