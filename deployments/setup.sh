@@ -96,7 +96,7 @@ provide() {
   # shellcheck disable=SC2086  # a list of words
   if ! install_packages $names; then
     say "$manager could not install $names; the end of $log:"
-    tail -n 10 "$log" >&2
+    tail -n 4 "$log" >&2
     return 1
   fi
 }

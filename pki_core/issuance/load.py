@@ -100,7 +100,7 @@ def _subject(raw: dict[str, Any]) -> SubjectRule:
 
 
 def _extensions(raw: dict[str, Any], values: EnvironmentValues) -> Extensions:
-    policies = raw.pop("policies")
+    policies, qualifier = raw.pop("policies"), raw.pop("cps_qualifier", False)
     extensions = Extensions(
         ca=raw.pop("ca"),
         path_length=raw.pop("path_length", None),
@@ -113,7 +113,7 @@ def _extensions(raw: dict[str, Any], values: EnvironmentValues) -> Extensions:
         ca_issuers_url=values.ca_issuers_url if raw.pop("ca_issuers") else "",
         crl_url=values.crl_url if raw.pop("crl") else "",
         policy_oids=(values.policy_oid,) if policies else (),
-        cps_uri=values.cps_uri if policies else "",
+        cps_uri=values.cps_uri if policies and qualifier else "",
         ocsp_no_check=raw.pop("ocsp_no_check", False),
     )
     _nothing_left(raw, "extensions.")

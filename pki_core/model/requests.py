@@ -38,6 +38,7 @@ class IssueRequest:
     subject: RequestedSubject
     spki_der: bytes
     proof: CsrProof | OwnKeyProof
+    expected_identifier: str = ""  # the caller's own idea of the name; another one in the request is refused
     not_after: datetime | None = None
 
 
@@ -46,9 +47,11 @@ class Issued:
     """A certificate that exists in the store."""
 
     reference: str
+    certificate_id: int
     serial: int
     common_name: str
     certificate_der: bytes
+    not_before: datetime
     not_after: datetime
     warnings: tuple[str, ...] = field(default=())
 

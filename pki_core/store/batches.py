@@ -36,9 +36,8 @@ class BatchGateway:
 
     def add(self, **columns: object) -> int:
         """Add a batch that is being loaded; return its number."""
-        return self._connection.execute(
-            insert(tables.batch).values(**columns).returning(tables.batch.c.number)
-        ).scalar_one()
+        statement = insert(tables.batch).values(**columns).returning(tables.batch.c.number)
+        return int(self._connection.execute(statement).scalar_one())
 
     def restart_loading(self, number: int, runner: str) -> None:
         """Empty a batch whose loader died, for a new loader."""

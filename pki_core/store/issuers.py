@@ -23,7 +23,7 @@ class IssuerGateway:
     def add(self, **columns: object) -> int:
         """Add an issuer that has a key and a name but no certificate yet; return its id."""
         statement = insert(tables.issuer).values(**columns).returning(tables.issuer.c.id)
-        return self._connection.execute(statement).scalar_one()
+        return int(self._connection.execute(statement).scalar_one())
 
     def activate(
         self, issuer_id: int, certificate_id: int, certificate_der: bytes, validity: Sequence[datetime]
@@ -58,6 +58,14 @@ class IssuerGateway:
         """Return every issuer, roots first, in the order they were made."""
         return [_record(row) for row in self._connection.execute(select(tables.issuer).order_by(tables.issuer.c.id))]
 
+    def add_responder(self, **columns: object) -> None:
+        """Add a delegated OCSP responder with its certificate."""
+        self._connection.execute(insert(tables.responder).values(**columns))
+
+    def responder_labels(self) -> list[str]:
+        """Return the labels of all delegated responders."""
+        return list(self._connection.scalars(select(tables.responder.c.label).order_by(tables.responder.c.id)))
+
     def pin_profile(self, profile: Profile, now: datetime) -> int:
         """Store a profile version under its hash when it is new; return its number."""
         number = self._connection.scalar(select(tables.profile.c.id).where(tables.profile.c.hash == profile.hash))
@@ -67,7 +75,7 @@ class IssuerGateway:
                 .values(hash=profile.hash, name=profile.id, document=profile.to_json(), first_used_at=to_seconds(now))
                 .returning(tables.profile.c.id)
             ).scalar_one()
-        return number
+        return int(number)
 
     def profile(self, number: int) -> Profile:
         """Return a pinned profile version.

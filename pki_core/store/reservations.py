@@ -29,7 +29,7 @@ class ReservationGateway:
 
     def open(self, issuer_id: int, profile_id: int, runner: str, times: tuple[datetime, datetime]) -> int:
         """Open a reservation for a runner and return its number; ``times`` is (now, end of the lease)."""
-        return self._connection.execute(
+        number = self._connection.execute(
             insert(tables.reservation)
             .values(
                 issuer_id=issuer_id,
@@ -40,6 +40,7 @@ class ReservationGateway:
             )
             .returning(tables.reservation.c.number)
         ).scalar_one()
+        return int(number)
 
     def reserve(self, number: int, issuer_id: int, intents: Sequence[tuple[str, bytes, datetime]]) -> None:
         """Store (serial, TBS DER, not_after) for each certificate; a serial drawn before raises ConflictError."""

@@ -94,6 +94,19 @@ issuer = Table(
     Column("not_after", BigInteger),
 )
 
+responder = Table(
+    "responder",
+    metadata,
+    Column("id", Integer, Identity(), primary_key=True),
+    Column("label", String(64), nullable=False, unique=True),
+    Column("issuer_id", ForeignKey("issuer.id"), nullable=False),
+    Column("key_label", String(64), nullable=False, unique=True),
+    Column("certificate_id", BigInteger, nullable=False),
+    Column("certificate_der", LargeBinary, nullable=False),
+    Column("not_before", BigInteger, nullable=False),
+    Column("not_after", BigInteger, nullable=False),
+)
+
 reservation = Table(
     "reservation",
     metadata,
@@ -103,6 +116,7 @@ reservation = Table(
     Column("runner", String(160), nullable=False),
     Column("lease_until", BigInteger, nullable=False),
     Column("created_at", BigInteger, nullable=False),
+    sqlite_autoincrement=True,  # a number is never used twice, not even that of a dropped row
 )
 
 intent = Table(
@@ -185,6 +199,7 @@ batch = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("finished_at", BigInteger),
     UniqueConstraint("partner_id", "profile_name", "source_sha256"),
+    sqlite_autoincrement=True,  # a number is never used twice, not even that of a dropped row
 )
 
 batch_item = Table(

@@ -174,6 +174,14 @@ def signed_bytes_of(certificate_der: bytes) -> bytes:
         raise MalformedError("not a DER certificate") from error
 
 
+def signature_of(certificate_der: bytes) -> bytes:
+    """Return the signature value of a certificate."""
+    try:
+        return asn1.decode_der(_Certificate, certificate_der).signature.as_bytes()
+    except ValueError as error:
+        raise MalformedError("not a DER certificate") from error
+
+
 def signature_is_valid(key: PublicKey, algorithm: KeyAlgorithm, signed: bytes, signature: bytes) -> bool:
     """Tell whether a signature value verifies with the issuer's public key."""
     try:

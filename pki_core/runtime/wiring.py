@@ -1,0 +1,169 @@
+"""Wires one environment together, once a process. Nothing is opened before it is used."""
+
+import os
+from functools import cached_property
+from pathlib import Path
+
+from pki_core.hsm.pin import PinSource
+from pki_core.issuance.load import load_profiles
+from pki_core.model.clock import Clock, SystemClock
+from pki_core.model.errors import SettingsError
+from pki_core.model.profiles import Profile
+from pki_core.model.signer import KeyStore
+from pki_core.services.batches import Batches
+from pki_core.services.ceremonies import Ceremonies, CeremonyEnvironment
+from pki_core.services.certificates import Certificates
+from pki_core.services.enroll import Enrollment
+from pki_core.services.issuers import Issuers
+from pki_core.services.maintenance import Maintenance
+from pki_core.services.results import Results
+from pki_core.services.uploads import Uploads
+from pki_core.settings import KeyStoreSettings, Settings, load_settings
+from pki_core.store.schema import is_current
+from pki_core.store.unit_of_work import Store
+from pki_core.wire.batch_file import BatchLimits
+
+
+class Runtime:
+    """One environment in one process: settings in, services out."""
+
+    def __init__(self, home: Path, settings: Settings, clock: Clock | None = None) -> None:
+        self.home = home.resolve()
+        self.settings = settings
+        self.clock: Clock = clock or SystemClock()
+
+    @cached_property
+    def store(self) -> Store:
+        """The SQL store."""
+        return Store(self.settings.database_url)
+
+    @cached_property
+    def key_store(self) -> KeyStore:
+        """The token, or in dev the key files."""
+        return open_key_store(self.home, self.settings.key_store)
+
+    @cached_property
+    def profiles(self) -> dict[str, Profile]:
+        """Every profile, resolved for this environment."""
+        return load_profiles(self.settings.environment_values)
+
+    @cached_property
+    def issuers(self) -> Issuers:
+        """The CAs with their keys."""
+        return Issuers(self.store, self.key_store, self.settings.issuance.serial_prefix)
+
+    @cached_property
+    def enrollment(self) -> Enrollment:
+        """The one path to a certificate."""
+        return Enrollment(self.store, self.clock, self.settings.name_policy, self.settings.issuance.lease_seconds)
+
+    @cached_property
+    def batches(self) -> Batches:
+        """Signing and progress of batches."""
+        return Batches(self.store, self.issuers, self.enrollment, self.clock, self.settings.issuance.lease_seconds)
+
+    @cached_property
+    def uploads(self) -> Uploads:
+        """Files into batches."""
+        limits = self.settings.batches
+        return Uploads(
+            self.store,
+            self.clock,
+            self.profiles,
+            BatchLimits(
+                max_octets=limits.max_octets,
+                max_rows=limits.max_rows,
+                max_archive_octets=limits.max_archive_octets,
+                max_archive_ratio=limits.max_archive_ratio,
+            ),
+            self.settings.issuance.chunk_rows,
+        )
+
+    @cached_property
+    def certificates(self) -> Certificates:
+        """What was issued."""
+        return Certificates(self.store)
+
+    @cached_property
+    def results(self) -> Results:
+        """Result bundles."""
+        return Results(self.store, self.certificates)
+
+    @cached_property
+    def maintenance(self) -> Maintenance:
+        """Sweeps over what crashes left."""
+        return Maintenance(self.store, self.clock)
+
+    @cached_property
+    def ceremonies(self) -> Ceremonies:
+        """Key ceremonies."""
+        environment = CeremonyEnvironment(
+            name=self.settings.environment, directory=self.home / "ca", profiles=self.profiles
+        )
+        return Ceremonies(environment, self.store, self.key_store, self.issuers, self.enrollment, self.clock)
+
+    def close(self) -> None:
+        """Give sessions and connections back."""
+        for name in ("key_store", "store"):
+            if name in self.__dict__:
+                self.__dict__[name].close()
+
+
+def open_runtime(home: Path, clock: Clock | None = None) -> Runtime:
+    """Open the environment in a home directory.
+
+    Raises:
+        SettingsError: its settings contradict each other, its database belongs to another environment or needs a
+            migration, or its token is not the one it was founded with.
+    """
+    runtime = Runtime(home, load_settings(home), clock)
+    url = runtime.settings.database_url
+    if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
+        raise SettingsError(f"the database {url.removeprefix('sqlite:///')} is gone")
+    if not is_current(url):
+        raise SettingsError("the database has no schema or an older one; bring it up to date with: pncpki migrate")
+    with runtime.store.reading() as work:
+        stamp = work.environment.read()
+    if stamp is None or stamp[0] != runtime.settings.environment or stamp[1] != runtime.settings.environment_id:
+        owner = "no environment" if stamp is None else f"another environment ({stamp[0]})"
+        raise SettingsError(f"the database belongs to {owner}, not to the {runtime.settings.environment} one in {home}")
+    if (stamp[2].label, stamp[2].serial) != (
+        runtime.settings.key_store.token_label,
+        runtime.settings.key_store.token_serial,
+    ):
+        raise SettingsError("the settings name another token than the one this environment was founded with")
+    return runtime
+
+
+def open_key_store(home: Path, section: KeyStoreSettings) -> KeyStore:
+    """Return the key store a section describes; it opens at its first use."""
+    if section.pin_variable and os.environ.get(section.pin_variable):
+        pin = PinSource.from_environment(section.pin_variable)
+    else:
+        pin = PinSource.from_file(home / section.pin_file)
+    if section.kind == "file":
+        from pki_core.hsm.soft_key import FileKeyStore  # noqa: PLC0415  # dev only
+
+        return FileKeyStore(home / "keys", pin)
+    from pki_core.hsm.pkcs11 import Pkcs11KeyStore  # noqa: PLC0415  # 65 ms to import
+
+    return Pkcs11KeyStore(
+        module_path_of(home, section),
+        section.token_label,
+        pin,
+        section.sessions,
+        home / "token.lock",
+        section.token_serial,
+    )
+
+
+def module_path_of(home: Path, section: KeyStoreSettings) -> Path:
+    """Return the PKCS#11 module of a section; SoftHSM is pointed at this environment's own token directory."""
+    from pki_core.hsm.softhsm import find_softhsm_module, prepare_softhsm  # noqa: PLC0415
+
+    if section.kind == "softhsm":
+        prepare_softhsm(home / "token")
+    path = Path(section.module) if section.module else find_softhsm_module()
+    if path is None or not path.exists():
+        raise SettingsError("there is no PKCS#11 module: install softhsm2, or name one in key_store.module")
+    return path

@@ -1,0 +1,217 @@
+"""Batches: signs an uploaded batch chunk by chunk; any number of runners, any number of times.
+
+A chunk is claimed under a lease, issued through ``enroll.issue``, and finished in the transaction that records its
+certificates and verdicts. Running again equals running once: what is open is read from SQL each time. A chunk whose
+runner died is taken over and its reservation voided; one that keeps killing its runners is cut smaller until the row
+that does it stands alone and is quarantined.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from pki_core.model.batches import BatchCounts, BatchRecord, Chunk, Verdict
+from pki_core.model.clock import Clock
+from pki_core.model.errors import ConflictError, CsrRejectedError, StoreUnavailableError, UnavailableError
+from pki_core.model.requests import Issued, Outcome
+from pki_core.model.states import BatchState
+from pki_core.services.enroll import Enrollment, Order
+from pki_core.services.issuers import Issuers
+from pki_core.services.runners import is_dead
+from pki_core.store.audit import AuditEntry
+from pki_core.store.unit_of_work import Store, UnitOfWork
+from pki_core.wire.csr import parse_csr
+
+MAX_ATTEMPTS = 3  # deaths of a runner over one chunk before it is cut smaller, and over one row before quarantine
+_SLICES = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkReport:
+    """What became of one chunk."""
+
+    rows: int
+    issued: int
+    refused: int
+
+
+class _ChunkHooks:
+    """Ties a chunk to its reservation, and its verdicts to its certificates."""
+
+    def __init__(self, clock: Clock, chunk: Chunk, seqs: Sequence[int], early: Sequence[Verdict]) -> None:
+        self._clock = clock
+        self._chunk = chunk
+        self._seqs = seqs
+        self._early = early
+        self.report = ChunkReport(rows=0, issued=0, refused=0)
+
+    def reserved(self, work: UnitOfWork, reservation: int) -> None:
+        work.chunks.attach(self._chunk, reservation)
+
+    def recorded(self, work: UnitOfWork, outcomes: Sequence[Outcome]) -> None:
+        verdicts = [*self._early]
+        verdicts.extend(_verdict(seq, outcome) for seq, outcome in zip(self._seqs, outcomes, strict=True))
+        issued = sum(1 for verdict in verdicts if verdict.certificate_id is not None)
+        refused = len(verdicts) - issued
+        work.batches.add_verdicts(self._chunk.batch_number, verdicts)
+        work.chunks.finish(self._chunk, self._clock.now(), issued, refused)
+        self.report = ChunkReport(rows=len(verdicts), issued=issued, refused=refused)
+
+
+class Batches:
+    """Signs batches and tells of their progress."""
+
+    def __init__(
+        self, store: Store, issuers: Issuers, enrollment: Enrollment, clock: Clock, lease_seconds: int
+    ) -> None:
+        self._store = store
+        self._issuers = issuers
+        self._enrollment = enrollment
+        self._clock = clock
+        self._lease = timedelta(seconds=lease_seconds)
+
+    def get(self, batch_id: str) -> BatchRecord:
+        """Return a batch; NotFoundError when there is none."""
+        with self._store.reading() as work:
+            return work.batches.get(batch_id)
+
+    def status(self, batch_id: str) -> tuple[BatchRecord, BatchCounts]:
+        """Return a batch and its counts, from one snapshot."""
+        with self._store.reading() as work:
+            batch = work.batches.get(batch_id)
+            return batch, work.batches.counts(batch)
+
+    def open_chunks(self, batch_id: str) -> int:
+        """Return how many chunks are not done."""
+        with self._store.reading() as work:
+            return work.chunks.unfinished(work.batches.get(batch_id).number)
+
+    def sign_next_chunk(self, batch_id: str, runner: str) -> ChunkReport | None:
+        """Sign one chunk; None when no chunk is open to this runner.
+
+        Raises:
+            UnavailableError: the chunk is open again; call again later.
+            InvariantError: our own fault, the run stops; the chunk is open again.
+        """
+        batch = self.get(batch_id)
+        if batch.state is BatchState.LOADING:
+            raise ConflictError("this batch is still being loaded")
+        claimed = self._claim(batch, runner)
+        if claimed is None:
+            return None
+        if claimed.attempts > MAX_ATTEMPTS:
+            return self._isolate(claimed)
+        return self._sign(batch, claimed)
+
+    def free_dead_runners(self, batch_id: str) -> int:
+        """End the leases of runners of a batch that are known to be dead; return how many chunks that opens."""
+        with self._store.transaction() as work:
+            number = work.batches.get(batch_id).number
+            return sum(
+                work.chunks.expire_lease(number, runner) for runner in work.chunks.runners(number) if is_dead(runner)
+            )
+
+    def _claim(self, batch: BatchRecord, runner: str) -> Chunk | None:
+        now = self._clock.now()
+        with self._store.transaction() as work:
+            claimed = work.chunks.claim(batch.number, runner, now, now + self._lease)
+            if claimed is None:
+                if batch.state is not BatchState.DONE and work.chunks.unfinished(batch.number) == 0:
+                    work.batches.move(batch, BatchState.DONE, now)
+                    work.audit.append(
+                        "batches", now, [AuditEntry(actor=runner[:64], action="batch.done", detail=batch.id)]
+                    )
+                return None
+            chunk, _ = claimed
+            if chunk.reservation is not None:
+                work.reservations.void(chunk.reservation)
+            if batch.state is BatchState.QUEUED:
+                work.batches.move(batch, BatchState.RUNNING, now)
+        return chunk
+
+    def _sign(self, batch: BatchRecord, chunk: Chunk) -> ChunkReport:
+        finished = unavailable = False
+        try:
+            with self._store.reading() as work:
+                items = work.batches.open_items(batch.number, chunk.first_seq, chunk.last_seq)
+                partner = work.partners.get(batch.partner_id)
+                profile = work.issuers.profile(batch.profile_id)
+            requests, seqs, early = [], [], []
+            for item in items:
+                try:
+                    request = parse_csr(item.row_id, item.csr_der, item.expected_identifier)
+                except CsrRejectedError as error:
+                    early.append(_refusal(item.seq, error.reason, str(error)))
+                    continue
+                requests.append(request)
+                seqs.append(item.seq)
+            hooks = _ChunkHooks(self._clock, chunk, seqs, early)
+            order = Order(
+                profile=profile,
+                profile_id=batch.profile_id,
+                profile_hash=batch.profile_hash,
+                partner=partner,
+                actor=batch.partner_id,
+                runner=chunk.runner,
+            )
+            self._enrollment.issue(self._issuers.get(batch.issuer_label), order, requests, hooks)
+            finished = True
+        except UnavailableError:
+            unavailable = True
+            raise
+        finally:
+            if not finished:
+                self._release(chunk, count_attempt=not unavailable)
+        return hooks.report
+
+    def _release(self, chunk: Chunk, *, count_attempt: bool) -> None:
+        """Open the chunk for others. When the store is away too, its lease runs out by itself."""
+        try:
+            with self._store.transaction() as work:
+                work.chunks.release(chunk, count_attempt=count_attempt)
+        except StoreUnavailableError:
+            return
+
+    def _isolate(self, chunk: Chunk) -> ChunkReport:
+        """Cut a chunk that keeps failing into smaller ones; a single row is quarantined."""
+        size = chunk.last_seq - chunk.first_seq + 1
+        now = self._clock.now()
+        with self._store.transaction() as work:
+            if size > 1:
+                step = -(-size // _SLICES)
+                starts = range(chunk.first_seq, chunk.last_seq + 1, step)
+                slices = [
+                    (start, min(start + step - 1, chunk.last_seq), chunk.refused if start == chunk.first_seq else 0)
+                    for start in starts
+                ]
+                work.chunks.split(chunk, slices)
+                return ChunkReport(rows=0, issued=0, refused=0)
+            items = work.batches.open_items(chunk.batch_number, chunk.first_seq, chunk.last_seq)
+            message = (
+                f"Processing this row failed {MAX_ATTEMPTS} times without an answer; an operator has to look at it."
+            )
+            work.batches.add_verdicts(
+                chunk.batch_number, [_refusal(item.seq, "row.quarantined", message) for item in items]
+            )
+            work.chunks.finish(chunk, now, 0, len(items))
+            detail = f"batch {chunk.batch_number} row {chunk.first_seq}"
+            work.audit.append(
+                "batches", now, [AuditEntry(actor=chunk.runner[:64], action="row.quarantined", detail=detail)]
+            )
+        return ChunkReport(rows=len(items), issued=0, refused=len(items))
+
+
+def _verdict(seq: int, outcome: Outcome) -> Verdict:
+    if isinstance(outcome, Issued):
+        return Verdict(
+            seq=seq,
+            certificate_id=outcome.certificate_id,
+            code="issued",
+            message=" ".join(outcome.warnings),
+            common_name=outcome.common_name,
+        )
+    return _refusal(seq, outcome.code, outcome.message, outcome.common_name)
+
+
+def _refusal(seq: int, code: str, message: str, common_name: str = "") -> Verdict:
+    return Verdict(seq=seq, certificate_id=None, code=code, message=message, common_name=common_name)

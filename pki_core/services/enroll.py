@@ -1,0 +1,246 @@
+"""Enrolment: the one path from requests to certificates. Bulk calls it with a thousand, EST with a list of one.
+
+The order of acts, and what a power cut leaves behind each:
+
+1. *judge*    names, keys, proofs: nothing stored.
+2. *prepare*  serials drawn, to-be-signed bytes built and linted: nothing stored.
+3. *reserve*  serials and bytes committed under a lease: a reservation to void.
+4. *sign*     exactly those bytes, outside any transaction: signatures nobody saw.
+5. *record*   certificate, status, audit and the caller's rows in one transaction: all or nothing.
+
+A reservation that was not recorded is voided, its serials burned, and new ones drawn: no bytes are signed twice.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Protocol
+
+from pki_core.issuance.issuer import Draft, Issuer, Prepared
+from pki_core.issuance.subject import build_subject
+from pki_core.model.certificates import serial_text
+from pki_core.model.clock import Clock
+from pki_core.model.errors import CsrRejectedError, PkiError, StoreUnavailableError
+from pki_core.model.partners import Partner
+from pki_core.model.profiles import Profile
+from pki_core.model.requests import Issued, IssueRequest, Outcome, Refused
+from pki_core.services.names import JudgedName, NamePolicy, judge_name
+from pki_core.store.audit import AuditEntry
+from pki_core.store.reservations import POSITIONS
+from pki_core.store.unit_of_work import Store, UnitOfWork
+from pki_core.wire.csr import PublicKey, load_public_key, refuse_weak_key, verify_proof
+
+MAX_REQUESTS = 2000  # one reservation; larger lists are the caller's to cut
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """For whom and by which profile version certificates are made."""
+
+    profile: Profile
+    profile_id: int  # the stored version's number
+    profile_hash: str
+    partner: Partner | None  # None = the operator's own ceremony
+    actor: str
+    runner: str
+
+
+class IssueHooks(Protocol):
+    """What a caller writes in the same transactions."""
+
+    def reserved(self, work: UnitOfWork, reservation: int) -> None:
+        """Write beside the reservation."""
+        ...
+
+    def recorded(self, work: UnitOfWork, outcomes: Sequence[Outcome]) -> None:
+        """Write beside the certificates; called once for every call that does not raise."""
+        ...
+
+
+class NoHooks:
+    """A caller that writes nothing of its own."""
+
+    def reserved(self, work: UnitOfWork, reservation: int) -> None:
+        """Write nothing."""
+
+    def recorded(self, work: UnitOfWork, outcomes: Sequence[Outcome]) -> None:
+        """Write nothing."""
+
+
+class Enrollment:
+    """Issues certificates."""
+
+    def __init__(self, store: Store, clock: Clock, names: NamePolicy, lease_seconds: int) -> None:
+        self._store = store
+        self._clock = clock
+        self._names = names
+        self._lease = timedelta(seconds=lease_seconds)
+
+    def issue(
+        self, issuer: Issuer, order: Order, requests: Sequence[IssueRequest], hooks: IssueHooks | None = None
+    ) -> list[Outcome]:
+        """Issue or refuse, each request by itself; outcomes in the order of the requests.
+
+        Raises:
+            UnavailableError: nothing was issued; the same call may be made again.
+            InvariantError: our own fault; nothing was issued.
+        """
+        hooks = hooks or NoHooks()
+        outcomes: dict[int, Outcome] = {}
+        drafts = self._judge(order, requests, outcomes)
+        prepared = self._prepare(issuer, order, drafts, outcomes)
+        if not prepared:
+            refused = [outcomes[position] for position in range(len(requests))]
+            with self._store.transaction() as work:
+                hooks.recorded(work, refused)
+            return refused
+        reservation = self._reserve(issuer, order, [one for _, one, _ in prepared], hooks)
+        try:
+            certificates = issuer.sign([one for _, one, _ in prepared])
+            for index, ((position, one, name), certificate_der) in enumerate(zip(prepared, certificates, strict=True)):
+                outcomes[position] = Issued(
+                    reference=one.reference,
+                    certificate_id=reservation * POSITIONS + index,
+                    serial=one.serial,
+                    common_name=one.common_name,
+                    certificate_der=certificate_der,
+                    not_before=one.not_before,
+                    not_after=one.not_after,
+                    warnings=name.warnings,
+                )
+            ordered = [outcomes[position] for position in range(len(requests))]
+            self._record(issuer, order, reservation, ([one for _, one, _ in prepared], certificates), (ordered, hooks))
+        except PkiError:
+            self._give_up(reservation)
+            raise
+        return ordered
+
+    def _judge(
+        self, order: Order, requests: Sequence[IssueRequest], outcomes: dict[int, Outcome]
+    ) -> list[tuple[int, Draft, JudgedName]]:
+        """Stage by stage, not row by row: one library at a time in the cache is 1.3 times cheaper."""
+        drafts: list[tuple[int, Draft, JudgedName]] = []
+        for position, request in enumerate(requests):
+            try:
+                name = judge_name(request, order.profile, order.partner, self._names)
+                subject = build_subject(order.profile.subject, request.subject, name.common_name)
+            except CsrRejectedError as error:
+                outcomes[position] = _refused(request, error)
+                continue
+            draft = Draft(
+                reference=request.reference, subject=subject, spki_der=request.spki_der, not_after=request.not_after
+            )
+            drafts.append((position, draft, name))
+        proven: list[tuple[int, Draft, JudgedName]] = []
+        for position, draft, name in drafts:
+            request = requests[position]
+            try:
+                prove_possession(request, order.profile)
+            except CsrRejectedError as error:
+                outcomes[position] = _refused(request, error)
+                continue
+            proven.append((position, draft, name))
+        return proven
+
+    def _prepare(
+        self,
+        issuer: Issuer,
+        order: Order,
+        drafts: Sequence[tuple[int, Draft, JudgedName]],
+        outcomes: dict[int, Outcome],
+    ) -> list[tuple[int, Prepared, JudgedName]]:
+        ready = []
+        made = issuer.prepare(order.profile, order.profile_hash, [draft for _, draft, _ in drafts], self._clock.now())
+        for (position, draft, name), one in zip(drafts, made, strict=True):
+            if isinstance(one, Prepared):
+                ready.append((position, one, name))
+            else:
+                outcomes[position] = Refused(
+                    reference=draft.reference, code=one.code, message=one.message, common_name=name.common_name
+                )
+        return ready
+
+    def _reserve(self, issuer: Issuer, order: Order, prepared: Sequence[Prepared], hooks: IssueHooks) -> int:
+        now = self._clock.now()
+        intents = [(serial_text(one.serial), one.tbs_der, one.not_after) for one in prepared]
+        with self._store.transaction() as work:
+            number = work.reservations.open(issuer.record.id, order.profile_id, order.runner, (now, now + self._lease))
+            work.reservations.reserve(number, issuer.record.id, intents)
+            hooks.reserved(work, number)
+        return number
+
+    def _record(
+        self,
+        issuer: Issuer,
+        order: Order,
+        reservation: int,
+        signed: tuple[Sequence[Prepared], Sequence[bytes]],
+        caller: tuple[Sequence[Outcome], IssueHooks],
+    ) -> None:
+        now = self._clock.now()
+        seconds = int(now.timestamp())
+        first = reservation * POSITIONS
+        issuer_id, profile_id = issuer.record.id, order.profile_id
+        partner_id = order.partner.id if order.partner else None
+        rows, ders, entries = [], [], []
+        for certificate_id, (one, certificate_der) in enumerate(zip(*signed, strict=True), start=first):
+            serial, not_after = serial_text(one.serial), int(one.not_after.timestamp())
+            rows.append(
+                (
+                    certificate_id,
+                    issuer_id,
+                    serial,
+                    profile_id,
+                    partner_id,
+                    one.common_name,
+                    int(one.not_before.timestamp()),
+                    not_after,
+                    seconds,
+                )
+            )
+            ders.append((certificate_id, not_after, certificate_der))
+            entries.append(
+                AuditEntry(
+                    actor=order.actor,
+                    action="certificate.issued",
+                    issuer_id=issuer_id,
+                    serial=serial,
+                    profile_id=profile_id,
+                    certificate_sha256=hashlib.sha256(certificate_der).digest(),
+                )
+            )
+        with self._store.transaction() as work:
+            work.reservations.close(reservation, order.runner, now, len(rows))
+            work.certificates.record(rows, ders)
+            work.audit.append("issuance", now, entries)
+            caller[1].recorded(work, caller[0])
+
+    def _give_up(self, reservation: int) -> None:
+        """Void what was reserved. When the store is away too, the lease and ``sweep_stuck`` do it later."""
+        try:
+            with self._store.transaction() as work:
+                work.reservations.void(reservation)
+        except StoreUnavailableError:
+            return
+
+
+def prove_possession(request: IssueRequest, profile: Profile) -> PublicKey:
+    """Check a request's key and its proof; return the key.
+
+    Raises:
+        CsrRejectedError: the key is of another kind than the profile's, weak, off its curve, or not proven.
+    """
+    algorithm, key = load_public_key(request.spki_der)
+    if algorithm not in profile.key_algorithms:
+        wanted = " or ".join(profile.key_algorithms)
+        raise CsrRejectedError("key.type_not_allowed", f"The key is {algorithm}; this certificate kind needs {wanted}.")
+    refuse_weak_key(algorithm, request.spki_der)
+    verify_proof(request.proof, algorithm, key)
+    return key
+
+
+def _refused(request: IssueRequest, error: CsrRejectedError) -> Refused:
+    return Refused(
+        reference=request.reference, code=error.reason, message=str(error), common_name=request.subject.common_name
+    )

@@ -1,0 +1,72 @@
+"""The hierarchy of a new environment, as ceremony files: one root an edition and algorithm, four branches below."""
+
+from dataclasses import dataclass
+
+from pki_core.model.ceremonies import Act, CeremonyPlan
+from pki_core.model.signer import KeyAlgorithm
+
+_BRANCHES = {"cpo": "CPO", "mo": "MO", "oem": "OEM", "cps": "Prov"}  # the names real V2G hierarchies use
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HierarchyNames:
+    """What every CA of an environment is called."""
+
+    environment: str
+    organization: str
+    country: str
+    witnesses: tuple[str, ...]
+
+
+def plan_hierarchy(names: HierarchyNames, *, ed448: bool) -> list[tuple[str, str]]:
+    """Return (file name, content) of the ceremony files that make a whole environment, in the order to run them."""
+    generations = [("", "", KeyAlgorithm.SECP256R1, ""), ("_20", "-20", KeyAlgorithm.SECP521R1, " -20")]
+    if ed448:
+        generations.append(("_20", "-20-ed448", KeyAlgorithm.ED448, " -20 Ed448"))
+    files = []
+    for profile_suffix, label_suffix, algorithm, title in generations:
+        root = f"v2g-root{label_suffix}"
+        plans = [(Act.CREATE_ROOT, root, "v2g_root", "", "V2G Root CA")]
+        for branch, printed in _BRANCHES.items():
+            upper = f"{branch}-sub1{label_suffix}"
+            plans.append((Act.CREATE_SUB_CA, upper, f"{branch}_sub1", root, f"{printed} Sub1 CA"))
+            plans.append(
+                (Act.CREATE_SUB_CA, f"{branch}-sub2{label_suffix}", f"{branch}_sub2", upper, f"{printed} Sub2 CA")
+            )
+        files += [
+            CeremonyPlan(
+                act=act,
+                environment=names.environment,
+                label=label,
+                profile=profile + profile_suffix,
+                parent=parent,
+                key_label=label,
+                algorithm=algorithm,
+                common_name=common_name + title,
+                organization=names.organization,
+                country=names.country,
+                witnesses=names.witnesses,
+                sha256="",
+            )
+            for act, label, profile, parent, common_name in plans
+        ]
+    return [(f"{number:02d}-{plan.label}.toml", ceremony_file(plan)) for number, plan in enumerate(files, start=1)]
+
+
+def ceremony_file(plan: CeremonyPlan) -> str:
+    """Return the file of a plan, as two witnesses would review it."""
+    witnesses = ", ".join(f'"{name}"' for name in plan.witnesses)
+    return f"""\
+# One act. Read every line, agree on this file's SHA-256, then: pncpki ceremony run FILE
+act = "{plan.act}"
+environment = "{plan.environment}"
+label = "{plan.label}"  # becomes part of URLs and file names; never used again
+profile = "{plan.profile}"
+parent = "{plan.parent}"
+key_label = "{plan.key_label}"  # in the token
+algorithm = "{plan.algorithm}"
+common_name = "{plan.common_name}"
+organization = "{plan.organization}"
+country = "{plan.country}"
+witnesses = [{witnesses}]
+"""

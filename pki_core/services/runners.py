@@ -1,0 +1,57 @@
+"""Runners: who holds a lease. A runner's token tells, on its own machine, whether it is still alive."""
+
+import os
+import secrets
+import socket
+from functools import lru_cache
+from pathlib import Path
+
+_PROC = Path("/proc")
+_STARTED_AT = 19  # field 22 of /proc/PID/stat, counted behind the parenthesised command name
+
+
+def runner_token() -> str:
+    """Return a new token for work this process does: ``host/boot/pid namespace/pid/start/random``."""
+    pid = os.getpid()
+    return f"{_here()}/{pid}/{_start_of(pid)}/{secrets.token_hex(8)}"
+
+
+def is_dead(token: str) -> bool:
+    """Tell whether the process behind a token is known to be gone.
+
+    False for a runner on another machine, or in another container: there only its lease can tell.
+    """
+    place, _, rest = token.rpartition("/")
+    place, _, start = place.rpartition("/")
+    place, _, pid = place.rpartition("/")
+    if not rest or not pid.isdigit() or place.partition("/")[0] != _here().partition("/")[0]:
+        return False
+    if place != _here():
+        # Same host name: another boot is over; another pid namespace is another container.
+        return place.split("/")[1:2] != _here().split("/")[1:2]
+    return _start_of(int(pid)) != start
+
+
+@lru_cache(maxsize=1)
+def _here() -> str:
+    boot = _read(_PROC / "sys/kernel/random/boot_id")
+    try:
+        namespace = str((_PROC / "self/ns/pid").readlink())
+    except OSError:
+        namespace = ""
+    return f"{socket.gethostname()[:40]}/{boot[:18]}/{namespace.removeprefix('pid:').strip('[]')}"
+
+
+def _start_of(pid: int) -> str:
+    """Return when a process started, in clock ticks since boot; "" when there is none or it is a zombie."""
+    fields = _read(_PROC / str(pid) / "stat").rpartition(")")[2].split()
+    if len(fields) <= _STARTED_AT or fields[0] in "ZX":
+        return ""
+    return fields[_STARTED_AT]
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii", errors="replace").strip()
+    except OSError:
+        return ""

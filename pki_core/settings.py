@@ -1,0 +1,159 @@
+"""One checked object per environment: the shipped TOML of the environment, overlaid by the home directory's own.
+
+Secrets never stand in a TOML: a file or an environment variable holds them, and the TOML names which.
+"""
+
+import os
+import tomllib
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pki_core.issuance.load import EnvironmentValues
+from pki_core.model.errors import SettingsError
+from pki_core.model.identifiers import ISO_3166_ALPHA_2, CheckDigitPolicy
+from pki_core.services.names import NamePolicy
+
+ENVIRONMENTS = ("dev", "qa", "prod")
+HOME_FILE = "pncpki.toml"
+DATABASE_VARIABLE = "PNCPKI_DATABASE_URL"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class KeyStoreSettings(_Section):
+    """Where private keys live."""
+
+    kind: Literal["softhsm", "pkcs11", "file"]
+    module: str = ""  # path of the PKCS#11 module; empty = SoftHSM where the system keeps it
+    token_label: Annotated[str, Field(min_length=1, max_length=32)]
+    token_serial: str = ""
+    pin_file: str = "secrets/pin"  # beside the home directory's file; read when pin_variable is not set
+    pin_variable: str = "PNCPKI_PIN"
+    sessions: Annotated[int, Field(ge=1, le=64)]
+
+
+class CertificateSettings(_Section):
+    """What differs inside certificates. URLs may hold {issuer}."""
+
+    ocsp_url: str
+    ca_issuers_url: str
+    crl_url: str
+    policy_oid: Annotated[str, Field(pattern=r"^[0-2](\.(0|[1-9][0-9]*))+$")]
+    cps_uri: str
+    switches: frozenset[str] = frozenset()
+    organization: Annotated[str, Field(min_length=1, max_length=40)]
+    country: Annotated[str, Field(pattern="^[A-Z]{2}$")]
+    ed448_hierarchy: bool  # beside P-521, where the token can
+
+
+class IdentifierSettings(_Section):
+    """What is demanded of identifiers beyond their grammar."""
+
+    emaid_check_digit: CheckDigitPolicy
+    countries: Literal["any", "iso3166"]
+
+
+class IssuanceSettings(_Section):
+    """The act of signing."""
+
+    serial_prefix: Annotated[int, Field(ge=1, le=127)]  # one for each instance that issues beside others
+    lease_seconds: Annotated[int, Field(ge=10, le=3600)]
+    chunk_rows: Annotated[int, Field(ge=1, le=2000)]
+
+
+class BatchSettings(_Section):
+    """Limits of an upload."""
+
+    max_octets: Annotated[int, Field(ge=1)]
+    max_rows: Annotated[int, Field(ge=1)]
+    max_archive_octets: Annotated[int, Field(ge=1)]
+    max_archive_ratio: Annotated[int, Field(ge=1)]
+
+
+class Settings(_Section):
+    """Everything an environment can set."""
+
+    environment: Literal["dev", "qa", "prod"]
+    environment_id: str = ""  # made by init; the database carries the same
+    database_url: str
+    key_store: KeyStoreSettings
+    certificates: CertificateSettings
+    identifiers: IdentifierSettings
+    issuance: IssuanceSettings
+    batches: BatchSettings
+
+    @model_validator(mode="after")
+    def _refuse_what_must_not_run(self) -> Self:
+        if self.key_store.kind == "file" and self.environment != "dev":
+            raise ValueError("file keys are for dev only: qa and prod need a PKCS#11 token")
+        return self
+
+    @property
+    def environment_values(self) -> EnvironmentValues:
+        """What the profiles are resolved with."""
+        section = self.certificates
+        return EnvironmentValues(
+            ocsp_url=section.ocsp_url,
+            ca_issuers_url=section.ca_issuers_url,
+            crl_url=section.crl_url,
+            policy_oid=section.policy_oid,
+            cps_uri=section.cps_uri,
+            switches=section.switches,
+        )
+
+    @property
+    def name_policy(self) -> NamePolicy:
+        """What names are judged by."""
+        countries = ISO_3166_ALPHA_2 if self.identifiers.countries == "iso3166" else None
+        return NamePolicy(check_digit=self.identifiers.emaid_check_digit, countries=countries)
+
+
+def load_shipped(environment: str) -> dict[str, Any]:
+    """Return the raw shipped settings of an environment."""
+    if environment not in ENVIRONMENTS:
+        raise SettingsError(f"there is no environment {environment!r}; there are {', '.join(ENVIRONMENTS)}")
+    return tomllib.loads(files("deployments").joinpath(f"{environment}.toml").read_text(encoding="utf-8"))
+
+
+def load_settings(home: Path) -> Settings:
+    """Return the settings of the environment in a home directory.
+
+    Raises:
+        SettingsError: no environment there, unknown or missing keys, or a combination that must not run.
+    """
+    path = home / HOME_FILE
+    try:
+        own = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise SettingsError(
+            f"there is no environment in {home}; make one with: pncpki init --env dev --home {home}"
+        ) from error
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{path} cannot be read: {error}") from error
+    return check_settings({**own, "environment": own.get("environment", "")}, home)
+
+
+def check_settings(own: dict[str, Any], home: Path) -> Settings:
+    """Overlay an environment's shipped settings with its own and check the whole."""
+    merged = _overlay(load_shipped(str(own["environment"])), own)
+    if url := os.environ.get(DATABASE_VARIABLE):
+        merged["database_url"] = url
+    merged["database_url"] = str(merged["database_url"]).replace("{home}", str(home.resolve()))
+    try:
+        return Settings.model_validate(merged)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "settings"
+        raise SettingsError(f"{home / HOME_FILE}: {place}: {first['msg']}") from None  # the cause would print inputs
+
+
+def _overlay(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        merged[key] = _overlay(merged.get(key, {}), value) if isinstance(value, dict) else value
+    return merged

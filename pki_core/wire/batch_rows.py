@@ -1,0 +1,215 @@
+"""Rows of an uploaded batch: a cell with a PKCS#10 request in any usual spelling becomes DER (RFC 2986, RFC 7468).
+
+A row that cannot be a request at all carries a ``problem`` instead, and stops nobody else. All text that leaves here
+can be stored anywhere: no control characters, no lone surrogates, nothing longer than the limits.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from pki_core.model.errors import LimitExceededError, MalformedError
+from pki_core.wire.pem import CSR_LABELS, base64_to_der, pem_to_der
+
+ROW_ID: Final = "row_id"
+CSR: Final = "csr"
+IDENTIFIER: Final = "identifier"
+
+Problem = tuple[str, str]  # stable code, plain sentence
+
+# C0 and C1 controls, line and paragraph separators, lone surrogates: no log, file name or SQL text may hold them
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_HEX: Final = re.compile("(?:[0-9A-Fa-f]{2})+")
+_BASE64URL: Final = str.maketrans("-_", "+/")
+_SEQUENCE: Final = 0x30  # X.690 8.9: what a DER request starts with
+_CELL_SLACK: Final = 4096  # armour, text around it and line ends of a request at the limit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchLimits:
+    """What one uploaded file may cost; each has its own sentence when it is passed."""
+
+    max_octets: int
+    max_rows: int
+    max_archive_octets: int  # sum of what the entries of an archive or the columns of a Parquet file unpack to
+    max_archive_ratio: int  # unpacked to packed
+    max_archive_entries: int
+    max_row_id_length: int = 128
+    max_csr_octets: int = 8192
+    piece_rows: int = 5000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchRow:
+    """One row as it was uploaded; with a problem, ``csr_der`` is empty."""
+
+    row_id: str
+    csr_der: bytes
+    expected_identifier: str
+    problem: Problem | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Columns:
+    """Where the three columns stand in a table."""
+
+    row_id: int
+    csr: int
+    identifier: int | None
+
+    @classmethod
+    def find(cls, names: Sequence[str], where: str) -> "Columns":
+        """Find the columns in a header; ``where`` opens the sentence of a refusal (``line 1: ``)."""
+        plain = [name.strip().lower() for name in names]
+        for name in (ROW_ID, CSR, IDENTIFIER):
+            if plain.count(name) > 1:
+                raise MalformedError(f"{where}there are two columns '{name}'")
+        for name in (ROW_ID, CSR):
+            if name not in plain:
+                raise MalformedError(f"{where}there is no column '{name}'")
+        return cls(
+            row_id=plain.index(ROW_ID),
+            csr=plain.index(CSR),
+            identifier=plain.index(IDENTIFIER) if IDENTIFIER in plain else None,
+        )
+
+
+class RowBuilder:
+    """Turns cells into rows and counts them."""
+
+    def __init__(self, limits: BatchLimits) -> None:
+        self._limits = limits
+        self._count = 0
+
+    def build(
+        self, row_ids: Sequence[object], csrs: Sequence[object], identifiers: Sequence[object] | None
+    ) -> list[BatchRow]:
+        """Turn three columns into rows."""
+        self._require_room(len(row_ids))
+        first = self._count - len(row_ids) + 1
+        cells = zip(row_ids, csrs, identifiers or [""] * len(row_ids), strict=True)
+        return [self._row(number, *row) for number, row in enumerate(cells, first)]
+
+    def refuse(self, row_id: str, problem: Problem) -> BatchRow:
+        """Return the row of something that has no cells to look at."""
+        self._require_room(1)
+        return self._refused(row_id, "", problem)
+
+    def finish(self, nothing: str) -> None:
+        """Refuse the file when it held no row; ``nothing`` is the sentence."""
+        if not self._count:
+            raise MalformedError(nothing)
+
+    def _require_room(self, rows: int) -> None:
+        self._count += rows
+        if self._count > self._limits.max_rows:
+            raise LimitExceededError(f"the file has more than {self._limits.max_rows} rows")
+
+    def _row(self, number: int, row_id: object, csr: object, identifier: object) -> BatchRow:
+        id_text = row_id if type(row_id) is str else _plain_text(row_id)
+        identifier_text = identifier.strip() if type(identifier) is str else _plain_text(identifier)
+        problem = self._id_problem(number, id_text) or self._identifier_problem(identifier_text)
+        if problem is None and id_text is not None and identifier_text is not None:
+            try:
+                der = csr_to_der(csr, self._limits.max_csr_octets)
+            except LimitExceededError as error:
+                problem = ("row.csr_too_large", str(error))
+            except MalformedError as error:
+                problem = ("row.csr_not_decodable", str(error))
+            else:
+                if der:
+                    return BatchRow(row_id=id_text, csr_der=der, expected_identifier=identifier_text, problem=None)
+                problem = ("row.csr_missing", "the csr column is empty")
+        return self._refused(id_text or "", identifier_text or "", problem)
+
+    def _id_problem(self, number: int, row_id: str | None) -> Problem | None:
+        if row_id is None:
+            return ("row.id_not_text", f"the row_id of row {number} is not text")
+        if not row_id or row_id.isspace():
+            return ("row.id_missing", f"row {number} has no row_id")
+        longest = self._limits.max_row_id_length
+        if len(row_id) > longest:
+            return ("row.id_too_long", f"the row_id of row {number} is longer than {longest} characters")
+        if not row_id.isprintable() and _CONTROL.search(row_id):  # isprintable: the cheap half, right for most rows
+            return ("row.id_control_character", f"the row_id of row {number} holds a control character")
+        return None
+
+    def _identifier_problem(self, identifier: str | None) -> Problem | None:
+        if identifier is None:
+            return ("row.identifier_not_text", "the identifier is not text")
+        longest = self._limits.max_row_id_length
+        if len(identifier) > longest:
+            return ("row.identifier_too_long", f"the identifier is longer than {longest} characters")
+        if not identifier.isprintable() and _CONTROL.search(identifier):
+            return ("row.identifier_control_character", "the identifier holds a control character")
+        return None
+
+    def _refused(self, row_id: str, identifier: str, problem: Problem | None) -> BatchRow:
+        longest = self._limits.max_row_id_length
+        return BatchRow(
+            row_id=_CONTROL.sub("\ufffd", row_id[:longest]),
+            csr_der=b"",
+            expected_identifier=_CONTROL.sub("\ufffd", identifier[:longest]),
+            problem=problem,
+        )
+
+
+def csr_to_der(cell: object, max_octets: int) -> bytes:
+    """Return the DER in a cell: PEM with or without armour, base64, base64url, hex or DER; b"" for an empty cell.
+
+    Raises:
+        MalformedError: the cell holds none of these.
+        LimitExceededError: it is longer than ``max_octets``.
+    """
+    der = _decode(cell, 4 * max_octets + _CELL_SLACK)
+    if len(der) > max_octets:
+        raise LimitExceededError(f"the csr column holds more than {max_octets} octets of DER")
+    if der and der[0] != _SEQUENCE:
+        raise MalformedError("the csr column can be decoded, but what it holds is not a PKCS#10 request")
+    return der
+
+
+def _decode(cell: object, longest: int) -> bytes:
+    if isinstance(cell, bytes):
+        if cell[:1] == b"\x30":  # no text form starts with the digit 0
+            return cell
+        cell = _ascii_text(cell)
+    text = "" if cell is None else cell
+    if not isinstance(text, str):
+        raise MalformedError("the csr column is not text")
+    if len(text) > longest:
+        raise LimitExceededError(f"the csr column is longer than {longest} characters")
+    if "\\" in text:  # JSON or a shell escaped it once too often
+        text = text.replace("\\r", "").replace("\\n", "\n")
+    if "-----" in text:
+        return pem_to_der(text, CSR_LABELS)
+    return _decode_bare("".join(text.split()))
+
+
+def _decode_bare(text: str) -> bytes:
+    """Decode what has no armour. Base64 of a SEQUENCE starts with M, hex of it with 30: they cannot be confused."""
+    if text.startswith("30") and _HEX.fullmatch(text):
+        return bytes.fromhex(text)
+    if "-" in text or "_" in text:
+        text = text.translate(_BASE64URL)
+    try:
+        return base64_to_der(text + "=" * (-len(text) % 4))  # base64url usually comes without padding
+    except MalformedError as error:
+        raise MalformedError("the csr column is neither PEM, base64 nor hex") from error
+
+
+def _ascii_text(octets: bytes) -> str:
+    try:
+        return octets.decode("utf-8-sig")  # editors on Windows put a byte order mark before PEM
+    except UnicodeDecodeError as error:
+        raise MalformedError("the csr column is neither PEM, base64 nor hex") from error
+
+
+def _plain_text(cell: object) -> str | None:
+    """Return a cell that is not a string as text; None when its text would be a guess (1.0, TRUE, a date, a list)."""
+    if cell is None:
+        return ""
+    if type(cell) is int:  # bool is not meant
+        return str(cell)
+    return cell.strip() if isinstance(cell, str) else None
