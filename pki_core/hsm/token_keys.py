@@ -59,11 +59,11 @@ _CURVES: dict[KeyAlgorithm, ec.EllipticCurve] = {
 }
 # A key is ours only if all of these hold: made in this token, never readable, and allowed to sign.
 _REQUIRED = (
+    (Attribute.LOCAL, True),
     (Attribute.SENSITIVE, True),
     (Attribute.EXTRACTABLE, False),
     (Attribute.NEVER_EXTRACTABLE, True),
     (Attribute.ALWAYS_SENSITIVE, True),
-    (Attribute.LOCAL, True),
     (Attribute.SIGN, True),
 )
 

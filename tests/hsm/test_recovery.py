@@ -1,0 +1,95 @@
+"""A token that fails, forgets its sessions or goes away: valid signatures or a clear refusal, never a wrong list."""
+
+import json
+
+import pytest
+
+pytestmark = [pytest.mark.softhsm, pytest.mark.usefixtures("token_signers")]
+
+
+@pytest.mark.parametrize("sessions", [1, 4])
+@pytest.mark.parametrize("every", [30, 80, 150])
+def test_a_list_survives_one_fault_and_is_refused_at_the_second(through_slow_token, sessions, every):
+    output, calls = through_slow_token("sign_through", sessions, 100, SHIM_FAIL=every)
+    if every == 150:
+        assert output == "signed"
+        assert calls.count("C_Finalize") == 0
+    elif sessions == 1:
+        # One session stops at the first fault: what is left must end before the second.
+        assert output == ("signed" if every == 80 else "away: the token is away: DeviceError C_Sign returned 0x30")
+        assert calls.count("C_Finalize") == 1
+    else:
+        # Several sessions meet fault after fault in the first attempt; how many is left to chance.
+        assert output == "signed" or output.startswith("away: ")
+    assert calls.count("C_Initialize") == calls.count("C_Finalize") + 1
+
+
+def test_only_the_failed_rest_is_signed_again(through_slow_token):
+    output, calls = through_slow_token("sign_through", 1, 100, SHIM_FAIL=60)
+    assert output == "signed"
+    assert calls.count("C_Sign") == 101
+
+
+@pytest.mark.parametrize("sessions", [1, 4])
+def test_lost_sessions_are_opened_again_with_a_new_login(through_slow_token, sessions):
+    output, calls = through_slow_token("sign_through", sessions, 100, SHIM_LOSE=90)
+    assert output == "signed"
+    assert calls.count("C_Login") == 2
+    assert calls.count("C_Finalize") == 1
+
+
+def test_every_single_call_recovers_by_itself(through_slow_token):
+    output, _ = through_slow_token("sign_one_by_one_through", 30, SHIM_FAIL=7)
+    assert json.loads(output) == ["signed"] * 30
+
+
+def test_a_token_that_fails_every_time_is_away(through_slow_token):
+    output, calls = through_slow_token("sign_one_by_one_through", 3, SHIM_FAIL=1)
+    assert json.loads(output) == ["away"] * 3
+    assert calls.count("C_Sign") == 6
+
+
+def test_the_module_is_started_with_operating_system_locking(through_slow_token, tmp_path):
+    through_slow_token("sign_through", 1, 10, SHIM_FAIL=8)
+    starts = [line for line in (tmp_path / "calls").read_text().splitlines() if "C_Initialize" in line]
+    assert [line.split()[2] for line in starts] == ["2", "2"]
+
+
+def test_a_key_is_looked_for_once_a_session_and_signed_with_one_call_a_signature(through_slow_token):
+    _, few = through_slow_token("sign_through", 1, 1)
+    _, many = through_slow_token("sign_through", 1, 100)
+    assert many.count("C_FindObjectsInit") == few.count("C_FindObjectsInit")
+    assert many.count("C_Sign") == 100
+    assert many.count("C_OpenSession") == many.count("C_Login") == 1
+
+
+@pytest.mark.slow
+def test_a_token_that_went_away_is_left_alone_for_a_moment_and_used_when_it_returns(through_slow_token, tmp_path):
+    down_file = tmp_path / "down"
+    output, _ = through_slow_token("token_goes_and_returns", down_file, SHIM_DOWN=down_file)
+    assert json.loads(output) == [
+        "signed",
+        "away",
+        "away, not asked",
+        "away",
+        "away, not asked",
+        "signed",
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sessions", [1, 3])
+def test_threads_sign_on_while_the_module_is_restarted_under_them(run_child, sessions):
+    result = json.loads(run_child("keep_signing_while_the_token_is_reset", sessions))
+    assert result["restarts"] > 20
+    assert result["signed"] > 20
+
+
+def test_a_store_survives_the_restart_of_its_module_by_another(softhsm_home, token_signers):
+    from pki_core.hsm.module import open_module
+    from tests.hsm.token_home import verify_all
+
+    module = open_module(softhsm_home.module_path)
+    for signer in token_signers.values():
+        module.stop(module.generation)
+        verify_all(signer, [b"one", b"two"], signer.sign([b"one", b"two"]))
