@@ -130,8 +130,10 @@ def download() -> bytes:
     except KeyError:
         raise LookupError(f"no pinned uv for {platform.system()} {machine}: install uv by hand and run again") from None
     index = os.environ.get("UV_DEFAULT_INDEX") or os.environ.get("UV_INDEX_URL") or PYPI
+    folders = [Path(folder) for folder in os.environ.get("UV_FIND_LINKS", "").split(",") if folder]
+    at_hand = [folder / file_name for folder in folders if (folder / file_name).is_file()]
     try:
-        wheel = download_from_index(index, file_name)
+        wheel = at_hand[0].read_bytes() if at_hand else download_from_index(index, file_name)
     except (OSError, LookupError, ValueError) as error:
         if importlib.util.find_spec("pip") is None:
             raise
