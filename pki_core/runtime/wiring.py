@@ -16,10 +16,11 @@ from pki_core.services.certificates import Certificates
 from pki_core.services.enroll import Enrollment
 from pki_core.services.issuers import Issuers
 from pki_core.services.maintenance import Maintenance
+from pki_core.services.partners import Partners
 from pki_core.services.results import Results
 from pki_core.services.uploads import Uploads
 from pki_core.settings import KeyStoreSettings, Settings, load_settings
-from pki_core.store.schema import is_current
+from pki_core.store.schema import is_current, migrate
 from pki_core.store.unit_of_work import Store
 from pki_core.wire.batch_file import BatchLimits
 
@@ -88,6 +89,11 @@ class Runtime:
     def results(self) -> Results:
         """Result bundles."""
         return Results(self.store, self.certificates)
+
+    @cached_property
+    def partners(self) -> Partners:
+        """Who may ask for certificates."""
+        return Partners(self.store, self.clock)
 
     @cached_property
     def maintenance(self) -> Maintenance:
@@ -167,3 +173,8 @@ def module_path_of(home: Path, section: KeyStoreSettings) -> Path:
     if path is None or not path.exists():
         raise SettingsError("there is no PKCS#11 module: install softhsm2, or name one in key_store.module")
     return path
+
+
+def migrate_home(home: Path) -> None:
+    """Bring the database of an environment to this version's schema."""
+    migrate(load_settings(home).database_url)

@@ -10,7 +10,7 @@ import csv
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, TextIO, cast
 
 from pki_core.model.errors import LimitExceededError, MalformedError
 from pki_core.wire.batch_rows import BatchLimits, BatchRow, Columns, RowBuilder
@@ -20,6 +20,7 @@ _MAX_HEADER: Final = 64 * 1024  # characters; also below the csv module's own li
 _MAX_RECORD: Final = 1024 * 1024  # characters; a request is under 2,000, so this is an open quote or no table
 _MAX_COLUMNS: Final = 256
 _LINE_END: Final = re.compile("\r\n|\n|\r")
+_BLANK_LINES: Final = re.compile("(?:[ \t]*+(?:\r\n|\n|\r(?!\\Z)))*+")  # a last \r may be half an end
 
 
 def read_csv(path: Path, limits: BatchLimits) -> Iterator[list[BatchRow]]:
@@ -33,7 +34,7 @@ def read_csv(path: Path, limits: BatchLimits) -> Iterator[list[BatchRow]]:
         wanted = [at for at in (columns.row_id, columns.csr, columns.identifier) if at is not None]
         try:
             frames = pd.read_csv(
-                text,
+                cast("TextIO", text),
                 sep=text.delimiter,
                 header=None,
                 names=range(text.width),
@@ -86,8 +87,7 @@ class CheckedCsv:
             if self._rest.endswith("\r") and not self._ended:
                 continue  # its line feed may be in the next block
             end = self._records.match(self._rest).end()  # type: ignore[union-attr]  # it matches nothing, too
-            checked, self._rest = self._rest[:end], self._rest[end:]
-            self._line += _count_line_ends(checked)
+            checked = self._advance(end)
             self._check_rest()
             self._piece += end
             if self._piece > self._piece_budget:
@@ -112,26 +112,30 @@ class CheckedCsv:
             place = self._place(good, len(good))
             raise MalformedError(f"{place}: the octet 0x{error.object[error.start]:02x} is not UTF-8") from error
         self._rest += text
-        if self._ended and self._rest and self._rest[-1] not in "\r\n":
+        if self._ended and self._rest and self._rest[-1] != "\n":
             self._rest += "\n"  # a last line without an end is a line
 
     def _header(self) -> str:
         """Cut the first line that is not blank off the rest."""
-        self._fill()
-        while True:
+        while not self._ended:
+            self._fill()
+            blank = _BLANK_LINES.match(self._rest)
+            if blank is not None:
+                self._advance(blank.end())
             end = _LINE_END.search(self._rest)
-            if end is None or end.end() == len(self._rest):
-                if self._ended and end is None:
-                    raise MalformedError("the file is empty")
-                if len(self._rest) > _MAX_HEADER:
-                    raise MalformedError(f"line {self._line}: the header is longer than {_MAX_HEADER} characters")
-                if not self._ended:
-                    self._fill()
-                    continue
-            line, self._rest = self._rest[: end.start()], self._rest[end.end() :]
-            self._line += 1
-            if line.strip():
+            if end is not None and (end.end() < len(self._rest) or self._ended):
+                line = self._rest[: end.start()]
+                self._advance(end.end())
                 return line
+            if len(self._rest) > _MAX_HEADER:
+                raise MalformedError(f"line {self._line}: the header is longer than {_MAX_HEADER} characters")
+        raise MalformedError("the file is empty")
+
+    def _advance(self, end: int) -> str:
+        """Cut whole lines off the rest and return them."""
+        passed, self._rest = self._rest[:end], self._rest[end:]
+        self._line += _count_line_ends(passed)
+        return passed
 
     def _check_rest(self) -> None:
         if not self._rest:

@@ -61,7 +61,7 @@ def read_sheet(path: Path, limits: BatchLimits) -> Iterator[list[BatchRow]]:
 
 def _open(stream: BinaryIO) -> tuple[list[str], Iterator[Row]]:
     """Return the header's names and the rows below it."""
-    import openpyxl  # noqa: PLC0415  # as pandas: only a flow should pay
+    import openpyxl  # type: ignore[import-untyped]  # noqa: PLC0415  # as pandas: only a flow should pay
 
     try:
         with warnings.catch_warnings():

@@ -10,8 +10,8 @@ from pki_core.wire.batch_rows import CSR, IDENTIFIER, ROW_ID, BatchLimits, Batch
 
 if TYPE_CHECKING:
     import pandas as pd
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    import pyarrow as pa  # type: ignore[import-untyped]
+    import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 _MAX_LINE: Final = 1024 * 1024  # octets of one JSON object
 _PIECE_OCTETS: Final = 32 * 1024 * 1024  # long lines make shorter pieces

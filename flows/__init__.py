@@ -1,0 +1,1 @@
+"""Prefect flows and the operator's command line. Thin: ids and dates in, counts out."""

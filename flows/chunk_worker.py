@@ -1,0 +1,88 @@
+"""What one runner does with a batch, free of Prefect: signs open chunks, here or in spawned processes."""
+
+import math
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from multiprocessing import get_context
+from pathlib import Path
+
+from pki_core.runtime import Runtime, open_runtime
+from pki_core.services.runners import runner_token
+
+MAX_TASKS = 50  # a task costs Prefect 8 ms and a page of its database; a batch is never more of them
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkReport:
+    """What a runner did."""
+
+    chunks: int = 0
+    issued: int = 0
+    refused: int = 0
+
+    def __add__(self, other: "WorkReport") -> "WorkReport":
+        return WorkReport(
+            chunks=self.chunks + other.chunks,
+            issued=self.issued + other.issued,
+            refused=self.refused + other.refused,
+        )
+
+
+def sign_chunks(home: str, batch_id: str, at_most: int) -> WorkReport:
+    """Sign up to ``at_most`` open chunks of a batch in this process."""
+    batches = process_runtime(home).batches
+    runner = runner_token()
+    report = WorkReport()
+    for _ in range(at_most):
+        chunk = batches.sign_next_chunk(batch_id, runner)
+        if chunk is None:
+            break
+        report += WorkReport(chunks=1, issued=chunk.issued, refused=chunk.refused)
+    return report
+
+
+def chunks_a_task(open_chunks: int) -> int:
+    """Return how many chunks one task takes so that a batch stays below ``MAX_TASKS``."""
+    return max(1, math.ceil(open_chunks / (MAX_TASKS - 2)))
+
+
+def sign_directly(home: str, batch_id: str, workers: int) -> WorkReport:
+    """Sign a batch to its end without Prefect."""
+    if workers == 1:
+        return _until_nothing_is_open(lambda: sign_chunks(home, batch_id, 1))
+    report = WorkReport()
+    with worker_processes(workers) as pool:
+        running: set[Future[WorkReport]] = {pool.submit(sign_chunks, home, batch_id, 1) for _ in range(workers)}
+        while running:
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                one = future.result()
+                report += one
+                if one.chunks:
+                    running.add(pool.submit(sign_chunks, home, batch_id, 1))
+    return report
+
+
+@contextmanager
+def worker_processes(count: int) -> Iterator[ProcessPoolExecutor]:
+    """Start spawned processes: never forked, a token's state does not survive a fork."""
+    with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
+        yield pool
+
+
+@lru_cache(maxsize=1)
+def process_runtime(home: str) -> Runtime:
+    """Return this process's runtime; opened once, kept for all its chunks."""
+    return open_runtime(Path(home))
+
+
+def _until_nothing_is_open(step: Callable[[], WorkReport]) -> WorkReport:
+    report = WorkReport()
+    while True:
+        one = step()
+        if not one.chunks:
+            return report
+        report += one

@@ -1,0 +1,118 @@
+"""The operator's command line: the same jobs as the flows, run now, and the key ceremony.
+
+Importing this module must stay cheap: each command imports what it needs.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.cli_batch import batch_app
+from flows.cli_ca import ca_app, ceremony_app, certificate_app, partner_app
+from flows.output import Home, Json, answer, chosen_home, reports_errors, say
+
+app = typer.Typer(
+    help="The open Plug & Charge PKI: certificates for ISO 15118 from a key in an HSM.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(batch_app, name="batch")
+app.add_typer(ca_app, name="ca")
+app.add_typer(ceremony_app, name="ceremony")
+app.add_typer(certificate_app, name="certificate")
+app.add_typer(partner_app, name="partner")
+
+
+@app.callback()
+def choose(home: Home = None) -> None:
+    """Take ``--home`` before the command as well as behind it."""
+    if home is not None:
+        os.environ["PNCPKI_HOME"] = str(home)
+
+
+@app.command()
+@reports_errors
+def init(
+    home: Home = None,
+    env: Annotated[str, typer.Option("--env", help="dev, qa or prod.")] = "dev",
+    key_store: Annotated[str, typer.Option(envvar="PNCPKI_KEY_STORE", help="file: key files, dev only.")] = "",
+    witness: Annotated[list[str] | None, typer.Option(help="Name of a witness; two outside dev.")] = None,
+    settings: Annotated[Path | None, typer.Option(help="TOML laid over the shipped settings.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Stand up a whole environment: token, database, hierarchy, partners."""
+    from pki_core.runtime.founding import Founding, found_environment  # noqa: PLC0415
+
+    founding = Founding(
+        environment=env,
+        home=chosen_home(home),
+        key_store=key_store,
+        witnesses=tuple(witness or ()),
+        overrides=settings.read_text(encoding="utf-8") if settings else "",
+    )
+    runtime = found_environment(founding, (lambda _line: None) if as_json else say)
+    labels = [record.label for record in runtime.certificates.issuers()]
+    result = {"environment": env, "home": str(runtime.home), "issuers": labels}
+    text = f"{env} environment with {len(labels)} CAs in {runtime.home}\nnext: export PNCPKI_HOME={runtime.home}"
+    answer(result, text, as_json=as_json)
+
+
+@app.command()
+@reports_errors
+def migrate(home: Home = None, as_json: Json = False) -> None:
+    """Bring the database to this version's schema."""
+    from pki_core.runtime import migrate_home  # noqa: PLC0415
+
+    migrate_home(chosen_home(home))
+    answer({"migrated": True}, "the database has this version's schema", as_json=as_json)
+
+
+@app.command()
+@reports_errors
+def run(
+    name: Annotated[str, typer.Argument(help="dispatch or sweep_stuck.")],
+    home: Home = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Report and change nothing (sweep_stuck).")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run a flow now."""
+    from flows.run_now import run_flow  # noqa: PLC0415
+
+    result = run_flow(name, chosen_home(home), dry_run=dry_run)
+    answer(result, "\n".join(f"{key}: {value}" for key, value in result.items()), as_json=as_json)
+
+
+@app.command()
+@reports_errors
+def sample(
+    out: Annotated[Path, typer.Argument(help="CSV file to write.")],
+    rows: Annotated[int, typer.Option(min=1, help="How many rows.")] = 1000,
+    bad: Annotated[int, typer.Option(min=0, help="How many of them are wrong, each in another way.")] = 12,
+    as_json: Json = False,
+) -> None:
+    """Write a sample batch of contract CSRs for the partner demo-mo."""
+    from flows.sample_batch import write_sample  # noqa: PLC0415
+
+    write_sample(out, rows, bad)
+    answer({"file": str(out), "rows": rows, "bad": bad}, f"{out}: {rows} rows, {bad} of them wrong", as_json=as_json)
+
+
+@app.command()
+@reports_errors
+def demo(
+    home: Annotated[Path, typer.Option("--dir", help="Where; made anew each time.")] = Path("demo"),
+    rows: Annotated[int, typer.Option(min=20)] = 1000,
+    key_store: Annotated[str, typer.Option(envvar="PNCPKI_KEY_STORE", help="file: key files instead of a token.")] = "",
+) -> None:
+    """Show the main job from nothing: environment, batch, signing, results, verification."""
+    from flows.demo import run_demo  # noqa: PLC0415
+
+    run_demo(home, rows, key_store)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

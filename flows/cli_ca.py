@@ -1,0 +1,133 @@
+"""Commands about CAs, ceremonies, certificates and partners."""
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flows.output import Home, Json, answer, chosen_home, reports_errors, say
+
+if TYPE_CHECKING:
+    from pki_core.runtime import Runtime
+
+ca_app = typer.Typer(help="The CAs of the environment.", no_args_is_help=True)
+ceremony_app = typer.Typer(help="Key ceremonies: one reviewed file, one act.", no_args_is_help=True)
+certificate_app = typer.Typer(help="Issued certificates.", no_args_is_help=True)
+partner_app = typer.Typer(help="Who may ask for certificates.", no_args_is_help=True)
+
+
+@ca_app.command("list")
+@reports_errors
+def list_cas(home: Home = None, as_json: Json = False) -> None:
+    """List every CA with its fingerprint."""
+    from pki_core.wire.certificate_text import subject_text  # noqa: PLC0415
+    from pki_core.wire.pem import certificate_pem  # noqa: PLC0415
+
+    cas: list[dict[str, Any]] = [
+        {
+            "label": record.label,
+            "branch": record.branch,
+            "level": record.level.value,
+            "edition": record.edition.value,
+            "algorithm": record.algorithm.value,
+            "subject": subject_text(record.certificate_der),
+            "fingerprint": hashlib.sha256(record.certificate_der).hexdigest(),
+            "not_after": record.not_after.isoformat().replace("+00:00", "Z") if record.not_after else "",
+            "pem": certificate_pem(record.certificate_der),
+        }
+        for record in _runtime(home).certificates.issuers()
+        if record.certificate_der
+    ]
+    lines = [f"{ca['label']:22} {ca['fingerprint'][:16]}  until {ca['not_after'][:10]}  {ca['subject']}" for ca in cas]
+    answer({"cas": cas}, "\n".join(lines), as_json=as_json)
+
+
+@certificate_app.command("show")
+@reports_errors
+def show_certificate(
+    serial: Annotated[str, typer.Argument(help="Serial number in hexadecimal.")],
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Show one certificate and its status."""
+    from pki_core.wire.pem import certificate_pem  # noqa: PLC0415
+
+    record = _runtime(home).certificates.show(serial)
+    shown: dict[str, Any] = {
+        "serial": record.serial,
+        "issuer": record.issuer_label,
+        "common_name": record.common_name,
+        "partner": record.partner_id,
+        "status": record.state.name.lower(),
+        "not_before": record.not_before.isoformat().replace("+00:00", "Z"),
+        "not_after": record.not_after.isoformat().replace("+00:00", "Z"),
+        "issued_at": record.issued_at.isoformat().replace("+00:00", "Z"),
+        "profile": record.profile_name,
+        "profile_sha256": record.profile_hash,
+        "fingerprint": hashlib.sha256(record.certificate_der).hexdigest(),
+        "pem": certificate_pem(record.certificate_der),
+    }
+    answer(shown, "\n".join(f"{key}: {value}" for key, value in shown.items()), as_json=as_json)
+
+
+@ceremony_app.command("run")
+@reports_errors
+def run_ceremony(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="The reviewed ceremony file.")],
+    sha256: Annotated[str, typer.Option(help="The file's hash as both witnesses saw it; needed outside dev.")] = "",
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Run the one act a file describes."""
+    ceremonies = _runtime(home).ceremonies
+    plan = ceremonies.read(file)
+    artefacts = ceremonies.run(plan, (lambda _line: None) if as_json else say, reviewed_sha256=sha256)
+    answer(
+        {"label": plan.label, "artefacts": [str(path) for path in artefacts]},
+        "\n".join(str(path) for path in artefacts),
+        as_json=as_json,
+    )
+
+
+@partner_app.command("add")
+@reports_errors
+def add_partner(
+    partner_id: Annotated[str, typer.Argument(metavar="PARTNER", help="Short name, used as user name later.")],
+    role: Annotated[list[str], typer.Option(help="mo, cpo, oem or cps; may be given several times.")],
+    provider: Annotated[list[str] | None, typer.Option(help="5 characters: country and provider (EMAID).")] = None,
+    operator: Annotated[list[str] | None, typer.Option(help="5 characters: country and operator (EVSEID).")] = None,
+    wmi: Annotated[list[str] | None, typer.Option(help="3 characters (PCID).")] = None,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Add a partner and the prefixes its identifiers must start with."""
+    from pki_core.services.partners import describe_partner  # noqa: PLC0415
+
+    partner = describe_partner(partner_id, role, provider or [], operator or [], wmi or [])
+    _runtime(home).partners.add(partner)
+    answer({"partner": partner.id}, f"partner {partner.id} added", as_json=as_json)
+
+
+@partner_app.command("list")
+@reports_errors
+def list_partners(home: Home = None, as_json: Json = False) -> None:
+    """List partners with their roles and prefixes."""
+    partners = _runtime(home).partners.all()
+    shown = [
+        {
+            "partner": partner.id,
+            "roles": sorted(partner.roles),
+            "providers": sorted(partner.provider_prefixes),
+            "operators": sorted(partner.operator_prefixes),
+            "wmis": sorted(partner.wmis),
+        }
+        for partner in partners
+    ]
+    answer({"partners": shown}, "\n".join(str(one) for one in shown), as_json=as_json)
+
+
+def _runtime(home: Path | None) -> "Runtime":
+    from pki_core.runtime import open_runtime  # noqa: PLC0415
+
+    return open_runtime(chosen_home(home))

@@ -1,0 +1,77 @@
+"""Flow: sign a batch. Parameter: its id. What is open comes from SQL each time, so running again is resuming."""
+
+import os
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
+from typing import Any
+
+from prefect import flow, task
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.futures import as_completed
+from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.tasks import Task
+
+from flows.chunk_worker import WorkReport, chunks_a_task, process_runtime, sign_chunks, worker_processes
+from pki_core.model.errors import UnavailableError
+
+# Each thread waits for one worker process; signing itself never shares a process.
+_THREADS: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=32)
+
+
+def _may_retry(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
+    """Only a dependency that is away is worth another try; refusals are data, and our own faults stop the run."""
+    return isinstance(state.data, UnavailableError) or isinstance(
+        getattr(state.data, "exception", None), UnavailableError
+    )
+
+
+@flow(name="sign-batches", persist_result=False, task_runner=_THREADS)  # type: ignore[arg-type]  # prefect types its own runner too narrowly
+def sign_batches(batch_id: str, workers: int = 1) -> dict[str, int]:
+    """Sign every open chunk of a batch; returns what this run did."""
+    home = os.environ["PNCPKI_HOME"]
+    batches = process_runtime(home).batches
+    batches.free_dead_runners(batch_id)
+    open_chunks = batches.open_chunks(batch_id)
+    at_most = chunks_a_task(open_chunks)
+    artifact = create_progress_artifact(progress=0.0, key=f"batch-{batch_id}", description=f"batch {batch_id}")
+    report = WorkReport()
+    with worker_processes(workers) if workers > 1 else nullcontext() as pool:
+        sign = _task(home, batch_id, at_most, pool)
+        tasks = max(1, -(-open_chunks // at_most))
+        for future in as_completed([sign.submit() for _ in range(tasks)]) if pool else ():
+            report += WorkReport(**future.result())
+            _show_progress(artifact, batch_id)
+        for _ in range(tasks if pool is None else 0):
+            report += WorkReport(**sign())
+            _show_progress(artifact, batch_id)
+    report += sign_chunks(home, batch_id, open_chunks + 1)  # what others gave back meanwhile; moves the batch to done
+    return {"chunks": report.chunks, "issued": report.issued, "refused": report.refused}
+
+
+def _task(home: str, batch_id: str, at_most: int, pool: ProcessPoolExecutor | None) -> Task[[], dict[str, int]]:
+    """Return the task of this run. Parameters stay out of Prefect's sight: ids are in the flow, the rest is ours."""
+
+    @task(
+        name="sign-chunks",
+        cache_policy=NO_CACHE,
+        persist_result=False,
+        retries=3,
+        retry_delay_seconds=[1, 5, 30],
+        retry_condition_fn=_may_retry,
+    )
+    def sign_chunks_here_or_there() -> dict[str, int]:
+        if pool is None:
+            report = sign_chunks(home, batch_id, at_most)
+        else:
+            report = pool.submit(sign_chunks, home, batch_id, at_most).result()
+        return {"chunks": report.chunks, "issued": report.issued, "refused": report.refused}
+
+    return sign_chunks_here_or_there
+
+
+def _show_progress(artifact: Any, batch_id: str) -> None:  # noqa: ANN401  # Prefect types it as a union
+    _, counts = process_runtime(os.environ["PNCPKI_HOME"]).batches.status(batch_id)
+    done = counts.issued + counts.refused
+    update_progress_artifact(artifact, 100.0 * done / counts.total if counts.total else 100.0)

@@ -1,0 +1,67 @@
+"""Partners: added by the operator, with roles and the prefixes their identifiers must start with."""
+
+from collections.abc import Sequence
+
+from pki_core.model.clock import Clock
+from pki_core.model.errors import MalformedError
+from pki_core.model.partners import Partner
+from pki_core.store.audit import AuditEntry
+from pki_core.store.unit_of_work import Store
+
+ROLES = ("mo", "cpo", "oem", "cps")
+_MAX_ID = 64
+_PREFIX_LENGTHS = {"provider": 5, "operator": 5, "wmi": 3}
+
+
+class Partners:
+    """Adds and lists partners."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    def add(self, partner: Partner) -> None:
+        """Add a partner; ConflictError when the id is taken."""
+        now = self._clock.now()
+        with self._store.transaction() as work:
+            work.partners.add(partner, now)
+            work.audit.append(
+                "partners", now, [AuditEntry(actor="operator", action="partner.added", detail=partner.id)]
+            )
+
+    def all(self) -> list[Partner]:
+        """Return every partner."""
+        with self._store.reading() as work:
+            return [work.partners.get(partner_id) for partner_id in work.partners.ids()]
+
+
+def describe_partner(
+    partner_id: str, roles: Sequence[str], providers: Sequence[str], operators: Sequence[str], wmis: Sequence[str]
+) -> Partner:
+    """Check what an operator typed about a partner.
+
+    Raises:
+        MalformedError: says which part is wrong.
+    """
+    bare = partner_id.replace("-", "").replace("_", "").replace(".", "")
+    if not bare.isalnum() or not bare.isascii() or len(partner_id) > _MAX_ID:
+        raise MalformedError(f"a partner id has at most {_MAX_ID} letters, digits, dots, dashes and underscores")
+    if not roles or (unknown := sorted(set(roles) - set(ROLES))):
+        raise MalformedError(
+            f"a partner has one or more of the roles {', '.join(ROLES)}" + (f", not {unknown[0]!r}" if roles else "")
+        )
+    return Partner(
+        id=partner_id,
+        roles=frozenset(roles),
+        provider_prefixes=_prefixes("provider", providers),
+        operator_prefixes=_prefixes("operator", operators),
+        wmis=_prefixes("wmi", wmis),
+    )
+
+
+def _prefixes(kind: str, values: Sequence[str]) -> frozenset[str]:
+    length = _PREFIX_LENGTHS[kind]
+    for value in values:
+        if len(value) != length or not value.isascii() or not value.isalnum():
+            raise MalformedError(f"a {kind} prefix has {length} letters and digits, not {value!r}")
+    return frozenset(value.upper() for value in values)
