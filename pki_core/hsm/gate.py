@@ -43,19 +43,29 @@ class Gate:
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Be the only caller inside."""
+        self.close()
+        try:
+            yield
+        finally:
+            self.open()
+
+    def close(self) -> None:
+        """Wait until all have left and keep everybody out; ``open`` must follow."""
         with self._changed:
             self._wait_until_open()
             self._closed = True
             if not self._changed.wait_for(lambda: not self._inside, self._patience):
-                self._closed = False
-                self._changed.notify_all()
+                self._open()
                 raise HsmUnavailableError("a call into the token does not return")
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._closed = False
-                self._changed.notify_all()
+
+    def open(self) -> None:
+        """Let callers in again."""
+        with self._changed:
+            self._open()
+
+    def _open(self) -> None:
+        self._closed = False
+        self._changed.notify_all()
 
     def _wait_until_open(self) -> None:
         if not self._changed.wait_for(lambda: not self._closed, self._patience):

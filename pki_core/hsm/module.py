@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pkcs11
@@ -10,7 +10,7 @@ from pkcs11 import _pkcs11
 
 from pki_core.hsm.cryptoki import CKR_CRYPTOKI_ALREADY_INITIALIZED, CKR_OK, Cryptoki, fault
 from pki_core.hsm.gate import Gate, locked
-from pki_core.model.errors import SettingsError
+from pki_core.model.errors import HsmUnavailableError, SettingsError
 
 _PATIENCE_SECONDS = 30.0
 
@@ -18,12 +18,30 @@ _PATIENCE_SECONDS = 30.0
 # process id is part of the key: after fork the child must not use what it inherited (5.4), and it gets a record, with
 # locks that no vanished thread holds, of its own.
 _modules: dict[tuple[int, Path], "Module"] = {}
+_held_for_fork: list[Gate] = []
 
 
 def open_module(module_path: Path) -> "Module":
     """Return this process's record of a module; nothing is loaded before its first use."""
     key = os.getpid(), module_path.resolve()
     return _modules.get(key) or _modules.setdefault(key, Module(key[1]))
+
+
+def _hold_still() -> None:
+    """Fork only while no thread is inside: the child would inherit the module's locks as that thread left them."""
+    for (process_id, _), module in list(_modules.items()):
+        if process_id == os.getpid():
+            with suppress(HsmUnavailableError):  # a call that never returns must not stop the parent from forking
+                module.gate.close()
+                _held_for_fork.append(module.gate)
+
+
+def _go_on() -> None:
+    while _held_for_fork:
+        _held_for_fork.pop().open()
+
+
+os.register_at_fork(before=_hold_still, after_in_parent=_go_on, after_in_child=_held_for_fork.clear)
 
 
 class Module:

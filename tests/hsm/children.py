@@ -3,6 +3,7 @@
 Each function prints its result and ends with 0; what goes wrong is an exception, a signal or a hang.
 """
 
+import faulthandler
 import json
 import os
 import resource
@@ -94,6 +95,34 @@ def fork_and_sign(home, depth):
     _, status = os.waitpid(child, 0)
     verify_all(signer, batch, signer.sign(batch))  # and after it ended
     os._exit(os.waitstatus_to_exitcode(status))
+
+
+def fork_while_threads_sign(home, forks):
+    """Fork again and again while other threads are inside the module: no child may inherit a lock that is held."""
+    signer = home.store(sessions=4).bind(KEY)
+    stopped = threading.Event()
+    batch = messages(20)
+
+    def work():
+        while not stopped.is_set():
+            verify_all(signer, batch, signer.sign(batch))
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    ends = []
+    for _ in range(int(forks)):
+        child = os.fork()
+        if not child:
+            faulthandler.dump_traceback_later(10, exit=True)
+            verify_all(signer, batch, signer.sign(batch))
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        ends.append(os.waitstatus_to_exitcode(status))
+    stopped.set()
+    for thread in threads:
+        thread.join()
+    print(json.dumps(ends))
 
 
 def start_at_a_sign(home):

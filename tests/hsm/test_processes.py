@@ -1,5 +1,7 @@
 """Processes and one token: fork in the middle, and many that start at the same moment."""
 
+import json
+
 import pytest
 
 pytestmark = [pytest.mark.softhsm, pytest.mark.usefixtures("token_signers")]
@@ -8,6 +10,11 @@ pytestmark = [pytest.mark.softhsm, pytest.mark.usefixtures("token_signers")]
 @pytest.mark.parametrize("depth", [1, 2])
 def test_after_a_fork_the_child_opens_by_itself_and_the_parent_signs_on(run_child, depth):
     run_child("fork_and_sign", depth)
+
+
+@pytest.mark.slow
+def test_a_fork_waits_until_no_thread_is_inside_the_module(run_child):
+    assert json.loads(run_child("fork_while_threads_sign", 60)) == [0] * 60
 
 
 def start_pairs(start_child, count):
