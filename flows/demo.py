@@ -71,9 +71,9 @@ def _make_room(directory: Path) -> None:
 
 
 def _default_key_store() -> str:
-    from pki_core.hsm.softhsm import find_softhsm_module  # noqa: PLC0415
+    from pki_core.runtime import softhsm_is_installed  # noqa: PLC0415
 
-    if find_softhsm_module() is not None:
+    if softhsm_is_installed():
         return ""
     say("softhsm2 is not installed: the demonstration uses encrypted key files (dev only) instead of an HSM token")
     return "file"
@@ -128,7 +128,7 @@ def _verify(home: Path, table: Path, directory: Path) -> int:
     command = ["openssl", "verify", "-x509_strict", "-CAfile", str(home / "ca" / "v2g-root.pem")]
     command += ["-untrusted", str(chain), *map(str, leafs)]
     say("$ openssl verify -x509_strict -CAfile v2g-root.pem -untrusted chain.pem *.pem")
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603, S607  # on PATH
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # on PATH
     accepted = sum(1 for line in done.stdout.splitlines() if line.endswith(": OK"))
     if done.returncode or accepted != len(leafs):
         raise InvariantError(f"openssl accepted {accepted} of {len(leafs)} certificates: {done.stderr[:300]}")

@@ -73,6 +73,7 @@ class BatchSettings(_Section):
     max_rows: Annotated[int, Field(ge=1)]
     max_archive_octets: Annotated[int, Field(ge=1)]
     max_archive_ratio: Annotated[int, Field(ge=1)]
+    max_archive_entries: Annotated[int, Field(ge=1)]
 
 
 class Settings(_Section):

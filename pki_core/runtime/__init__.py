@@ -1,5 +1,5 @@
 """Wires one environment together, once a process, and founds new ones."""
 
-from pki_core.runtime.wiring import Runtime, migrate_home, open_runtime
+from pki_core.runtime.wiring import Runtime, migrate_home, open_runtime, softhsm_is_installed
 
-__all__ = ["Runtime", "migrate_home", "open_runtime"]
+__all__ = ["Runtime", "migrate_home", "open_runtime", "softhsm_is_installed"]

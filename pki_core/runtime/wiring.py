@@ -76,6 +76,7 @@ class Runtime:
                 max_rows=limits.max_rows,
                 max_archive_octets=limits.max_archive_octets,
                 max_archive_ratio=limits.max_archive_ratio,
+                max_archive_entries=limits.max_archive_entries,
             ),
             self.settings.issuance.chunk_rows,
         )
@@ -178,3 +179,10 @@ def module_path_of(home: Path, section: KeyStoreSettings) -> Path:
 def migrate_home(home: Path) -> None:
     """Bring the database of an environment to this version's schema."""
     migrate(load_settings(home).database_url)
+
+
+def softhsm_is_installed() -> bool:
+    """Tell whether the system has SoftHSM."""
+    from pki_core.hsm.softhsm import find_softhsm_module  # noqa: PLC0415
+
+    return find_softhsm_module() is not None

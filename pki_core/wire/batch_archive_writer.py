@@ -54,7 +54,7 @@ class ChainArchiveWriter:
         deflater = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
         self._tail = tail
         self._packed_tail = deflater.compress(tail) + deflater.flush()
-        self._directory = SpooledTemporaryFile(max_size=_SPOOL, dir=directory)  # noqa: SIM115  # closed in close
+        self._directory = SpooledTemporaryFile(max_size=_SPOOL, dir=str(directory))  # noqa: SIM115  # closed in close
 
     def add(self, entries: Iterable[tuple[str, bytes]]) -> None:
         """Add entries: an ASCII name, and what stands before the common tail."""
