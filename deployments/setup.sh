@@ -167,7 +167,7 @@ is_ready() { [ -r "$stamp" ] && [ "$(cat "$stamp")" = "$(fingerprint)" ] && .ven
 # A lock file names the files of pypi.org. Where a mirror is configured, the same versions come from there, by hash.
 has_other_index() {
   case "${UV_DEFAULT_INDEX:-${UV_INDEX_URL:-}}" in
-    "" | https://pypi.org/simple | https://pypi.org/simple/) [ -n "${UV_NO_INDEX:-}" ] ;;
+    "" | https://pypi.org/simple | https://pypi.org/simple/) [ -n "${SETUP_NO_INDEX:-}" ] ;;
     *) return 0 ;;
   esac
 }
@@ -178,7 +178,7 @@ sync_from_other_index() {
   "$uv" venv --quiet --allow-existing --python "$python" .venv || return
   # Without the project's own uv settings: a mirror may not say when a file was uploaded. Hashes pin every file anyway.
   UV_NO_CONFIG=1 UV_INDEX_STRATEGY=unsafe-best-match "$uv" pip install --quiet --python .venv/bin/python --exact \
-    --compile-bytecode --require-hashes --requirements "$requirements" || return
+    ${SETUP_NO_INDEX:+--no-index} --compile-bytecode --require-hashes --requirements "$requirements" || return
   UV_NO_CONFIG=1 "$uv" pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation --editable .
 }
 

@@ -75,7 +75,8 @@ def translate(settings: Mapping[str, str], environ: Mapping[str, str]) -> dict[s
         "UV_INDEX": "" if "UV_EXTRA_INDEX_URL" in environ else extra,
         "UV_FIND_LINKS": ",".join(settings.get("find-links", "").split()),
         "UV_INSECURE_HOST": " ".join(settings.get("trusted-host", "").split()),
-        "UV_NO_INDEX": "1" if settings.get("no-index", "").lower() in {"1", "true", "yes", "on"} else "",
+        # For setup.sh: uv has an option for it, but no variable.
+        "SETUP_NO_INDEX": "1" if settings.get("no-index", "").lower() in {"1", "true", "yes", "on"} else "",
         "UV_HTTP_TIMEOUT": settings.get("timeout", settings.get("default-timeout", "")),
         "SSL_CERT_FILE": settings.get("cert", ""),
         "HTTP_PROXY": "" if "http_proxy" in environ else settings.get("proxy", ""),
