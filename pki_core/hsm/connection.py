@@ -1,15 +1,14 @@
 """One process's way into one token: opened late, lent session by session, opened anew after a loss (PKCS#11 2.40, 5.6).
 
-The order of the locks is always the same: a permit (as many as sessions), the module's gate, the lock file.
+The order of the locks is always the same: a slot (as many as sessions), the module's gate, the lock file.
 """
 
-import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 
 import pkcs11
 from pkcs11 import TokenFlag
@@ -97,13 +96,14 @@ class TokenSession:
         handle.sign_all(payloads, signatures)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Connection:
-    """The token and its idle sessions in one generation of the module."""
+class _Slot:
+    """Room for one session, which is good for one generation of the module."""
 
-    token: pkcs11.Token
-    generation: int
-    idle: deque[TokenSession]
+    __slots__ = ("generation", "session")
+
+    def __init__(self) -> None:
+        self.generation = -1
+        self.session: TokenSession | None = None
 
 
 class TokenAccess:
@@ -112,27 +112,34 @@ class TokenAccess:
     def __init__(self, record: TokenRecord) -> None:
         self._record = record
         self._module = open_module(record.module_path)
-        self._permits = threading.Semaphore(record.sessions)
-        self._connection: _Connection | None = None
+        self._slots = tuple(_Slot() for _ in range(record.sessions))
+        self._free: SimpleQueue[_Slot] = SimpleQueue()
+        for slot in self._slots:
+            self._free.put(slot)
+        self._token: pkcs11.Token | None = None
+        self._generation = -1  # of the token above
         self._fail_until = 0.0
 
     def run(self, work: Callable[[TokenSession], None]) -> Fault | None:
         """Do the work with a session of its own; return the fault, if the token had one."""
-        with self._permits:
+        slot = self._free.get()
+        try:
             try:
-                connection = self._enter()
+                token = self._enter(slot)
             except pkcs11.PKCS11Error as error:
                 return Fault.of(error, self._module.generation)
-            session = None
             try:
-                session = self._take(connection)
+                session = slot.session
+                if session is None or slot.generation != self._generation:
+                    # Without a PIN: the process is logged in.
+                    session = self._keep(slot, token.open())
                 work(session)
             except pkcs11.PKCS11Error as error:
-                return Fault.of(error, connection.generation)
+                return Fault.of(error, self._generation)
             finally:
-                if session is not None:
-                    connection.idle.append(session)
                 self._module.gate.leave()
+        finally:
+            self._free.put(slot)
         return None
 
     def with_recovery(self, attempt: Callable[[], Fault | None]) -> None:
@@ -162,26 +169,25 @@ class TokenAccess:
     def close(self) -> None:
         """Give the sessions back. The last one logs out; the module stays started, others may use it."""
         with self._module.gate.alone():
-            connection, self._connection = self._connection, None
-            if connection is None or connection.generation != self._module.generation:
-                return
-            for session in connection.idle:
-                _close_quietly(session.session)
+            self._token = None
+            for slot in self._slots:
+                if slot.session is not None and slot.generation == self._module.generation:
+                    _close_quietly(slot.session.session)
+                slot.session = None
 
-    def _enter(self) -> _Connection:
+    def _enter(self, slot: _Slot) -> pkcs11.Token:
         gate = self._module.gate
         while True:
             gate.enter()
-            connection = self._connection
-            if connection is not None and connection.generation == self._module.generation:
-                return connection
+            if self._token is not None and self._generation == self._module.generation:
+                return self._token
             gate.leave()
-            self._open()
+            self._open(slot)
 
-    def _open(self) -> None:
+    def _open(self, slot: _Slot) -> None:
         module, record = self._module, self._record
         with module.alone(record.lock_file) as library:
-            if self._connection is not None and self._connection.generation == module.generation:
+            if self._token is not None and self._generation == module.generation:
                 return  # another thread was faster
             self._refuse_early()  # another thread failed meanwhile: do not try its PIN again
             token = find_token(library, record.label, record.serial)
@@ -192,8 +198,13 @@ class TokenAccess:
                 self._log_in(session)
                 undo.pop_all()
             record.serial = identity_of(token).serial
-            idle = deque([TokenSession(session, module.cryptoki)])
-            self._connection = _Connection(token=token, generation=module.generation, idle=idle)
+            self._token, self._generation = token, module.generation
+            self._keep(slot, session)
+
+    def _keep(self, slot: _Slot, session: pkcs11.Session) -> TokenSession:
+        slot.generation = self._generation
+        slot.session = TokenSession(session, self._module.cryptoki)
+        return slot.session
 
     def _log_in(self, session: pkcs11.Session) -> None:
         record = self._record
@@ -203,12 +214,6 @@ class TokenAccess:
             self._refuse_early()
         if code not in (CKR_OK, CKR_USER_ALREADY_LOGGED_IN):
             raise fault("C_Login", code)
-
-    def _take(self, connection: _Connection) -> TokenSession:
-        try:
-            return connection.idle.pop()
-        except IndexError:
-            return TokenSession(connection.token.open(), self._module.cryptoki)  # shares the login
 
     def _refuse_last_pin(self, token: pkcs11.Token) -> None:
         """Leave the last attempt to a person: every worker process tries once, and together they would lock it."""

@@ -21,21 +21,22 @@ class Gate:
     """
 
     def __init__(self, patience_seconds: float) -> None:
-        self._changed = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._patience = patience_seconds
         self._inside = 0
         self._closed = False
 
     def enter(self) -> None:
         """Come in; ``leave`` must follow."""
-        with self._changed:
+        with self._lock:
             if self._closed:
                 self._wait_until_open()
             self._inside += 1
 
     def leave(self) -> None:
         """Go out."""
-        with self._changed:
+        with self._lock:
             self._inside -= 1
             if self._closed and not self._inside:
                 self._changed.notify_all()
@@ -51,7 +52,7 @@ class Gate:
 
     def close(self) -> None:
         """Wait until all have left and keep everybody out; ``open`` must follow."""
-        with self._changed:
+        with self._lock:
             self._wait_until_open()
             self._closed = True
             if not self._changed.wait_for(lambda: not self._inside, self._patience):
@@ -60,7 +61,7 @@ class Gate:
 
     def open(self) -> None:
         """Let callers in again."""
-        with self._changed:
+        with self._lock:
             self._open()
 
     def _open(self) -> None:

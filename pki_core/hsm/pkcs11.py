@@ -5,7 +5,6 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
@@ -21,12 +20,14 @@ from pki_core.model.signer import KeyAlgorithm, TokenIdentity
 _GENERATION_PATIENCE_SECONDS = 30.0
 
 
-@dataclass(frozen=True, slots=True)
 class _Slice:
     """A part of the messages and the signatures made so far."""
 
-    payloads: Sequence[bytes]
-    signatures: list[bytes] = field(default_factory=list)
+    __slots__ = ("payloads", "signatures")
+
+    def __init__(self, payloads: Sequence[bytes]) -> None:
+        self.payloads = payloads
+        self.signatures: list[bytes] = []
 
     def sign(self, access: TokenAccess, key: TokenKey) -> Fault | None:
         """Sign what is left."""
