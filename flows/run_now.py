@@ -49,3 +49,7 @@ def _start_prefect(home: Path, *, quiet: bool) -> None:
 
     if not prepare_prefect(home) and not quiet:
         say("starting a Prefect server for this command (about 20 s; set PREFECT_API_URL to use a running one)")
+    from prefect.client.orchestration import get_client  # noqa: PLC0415  # 2 s to import
+
+    with get_client(sync_client=True) as client:
+        client.hello()  # the server is up before the bar starts
