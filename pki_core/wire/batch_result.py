@@ -129,7 +129,7 @@ class ResultWriter:
         import pyarrow as pa  # noqa: PLC0415
 
         columns = [[getattr(row, name) for row in piece] for name in _COLUMNS[:-1]]
-        return pa.Table.from_arrays([pa.array(column, pa.string()) for column in (*columns, pems)], schema=self._schema)  # pa.table imports pandas
+        return pa.Table.from_arrays([pa.array(column, pa.string()) for column in (*columns, pems)], schema=self._schema)
 
     def _finish(self) -> None:
         if self._waiting:

@@ -213,8 +213,9 @@ def _decode_bare(text: str) -> bytes:
         return bytes.fromhex(text)
     if "-" in text or "_" in text:
         text = text.translate(_BASE64URL)
+    text = text.rstrip("=")  # base64url usually comes without padding, so none is asked for
     try:
-        return base64_to_der(text + "=" * (-len(text) % 4))  # base64url usually comes without padding
+        return base64_to_der(text + "=" * (-len(text) % 4))
     except MalformedError as error:
         raise MalformedError("the csr column is neither PEM, base64 nor hex") from error
 

@@ -57,6 +57,8 @@ def pem_to_der(text: str, labels: Collection[str]) -> bytes:
 def base64_to_der(text: str) -> bytes:
     """Decode base64 without white space (RFC 4648 4), strictly: a stray character is an error, not noise."""
     try:
+        if len(text) % 4:  # strict_mode lets AAAA= pass
+            raise binascii.Error
         return binascii.a2b_base64(text, strict_mode=True)
     except ValueError as error:  # binascii.Error is one; a character outside ASCII gives the plain one
         raise MalformedError("the base64 text is damaged") from error

@@ -1,0 +1,417 @@
+"""Batch files: every format gives the same rows, a bad row stops no other, a bad file is refused with the place."""
+
+import base64
+import csv
+import io
+import json
+import subprocess
+import sys
+import zipfile
+from datetime import UTC, datetime
+
+import openpyxl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pki_core.model.errors import LimitExceededError, MalformedError
+from pki_core.wire.batch_file import BatchLimits, BatchRow, file_digest, read_batch
+from pki_core.wire.pem import certificate_pem
+
+LIMITS = {
+    "max_octets": 10_000_000,
+    "max_rows": 50_000,
+    "max_archive_octets": 10_000_000,
+    "max_archive_ratio": 100,
+    "max_archive_entries": 50_000,
+}
+
+
+def limits(**changed):
+    return BatchLimits(**{**LIMITS, **changed})
+
+
+def der(number):
+    return b"\x30\x82\x01\x00" + number.to_bytes(4, "big") * 64
+
+
+def pem(number):
+    return certificate_pem(der(number)).replace("CERTIFICATE", "CERTIFICATE REQUEST")
+
+
+def b64(number):
+    return base64.b64encode(der(number)).decode()
+
+
+def row(row_id, number, identifier=""):
+    return BatchRow(row_id=row_id, csr_der=der(number), expected_identifier=identifier, problem=None)
+
+
+def written(folder, name, content):
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def read(path, **changed):
+    return [found for piece in read_batch(path, limits(**changed)) for found in piece]
+
+
+def refusal(path, error=MalformedError, **changed):
+    with pytest.raises(error) as caught:
+        read(path, **changed)
+    return str(caught.value)
+
+
+def csv_text(rows, header=("row_id", "csr", "identifier"), delimiter=","):
+    text = io.StringIO(newline="")
+    csv.writer(text, delimiter=delimiter, lineterminator="\n").writerows([header, *rows])
+    return text.getvalue()
+
+
+def as_csv(path, rows):
+    path.write_text(csv_text(rows))
+
+
+def as_ndjson(path, rows):
+    path.write_text(
+        "".join(json.dumps(dict(zip(("row_id", "csr", "identifier"), r, strict=True))) + "\n" for r in rows)
+    )
+
+
+def as_parquet(path, rows):
+    columns = [pa.array(column, pa.string()) for column in zip(*rows, strict=True)]
+    pq.write_table(pa.table(columns, names=["row_id", "csr", "identifier"]), path)
+
+
+def as_xlsx(path, rows):
+    workbook = openpyxl.Workbook()
+    for line in [("row_id", "csr", "identifier"), *rows]:
+        workbook.active.append(line)
+    workbook.save(path)
+
+
+TABLES = [(".csv", as_csv), (".ndjson", as_ndjson), (".jsonl", as_ndjson), (".parquet", as_parquet), (".xlsx", as_xlsx)]
+NAMES = [suffix for suffix, _ in TABLES]
+
+
+@pytest.mark.parametrize(("suffix", "write"), TABLES, ids=NAMES)
+def test_a_table_gives_its_rows_in_pieces(tmp_path, suffix, write):
+    path = tmp_path / f"batch{suffix}"
+    write(path, [(f"row {n}", pem(n) if n % 2 else b64(n), f"DEABC{n}") for n in range(25)])
+    pieces = list(read_batch(path, limits(piece_rows=10)))
+    assert [len(piece) for piece in pieces] == [10, 10, 5]
+    assert [found for piece in pieces for found in piece] == [row(f"row {n}", n, f"DEABC{n}") for n in range(25)]
+
+
+@pytest.mark.parametrize(("suffix", "write"), TABLES, ids=NAMES)
+def test_text_that_looks_like_a_number_or_a_gap_stays_text(tmp_path, suffix, write):
+    path = tmp_path / f"batch{suffix}"
+    ids = ["NA", "nan", "null", "001", "1.0", "1e5", "TRUE", "2020-01-01", " a ", "\u00e9\u4e2d", 'x"y', "-", "None"]
+    write(path, [(row_id, b64(1), "NA") for row_id in ids])
+    assert read(path) == [row(row_id, 1, "NA") for row_id in ids]
+
+
+@pytest.mark.parametrize(("suffix", "write"), TABLES, ids=NAMES)
+def test_a_bad_row_stops_no_other(tmp_path, suffix, write):
+    path = tmp_path / f"batch{suffix}"
+    write(
+        path,
+        [
+            ("a", b64(1), ""),
+            ("", b64(2), "X"),
+            ("c", "", ""),
+            ("d", "not a request!", ""),
+            ("e" * 129, b64(3), ""),
+            ("f\u2028", b64(4), ""),
+            ("g", b64(5), "I" * 129),
+            ("h", b64(6), "I\u2029I"),
+            ("i", pem(7).replace(" REQUEST", ""), ""),
+            ("j", "deadbeef", ""),
+            ("k", base64.b64encode(b"\x30" * 8193).decode(), ""),
+            ("l", "A" * 32_767, ""),
+            ("m", b64(8), " DEABC1 "),
+        ],
+    )
+    rows = read(path, max_csr_octets=6000)
+    assert (rows[0], rows[-1]) == (row("a", 1), row("m", 8, "DEABC1"))
+    assert [(found.row_id, found.problem[0]) for found in rows[1:-1]] == [
+        ("", "row.id_missing"),
+        ("c", "row.csr_missing"),
+        ("d", "row.csr_not_decodable"),
+        ("e" * 128, "row.id_too_long"),
+        ("f\ufffd", "row.id_control_character"),
+        ("g", "row.identifier_too_long"),
+        ("h", "row.identifier_control_character"),
+        ("i", "row.csr_not_decodable"),
+        ("j", "row.csr_not_decodable"),
+        ("k", "row.csr_too_large"),
+        ("l", "row.csr_too_large"),
+    ]
+    assert rows[1].problem[1] == "row 2 has no row_id"
+    assert rows[3].problem[1] == "the csr column is neither PEM, base64 nor hex"
+    assert all(found.csr_der == b"" for found in rows[1:-1])
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        pem(7),
+        pem(7).replace("CERTIFICATE", "NEW CERTIFICATE"),
+        pem(7).replace("\n", "\r\n"),
+        pem(7).replace("\n", "\\n"),
+        pem(7).replace("\n", "\\r\\n"),
+        pem(7).replace("\n", " "),
+        "".join(pem(7).splitlines()[1:-1]),
+        "\n".join(pem(7).splitlines()[1:-1]),
+        f"  {b64(7)}\n",
+        b64(7).rstrip("="),
+        base64.urlsafe_b64encode(der(7)).decode().rstrip("="),
+        base64.encodebytes(der(7)).decode(),
+        der(7).hex(),
+        der(7).hex().upper(),
+        der(7).hex(" "),
+    ],
+)
+def test_a_request_may_be_spelled_in_many_ways(tmp_path, cell):
+    path = tmp_path / "batch.csv"
+    as_csv(path, [("a", cell, "")])
+    assert read(path) == [row("a", 7)]
+
+
+def test_base64url_is_told_from_base64(tmp_path):
+    content = b"\x30\x05\x00\xfb\xff\xbf\x01"
+    text = base64.urlsafe_b64encode(content).decode().rstrip("=")
+    assert {"-", "_"} <= set(text)
+    path = written(tmp_path, "batch.csv", f"row_id,csr\na,{text}\n")
+    assert read(path)[0].csr_der == content
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_csv_dialects_are_recognised_by_the_header(tmp_path, delimiter, end, mark):
+    text = csv_text([("a", pem(1)), ("b;,c", b64(2))], ("Row_ID", " CSR "), delimiter).replace("\n", end)
+    path = written(tmp_path, "batch.txt", mark + end + text + end)
+    assert read(path) == [row("a", 1), row("b;,c", 2)]
+    assert read(written(tmp_path, "no_last_end.csv", mark + text.removesuffix(end))) == read(path)
+
+
+def test_columns_may_stand_in_any_order_among_others(tmp_path):
+    text = csv_text([("x", "", b64(1), "I", "a", "y,z")], ("note", "", "csr", "Identifier", "ROW_ID", "more"))
+    assert read(written(tmp_path, "batch.csv", text)) == [row("a", 1, "I")]
+
+
+def test_rows_and_quotes_survive_any_block_boundary(tmp_path, monkeypatch):
+    rows = [(f"r{n}", [pem(n), b64(n)][n % 2], 'a "quoted", name\r\n') for n in range(8)]
+    path = written(tmp_path, "batch.csv", csv_text(rows, ("row_id", "csr", "note")).replace("\n", "\r\n"))
+    for block in range(1, 60):
+        monkeypatch.setattr("pki_core.wire.batch_csv._BLOCK", block)
+        assert read(path) == [row(f"r{n}", n) for n in range(8)]
+
+
+HEAD = "row_id,csr,identifier\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "the file is empty"),
+        ("\n \r\n\t\r", "the file is empty"),
+        (HEAD, "line 1: there is a header, but no row follows it"),
+        ("\n\nrow_id,identifier\na,b\n", "line 3: there is no column 'csr'"),
+        ("csr;name\nb;c\n", "line 1: there is no column 'row_id'"),
+        ("row_id,csr,CSR \na,b,c\n", "line 1: there are two columns 'csr'"),
+        ('row_id,"csr\na,b\n', "line 1: the header cannot be read: unexpected end of data"),
+        (f"row_id,csr,{'x' * 70_000}\n", "line 1: the header is longer than 65536 characters"),
+        ("x" * 700_000, "line 1: the header is longer than 65536 characters"),
+        ("row_id,csr" + ",x" * 300 + "\n", "line 1: there are more than 256 columns"),
+        (HEAD + "a,b,c\nd,e\n", "line 3, column 4: the line ends after field 2 of 3"),
+        (HEAD + "a,b,c\nd,e,f,g\n", "line 3, column 7: there is a field too many, the header has 3"),
+        (HEAD + "d,e,f,g\n", "line 2, column 7: there is a field too many, the header has 3"),
+        (HEAD + "d,e,\n\na\n", "line 4, column 2: the line ends after field 1 of 3"),
+        (HEAD + 'a,"b\nc","d\ne"\nx,"y\n\nz\n', "line 5, column 3: the quote opened here is never closed"),
+        (HEAD + 'a,"b\nc" ,d\n', "line 3, column 3: text follows a closing quote"),
+        (HEAD + 'a,"b\r\nc",d\r\ne,f', "line 4, column 4: the line ends after field 2 of 3"),
+        ((HEAD + "a,\u00e9\u00e9").encode() + b"\xff,c\n", "line 2, column 5: the octet 0xff is not UTF-8"),
+        ((HEAD + "a,b,c\n\u00e9").encode()[:-1], "line 3, column 1: the octet 0xc3 is not UTF-8"),
+        (HEAD.encode("utf-16"), "line 1, column 1: the octet 0xff is not UTF-8"),
+    ],
+)
+def test_a_csv_file_that_is_no_table_is_refused_with_line_and_column(tmp_path, content, sentence):
+    assert refusal(written(tmp_path, "batch.csv", content)) == sentence
+
+
+def test_the_place_is_right_far_down_the_file(tmp_path):
+    text = HEAD + f'a,"{b64(1)}\n",c\r\n' * 4000 + 'b,"c"d,e\n'
+    assert len(text) > 2 * 256 * 1024
+    assert refusal(written(tmp_path, "batch.csv", text)).startswith("line 8002, column 6: ")
+
+
+def test_a_quote_left_open_does_not_draw_the_file_into_memory(tmp_path):
+    path = written(tmp_path, "batch.csv", HEAD + 'a,"b,c\n' + "x" * 5_000_000)
+    assert refusal(path, LimitExceededError).startswith("line 2: the row is longer than 1048576 characters")
+    path = written(tmp_path, "batch.csv", HEAD + f"a,{'x' * 900_000},c\n" * 8)
+    sentence = "the rows before it are too long for a batch of requests"
+    assert sentence in refusal(path, LimitExceededError, piece_rows=100, max_csr_octets=1000)
+
+
+def test_a_long_cell_is_only_a_bad_row(tmp_path):
+    path = written(tmp_path, "batch.csv", HEAD + f"a,{'x' * 900_000},c\nb,{b64(1)},\n")
+    bad, good = read(path)
+    assert bad.problem[0] == "row.csr_too_large"
+    assert good == row("b", 1)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("\n\n", "the file is empty"),
+        ('{"row_id": "a"}\n{"row_id": "b",}\n', "line 2, column 16: Expecting property name enclosed in double quotes"),
+        ('{"row_id": "a"}\n\n{"row_id": "b"} x\n', "line 3, column 17: Extra data"),
+        ('{"row_id": "a"}\n["b"]\n', "line 2, column 1: the line is not a JSON object"),
+        (b'{"row_id": "\xc3\xa9\xff"}\n', "line 1, column 14: the octet 0xff is not UTF-8"),
+        ('{"row_id": ' + "9" * 5000 + "}", "line 1, column 1: the JSON text is not for reading"),
+        ('{"row_id": ' + "[" * 100_000, "line 1, column 1: the JSON text is not for reading"),
+    ],
+)
+def test_an_ndjson_file_with_a_bad_line_is_refused_with_line_and_column(tmp_path, content, sentence):
+    assert refusal(written(tmp_path, "batch.ndjson", content)) == sentence
+
+
+def test_ndjson_values_that_are_not_text_are_bad_rows_or_plain_integers(tmp_path):
+    lines = [
+        {" Row_ID": 17, "CSR": b64(1)},
+        {"row_id": 1.0, "csr": b64(1)},
+        {"row_id": True, "csr": b64(1)},
+        {"row_id": "a", "csr": ["x"]},
+        {"row_id": "b", "csr": b64(1), "identifier": {}},
+        {"row_id": "c\ud800\x00", "csr": b64(1)},
+        {"csr": b64(1)},
+        {"row_id": "d", "csr": None, "identifier": None},
+    ]
+    path = written(tmp_path, "batch.jsonl", "\ufeff" + "\r\n\n".join(map(json.dumps, lines)))
+    assert [(found.row_id, found.problem and found.problem[0]) for found in read(path)] == [
+        ("17", None),
+        ("", "row.id_not_text"),
+        ("", "row.id_not_text"),
+        ("a", "row.csr_not_decodable"),
+        ("b", "row.identifier_not_text"),
+        ("c\ufffd\ufffd", "row.id_control_character"),
+        ("", "row.id_missing"),
+        ("d", "row.csr_missing"),
+    ]
+
+
+def test_a_json_line_has_a_limit(tmp_path):
+    path = written(tmp_path, "batch.ndjson", '{"row_id": "' + "x" * 2_000_000)
+    assert refusal(path, LimitExceededError) == "line 1: the line is longer than 1048576 octets"
+
+
+def test_long_json_lines_come_in_shorter_pieces(tmp_path, monkeypatch):
+    monkeypatch.setattr("pki_core.wire.batch_tables._PIECE_OCTETS", 1000)
+    path = tmp_path / "batch.ndjson"
+    as_ndjson(path, [(str(n), b64(n), "") for n in range(10)])
+    pieces = list(read_batch(path, limits()))
+    assert [len(piece) for piece in pieces] == [3, 3, 3, 1]
+
+
+def test_parquet_text_may_be_of_any_text_type_and_have_gaps(tmp_path):
+    path = tmp_path / "batch"
+    columns = {
+        "CSR": pa.array([der(1), pem(2).encode(), None, b"\xff"], pa.large_binary()),
+        "Row_Id": pa.array(["a", "b", "c", "d"]).dictionary_encode(),
+        "other": pa.array([1, 2, 3, 4]),
+        "identifier": pa.array([None, "X", None, ""], pa.large_string()),
+    }
+    pq.write_table(pa.table(columns), path)
+    first, second, third, fourth = read(path)
+    assert (first, second) == (row("a", 1), row("b", 2, "X"))
+    assert (third.problem[0], fourth.problem[0]) == ("row.csr_missing", "row.csr_not_decodable")
+
+
+def test_a_parquet_file_is_refused_for_types_columns_and_damage(tmp_path):
+    path = tmp_path / "batch.parquet"
+    pq.write_table(pa.table({"row_id": [1], "csr": ["x"]}), path)
+    assert refusal(path) == "the column 'row_id' is of type int64, not text"
+    pq.write_table(pa.table({"row_id": ["1"], "cs": ["x"]}), path)
+    assert refusal(path) == "there is no column 'csr'"
+    pq.write_table(pa.table({"row_id": pa.array([], pa.string()), "csr": pa.array([], pa.string())}), path)
+    assert refusal(path) == "the file has no row"
+    as_parquet(path, [("a", b64(1), "")] * 3)
+    assert refusal(path, LimitExceededError, max_rows=2) == "the file has more than 2 rows"
+    assert refusal(path, LimitExceededError, max_archive_octets=99) == "the file unpacks to more than 99 octets"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-30] + whole[-8:])
+    assert refusal(path).startswith("the Parquet file cannot be read: ")
+
+
+def test_numbers_in_a_workbook_are_row_ids_when_they_are_whole(tmp_path):
+    path = tmp_path / "batch.xlsx"
+    when = datetime(2026, 1, 1, tzinfo=UTC).replace(tzinfo=None)
+    as_xlsx(path, [(7, b64(1), 5), (None, None, None), (1.5, b64(1), ""), (when, b64(1), ""), (None, b64(2), None)])
+    assert [(found.row_id, found.problem and found.problem[0]) for found in read(path)] == [
+        ("7", None),
+        ("", "row.id_not_text"),
+        ("", "row.id_not_text"),
+        ("", "row.id_missing"),
+    ]
+
+
+def test_a_workbook_is_refused_for_columns_emptiness_and_damage(tmp_path):
+    path = tmp_path / "batch.xlsx"
+    openpyxl.Workbook().save(path)
+    assert refusal(path) == "row 1: there is no column 'row_id'"
+    as_xlsx(path, [])
+    assert refusal(path) == "row 1: there is a header, but no row follows it"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("[Content_Types].xml", "<x/>")
+    assert refusal(path).startswith("the workbook cannot be read")
+
+
+def test_a_workbook_that_claims_a_huge_row_is_read_to_the_last_row_excel_has(tmp_path):
+    path = tmp_path / "batch.xlsx"
+    as_xlsx(path, [("a", b64(1), ""), ("b", b64(2), "")])
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    sheet = "xl/worksheets/sheet1.xml"
+    parts[sheet] = parts[sheet].replace(b'<row r="3"', b'<row r="99999999999"').replace(b'"A1:C3"', b'"A1:XFD9999999"')
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+    assert b"99999999999" in parts[sheet]
+    assert read(path) == [row("a", 1)]
+
+
+def test_content_counts_before_the_extension(tmp_path):
+    as_parquet(tmp_path / "a.csv", [("a", b64(1), "")])
+    as_xlsx(tmp_path / "b.zip", [("b", b64(1), "")])
+    assert (read(tmp_path / "a.csv"), read(tmp_path / "b.zip")) == ([row("a", 1)], [row("b", 1)])
+    for suffix in (".zip", ".xlsx", ".parquet"):
+        sentence = f"the file is named {suffix}, but its content is something else"
+        assert refusal(written(tmp_path, f"c{suffix}", HEAD)) == sentence
+    sentence = "the file is none of .csv, .ndjson, .jsonl, .parquet, .xlsx and .zip"
+    assert refusal(written(tmp_path, "d.exe", HEAD)) == sentence
+
+
+def test_size_is_refused_at_the_call_and_rows_while_reading(tmp_path):
+    path = tmp_path / "batch.csv"
+    as_csv(path, [(str(n), b64(n), "") for n in range(7)])
+    with pytest.raises(LimitExceededError, match=f"the file has {path.stat().st_size} octets, more than the 100"):
+        read_batch(path, limits(max_octets=100))
+    pieces = read_batch(path, limits(max_rows=6, piece_rows=5))
+    assert len(next(pieces)) == 5
+    with pytest.raises(LimitExceededError, match="the file has more than 6 rows"):
+        next(pieces)
+
+
+def test_the_digest_is_sha256_in_hex(tmp_path):
+    path = written(tmp_path, "a", b"abc")
+    assert file_digest(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_importing_the_reader_loads_no_table_library():
+    names = "pki_core.wire.batch_file, pki_core.wire.batch_result"
+    code = f"import sys, {names}; print({{'pandas', 'pyarrow', 'openpyxl'}} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
