@@ -19,7 +19,7 @@ help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: setup-demo ## sign a sample batch of 1,000 requests, from nothing to verified certificates
-	@command -v softhsm2-util >/dev/null || export PNCPKI_KEY_STORE="$${PNCPKI_KEY_STORE:-file}"; $(BIN)/pncpki demo
+	@$(BIN)/pncpki demo
 
 test: setup-test ## run every test, PostgreSQL and SoftHSM included (all but the soak runs)
 	@$(PYTEST)
