@@ -13,7 +13,7 @@ import json
 import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -162,6 +162,7 @@ class HashedFile(io.RawIOBase):
         self._stream = self._path.open("xb")
         self._digest = hashlib.sha256()
         self._octets = 0
+        self._is_discarded = False
 
     def writable(self) -> bool:
         """Return True: pyarrow asks."""
@@ -172,7 +173,9 @@ class HashedFile(io.RawIOBase):
         return self._octets
 
     def write(self, data: Any) -> int:  # noqa: ANN401  # any buffer, as the base class has it
-        """Append some octets."""
+        """Append some octets; a discarded file takes them and keeps nothing, as pyarrow writes a footer even then."""
+        if self._is_discarded:
+            return len(data)
         self._digest.update(data)
         self._octets += len(data)
         return self._stream.write(data)
@@ -190,8 +193,10 @@ class HashedFile(io.RawIOBase):
 
     def discard(self) -> None:
         """Remove the file unless it has been published."""
-        self._stream.close()
+        self._is_discarded = True
         self._path.unlink(missing_ok=True)
+        with suppress(OSError):  # of a full disk; what it would have held is not wanted any more
+            self._stream.close()
 
 
 class _Lines:

@@ -21,7 +21,7 @@ MARK: Final = "[Content_Types].xml"  # ISO/IEC 29500-2 7.3.7: what tells a workb
 
 _MAX_OCTETS: Final = 256 * 1024 * 1024  # unpacked: 250,000 requests
 _MAX_COLUMNS: Final = 256
-_MAX_ROW: Final = 1_048_576  # Excel's last row; a file may claim any other, and openpyxl would fill the gap
+_MAX_ROW: Final = 1_048_576  # Excel's last row; a file may claim any other, and openpyxl fills the gap with rows
 
 Row = tuple[object, ...]
 
@@ -49,8 +49,11 @@ def read_sheet(path: Path, limits: BatchLimits) -> Iterator[list[BatchRow]]:
     with path.open("rb") as stream:
         header, rows = _open(stream)
         columns = Columns.find(header, "row 1: ")
-        width = len(header)
+        width, read = len(header), 1
         while piece := _next_rows(rows, limits.piece_rows):
+            read += len(piece)
+            if read > _MAX_ROW:
+                raise MalformedError(f"the sheet has rows after row {_MAX_ROW}")
             filled = [row + (None,) * (width - len(row)) for row in piece if any(cell is not None for cell in row)]
             identifiers = None if columns.identifier is None else [row[columns.identifier] for row in filled]
             if filled:
@@ -73,7 +76,7 @@ def _open(stream: BinaryIO) -> tuple[list[str], Iterator[Row]]:
     except _ERRORS as error:
         raise MalformedError("the workbook cannot be read; is it an .xlsx file without a password?") from error
     header = [str(cell) if cell is not None else "" for cell in first]
-    rows = sheet.iter_rows(min_row=2, max_row=_MAX_ROW, max_col=len(header) or 1, values_only=True)
+    rows = sheet.iter_rows(min_row=2, max_col=len(header) or 1, values_only=True)
     return header, rows
 
 

@@ -1,8 +1,6 @@
 """Batch files: every format gives the same rows, a bad row stops no other, a bad file is refused with the place."""
 
 import base64
-import csv
-import io
 import json
 import subprocess
 import sys
@@ -14,59 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pki_core.model.errors import LimitExceededError, MalformedError
-from pki_core.wire.batch_file import BatchLimits, BatchRow, file_digest, read_batch
-from pki_core.wire.pem import certificate_pem
-
-LIMITS = {
-    "max_octets": 10_000_000,
-    "max_rows": 50_000,
-    "max_archive_octets": 10_000_000,
-    "max_archive_ratio": 100,
-    "max_archive_entries": 50_000,
-}
-
-
-def limits(**changed):
-    return BatchLimits(**{**LIMITS, **changed})
-
-
-def der(number):
-    return b"\x30\x82\x01\x00" + number.to_bytes(4, "big") * 64
-
-
-def pem(number):
-    return certificate_pem(der(number)).replace("CERTIFICATE", "CERTIFICATE REQUEST")
-
-
-def b64(number):
-    return base64.b64encode(der(number)).decode()
-
-
-def row(row_id, number, identifier=""):
-    return BatchRow(row_id=row_id, csr_der=der(number), expected_identifier=identifier, problem=None)
-
-
-def written(folder, name, content):
-    path = folder / name
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return path
-
-
-def read(path, **changed):
-    return [found for piece in read_batch(path, limits(**changed)) for found in piece]
-
-
-def refusal(path, error=MalformedError, **changed):
-    with pytest.raises(error) as caught:
-        read(path, **changed)
-    return str(caught.value)
-
-
-def csv_text(rows, header=("row_id", "csr", "identifier"), delimiter=","):
-    text = io.StringIO(newline="")
-    csv.writer(text, delimiter=delimiter, lineterminator="\n").writerows([header, *rows])
-    return text.getvalue()
+from pki_core.model.errors import LimitExceededError
+from pki_core.wire.batch_file import file_digest, read_batch
+from tests.unit.batch_samples import HEAD, b64, csv_text, der, limits, pem, read, refusal, row, written
 
 
 def as_csv(path, rows):
@@ -187,82 +135,6 @@ def test_base64url_is_told_from_base64(tmp_path):
     assert read(path)[0].csr_der == content
 
 
-@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
-@pytest.mark.parametrize("mark", ["", "\ufeff"])
-def test_csv_dialects_are_recognised_by_the_header(tmp_path, delimiter, end, mark):
-    text = csv_text([("a", pem(1)), ("b;,c", b64(2))], ("Row_ID", " CSR "), delimiter).replace("\n", end)
-    path = written(tmp_path, "batch.txt", mark + end + text + end)
-    assert read(path) == [row("a", 1), row("b;,c", 2)]
-    assert read(written(tmp_path, "no_last_end.csv", mark + text.removesuffix(end))) == read(path)
-
-
-def test_columns_may_stand_in_any_order_among_others(tmp_path):
-    text = csv_text([("x", "", b64(1), "I", "a", "y,z")], ("note", "", "csr", "Identifier", "ROW_ID", "more"))
-    assert read(written(tmp_path, "batch.csv", text)) == [row("a", 1, "I")]
-
-
-def test_rows_and_quotes_survive_any_block_boundary(tmp_path, monkeypatch):
-    rows = [(f"r{n}", [pem(n), b64(n)][n % 2], 'a "quoted", name\r\n') for n in range(8)]
-    path = written(tmp_path, "batch.csv", csv_text(rows, ("row_id", "csr", "note")).replace("\n", "\r\n"))
-    for block in range(1, 60):
-        monkeypatch.setattr("pki_core.wire.batch_csv._BLOCK", block)
-        assert read(path) == [row(f"r{n}", n) for n in range(8)]
-
-
-HEAD = "row_id,csr,identifier\n"
-
-
-@pytest.mark.parametrize(
-    ("content", "sentence"),
-    [
-        (b"", "the file is empty"),
-        ("\n \r\n\t\r", "the file is empty"),
-        (HEAD, "line 1: there is a header, but no row follows it"),
-        ("\n\nrow_id,identifier\na,b\n", "line 3: there is no column 'csr'"),
-        ("csr;name\nb;c\n", "line 1: there is no column 'row_id'"),
-        ("row_id,csr,CSR \na,b,c\n", "line 1: there are two columns 'csr'"),
-        ('row_id,"csr\na,b\n', "line 1: the header cannot be read: unexpected end of data"),
-        (f"row_id,csr,{'x' * 70_000}\n", "line 1: the header is longer than 65536 characters"),
-        ("x" * 700_000, "line 1: the header is longer than 65536 characters"),
-        ("row_id,csr" + ",x" * 300 + "\n", "line 1: there are more than 256 columns"),
-        (HEAD + "a,b,c\nd,e\n", "line 3, column 4: the line ends after field 2 of 3"),
-        (HEAD + "a,b,c\nd,e,f,g\n", "line 3, column 7: there is a field too many, the header has 3"),
-        (HEAD + "d,e,f,g\n", "line 2, column 7: there is a field too many, the header has 3"),
-        (HEAD + "d,e,\n\na\n", "line 4, column 2: the line ends after field 1 of 3"),
-        (HEAD + 'a,"b\nc","d\ne"\nx,"y\n\nz\n', "line 5, column 3: the quote opened here is never closed"),
-        (HEAD + 'a,"b\nc" ,d\n', "line 3, column 3: text follows a closing quote"),
-        (HEAD + 'a,"b\r\nc",d\r\ne,f', "line 4, column 4: the line ends after field 2 of 3"),
-        ((HEAD + "a,\u00e9\u00e9").encode() + b"\xff,c\n", "line 2, column 5: the octet 0xff is not UTF-8"),
-        ((HEAD + "a,b,c\n\u00e9").encode()[:-1], "line 3, column 1: the octet 0xc3 is not UTF-8"),
-        (HEAD.encode("utf-16"), "line 1, column 1: the octet 0xff is not UTF-8"),
-    ],
-)
-def test_a_csv_file_that_is_no_table_is_refused_with_line_and_column(tmp_path, content, sentence):
-    assert refusal(written(tmp_path, "batch.csv", content)) == sentence
-
-
-def test_the_place_is_right_far_down_the_file(tmp_path):
-    text = HEAD + f'a,"{b64(1)}\n",c\r\n' * 4000 + 'b,"c"d,e\n'
-    assert len(text) > 2 * 256 * 1024
-    assert refusal(written(tmp_path, "batch.csv", text)).startswith("line 8002, column 6: ")
-
-
-def test_a_quote_left_open_does_not_draw_the_file_into_memory(tmp_path):
-    path = written(tmp_path, "batch.csv", HEAD + 'a,"b,c\n' + "x" * 5_000_000)
-    assert refusal(path, LimitExceededError).startswith("line 2: the row is longer than 1048576 characters")
-    path = written(tmp_path, "batch.csv", HEAD + f"a,{'x' * 900_000},c\n" * 8)
-    sentence = "the rows before it are too long for a batch of requests"
-    assert sentence in refusal(path, LimitExceededError, piece_rows=100, max_csr_octets=1000)
-
-
-def test_a_long_cell_is_only_a_bad_row(tmp_path):
-    path = written(tmp_path, "batch.csv", HEAD + f"a,{'x' * 900_000},c\nb,{b64(1)},\n")
-    bad, good = read(path)
-    assert bad.problem[0] == "row.csr_too_large"
-    assert good == row("b", 1)
-
-
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
@@ -369,18 +241,22 @@ def test_a_workbook_is_refused_for_columns_emptiness_and_damage(tmp_path):
     assert refusal(path).startswith("the workbook cannot be read")
 
 
-def test_a_workbook_that_claims_a_huge_row_is_read_to_the_last_row_excel_has(tmp_path):
+def test_a_workbook_that_claims_a_huge_row_is_refused_at_the_last_row_excel_has(tmp_path, monkeypatch):
+    monkeypatch.setattr("pki_core.wire.batch_sheet._MAX_ROW", 20_000)  # a million takes five seconds
     path = tmp_path / "batch.xlsx"
     as_xlsx(path, [("a", b64(1), ""), ("b", b64(2), "")])
     with zipfile.ZipFile(path) as archive:
         parts = {name: archive.read(name) for name in archive.namelist()}
     sheet = "xl/worksheets/sheet1.xml"
-    parts[sheet] = parts[sheet].replace(b'<row r="3"', b'<row r="99999999999"').replace(b'"A1:C3"', b'"A1:XFD9999999"')
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in parts.items():
-            archive.writestr(name, content)
-    assert b"99999999999" in parts[sheet]
-    assert read(path) == [row("a", 1)]
+    parts[sheet] = parts[sheet].replace(b'<dimension ref="A1:C3"', b'<dimension ref="A1:XFD9999999"')
+    for last, outcome in ((20_000, [row("a", 1), row("b", 2)]), (99_999_999_999, None)):
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in parts.items():
+                archive.writestr(name, content.replace(b'<row r="3"', f'<row r="{last}"'.encode()))
+        if outcome:
+            assert read(path) == outcome
+        else:
+            assert refusal(path) == "the sheet has rows after row 20000"
 
 
 def test_content_counts_before_the_extension(tmp_path):
