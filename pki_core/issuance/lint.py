@@ -1,11 +1,14 @@
 """Structural lints on to-be-signed bytes: run on every output before a key is touched.
 
-The bytes are decoded again, strictly, and held against profile, issuer and request. What is constant for a profile
-(extensions, times) is judged once for each distinct encoding and remembered; extension values are read by another
-library than the one that wrote them. A finding is the request's fault or ours: ours stops the run.
+The bytes are decoded again, strictly, and held against profile, issuer and request; extension values are read by
+another library than the one that wrote them. A finding is the request's fault or ours: ours stops the run.
+
+Certificates of a batch differ in four places only: serial, common name, key, key identifier. Once bytes are found
+clean, their *skeleton* (the same bytes with those four values blanked) is remembered. Later bytes with a known
+skeleton are octet for octet the judged ones but for these values, whose lengths are equal too; each of the four is
+still compared with what it must be. Anything else is judged from the start.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -35,7 +38,9 @@ _NAME_OIDS = {
     "CN": "2.5.4.3",
 }
 _PRINTABLE_TAG, _UTF8_TAG, _IA5_TAG = 0x13, 0x0C, 0x16
-_CACHED_JUDGEMENTS = 256
+_REMEMBERED = 1024  # skeletons: one for each spelling of names and each second of validity
+
+Places = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,10 +61,41 @@ class TbsLint:
         self._window = window
         self._signature = SIGNATURE_ALGORITHM_DER[issuer.algorithm]
         self._room = profile.max_der_octets - LARGEST_SIGNATURE[issuer.algorithm] - len(self._signature) - _OUTER_OCTETS
-        self._judged: dict[object, Finding | None] = {}
+        self._places: dict[object, Places] = {}
+        self._clean: set[bytes] = set()
 
     def check(self, tbs_der: bytes, serial: int, subject: Subject, spki_der: bytes) -> Finding | None:
         """Return the first rule that does not hold, or None."""
+        key_identifier = key_identifier_of(spki_der, self._profile.extensions.key_identifier_octets)
+        common_name = subject[-1][1].encode()
+        values = (serial.to_bytes((serial.bit_length() + 8) // 8, "big"), common_name, spki_der, key_identifier)
+        shape = (subject[:-1], *map(len, values))
+        places = self._places.get(shape)
+        if (
+            places is not None
+            and _values_at(tbs_der, places) == values
+            and common_name.isalnum()
+            and common_name.isascii()
+        ):
+            if _skeleton(tbs_der, places) in self._clean:
+                return None
+        finding = self._judge(tbs_der, serial, subject, spki_der)
+        if finding is None and len(self._clean) < _REMEMBERED:
+            self._remember(tbs_der, shape, values)
+        return finding
+
+    def _remember(self, tbs_der: bytes, shape: object, values: tuple[bytes, ...]) -> None:
+        """Keep the skeleton of clean bytes when each value stands in them exactly once."""
+        places = []
+        for value in values:
+            start = tbs_der.find(value)
+            if start < 0 or tbs_der.find(value, start + 1) >= 0:
+                return
+            places.append((start, start + len(value)))
+        self._places[shape] = tuple(places)
+        self._clean.add(_skeleton(tbs_der, tuple(places)))
+
+    def _judge(self, tbs_der: bytes, serial: int, subject: Subject, spki_der: bytes) -> Finding | None:
         if len(tbs_der) > self._room:
             message = (
                 f"The certificate would be larger than the {self._profile.max_der_octets} octets ISO 15118 allows."
@@ -72,17 +108,9 @@ class TbsLint:
         return (
             self._head(tbs, serial, spki_der)
             or self._names(tbs, subject)
-            or self._remember((tbs.not_before, tbs.not_after), lambda: self._validity(tbs))
-            or self._remember(tbs.other_extensions, lambda: self._extensions(tbs))
+            or self._validity(tbs)
+            or self._extensions(tbs)
         )
-
-    def _remember(self, key: object, judge: Callable[[], Finding | None]) -> Finding | None:
-        if key in self._judged:
-            return self._judged[key]
-        finding = judge()
-        if len(self._judged) < _CACHED_JUDGEMENTS:
-            self._judged[key] = finding
-        return finding
 
     def _head(self, tbs: DecodedTbs, serial: int, spki_der: bytes) -> Finding | None:  # noqa: PLR0911  # one return a rule
         if tbs.version != _X509_V3:
@@ -162,6 +190,19 @@ class TbsLint:
             policies=tuple((oid, qualifiers) for oid in wanted.policy_oids) or None,
             ocsp_no_check=wanted.ocsp_no_check,
         )
+
+
+def _values_at(tbs_der: bytes, places: Places) -> tuple[bytes, ...]:
+    return tuple([tbs_der[start:end] for start, end in places])
+
+
+def _skeleton(tbs_der: bytes, places: Places) -> bytes:
+    pieces, last = [], 0
+    for start, end in places:
+        pieces.append(tbs_der[last:start])
+        last = end
+    pieces.append(tbs_der[last:])
+    return b"\0".join(pieces)
 
 
 def _read_time(tag: int, octets: bytes) -> datetime | None:

@@ -45,8 +45,9 @@ def judge_name(request: IssueRequest, profile: Profile, partner: Partner | None,
     if partner is not None and scope and prefix not in getattr(partner, scope):
         message = f"{judged.common_name} starts with {prefix}, which is not one of {partner.id}'s prefixes."
         raise CsrRejectedError("identifier.outside_prefixes", message)
-    if request.expected_identifier and not _same(request.expected_identifier, judged, profile, policy):
-        message = f"The request names {judged.common_name}, the row expects {request.expected_identifier}."
+    expected = request.expected_identifier
+    if expected and expected != text and not _same(expected, judged, profile, policy):
+        message = f"The request names {judged.common_name}, the row expects {expected}."
         raise CsrRejectedError("identifier.unexpected", message)
     return judged
 

@@ -8,13 +8,13 @@ import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Annotated
+from typing import Annotated, cast
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat import asn1
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed448
 
 from pki_core.model.errors import MalformedError
 from pki_core.model.profiles import Profile
@@ -70,12 +70,7 @@ class _Extension:
 
 @asn1.sequence
 class _WrappedName:
-    name: list[asn1.TLV]  # asn1 encodes only classes at the top: the Name is this sequence's content
-
-
-@asn1.sequence
-class _WrappedAttribute:
-    rdn: asn1.SetOf[_Attribute]
+    name: list[asn1.SetOf[_Attribute]]  # asn1 encodes only classes at the top: the Name is this sequence's content
 
 
 @asn1.sequence
@@ -85,9 +80,9 @@ class _Tbs:
     signature: asn1.TLV
     issuer: asn1.TLV
     validity: asn1.TLV
-    subject: list[asn1.TLV]
+    subject: list[asn1.SetOf[_Attribute]]
     spki: asn1.TLV
-    extensions: Annotated[list[asn1.TLV], asn1.Explicit(3)]
+    extensions: Annotated[list[_Extension], asn1.Explicit(3)]
 
 
 @asn1.sequence
@@ -122,12 +117,9 @@ class CertificateTemplate:
         self._signature = _tlv(SIGNATURE_ALGORITHM_DER[issuer.algorithm])
         self._issuer = _tlv(issuer.subject_der)
         constant = constant_extensions(profile.extensions, issuer.label, issuer.key_identifier)
-        encoded = [
-            _tlv(asn1.encode_der(_Extension(id=oid, critical=critical, value=value)))
-            for oid, critical, value in constant
-        ]
+        extensions = [_Extension(id=oid, critical=critical, value=value) for oid, critical, value in constant]
         # Order of the certificates in the field: basic constraints, key identifiers, then the rest.
-        self._before, self._after = encoded[:1], encoded[1:]
+        self._before, self._after = extensions[:1], extensions[1:]
 
     def tbs(
         self, serial: int, subject: tuple[tuple[str, str], ...], spki_der: bytes, validity: tuple[datetime, datetime]
@@ -144,7 +136,7 @@ class CertificateTemplate:
                 validity=_validity(validity[0], validity[1], generalized=self._generalized),
                 subject=[_rdn(name, text) if name == "CN" else _repeated_rdn(name, text) for name, text in subject],
                 spki=_tlv(spki_der),
-                extensions=[*self._before, _tlv(asn1.encode_der(extension)), *self._after],
+                extensions=[*self._before, extension, *self._after],
             )
         )
 
@@ -185,10 +177,10 @@ def signature_of(certificate_der: bytes) -> bytes:
 def signature_is_valid(key: PublicKey, algorithm: KeyAlgorithm, signed: bytes, signature: bytes) -> bool:
     """Tell whether a signature value verifies with the issuer's public key."""
     try:
-        if isinstance(key, ec.EllipticCurvePublicKey):
-            key.verify(signature, signed, _CERTIFICATE_SIGNATURE[algorithm])
+        if algorithm is KeyAlgorithm.ED448:
+            cast("ed448.Ed448PublicKey", key).verify(signature, signed)
         else:
-            key.verify(signature, signed)
+            cast("ec.EllipticCurvePublicKey", key).verify(signature, signed, _CERTIFICATE_SIGNATURE[algorithm])
     except InvalidSignature:
         return False
     return True
@@ -221,14 +213,13 @@ def _validity(not_before: datetime, not_after: datetime, *, generalized: bool) -
     return _tlv(asn1.encode_der(_Validity(not_before=times[0], not_after=times[1])))
 
 
-def _rdn(name: str, text: str) -> asn1.TLV:
+def _rdn(name: str, text: str) -> asn1.SetOf[_Attribute]:
     value: asn1.PrintableString | asn1.IA5String | str = text
     if name == "DC":
         value = asn1.IA5String(text)  # RFC 4519 2.4
     elif _PRINTABLE.issuperset(text):
         value = asn1.PrintableString(text)
-    wrapped = _WrappedAttribute(rdn=asn1.SetOf([_Attribute(type=_OID[name], value=value)]))
-    return _tlv(bytes(_tlv(asn1.encode_der(wrapped)).data))
+    return asn1.SetOf([_Attribute(type=_OID[name], value=value)])
 
 
 _repeated_rdn = lru_cache(maxsize=1024)(_rdn)
