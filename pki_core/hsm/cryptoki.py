@@ -168,15 +168,17 @@ class SigningHandle:
             self._eddsa = _EddsaParameters()
             self._mechanism = _Mechanism(_CKM_EDDSA, ctypes.addressof(self._eddsa), ctypes.sizeof(self._eddsa))
         self._buffer = ctypes.create_string_buffer(self._octets)
-        self._length = _ulong()
+        self._length = _ulong(self._octets)
+        self._mechanism_at = ctypes.addressof(self._mechanism)
+        self._buffer_at, self._length_at = ctypes.addressof(self._buffer), ctypes.addressof(self._length)
 
     def sign_all(self, payloads: Sequence[bytes], signatures: list[bytes]) -> None:
         """Append one raw signature per payload; what was appended before a PKCS11Error is good."""
         sign_init, sign, session, key = self._sign_init, self._sign, self._session, self._key
-        mechanism, buffer, length, octets = self._mechanism, self._buffer, self._length, self._octets
-        mechanism_at, buffer_at, length_at = map(ctypes.addressof, (mechanism, buffer, length))
+        mechanism_at, buffer_at, length_at = self._mechanism_at, self._buffer_at, self._length_at
+        buffer, length, octets = self._buffer, self._length, self._octets
         append = signatures.append
-        length.value = octets
+        length.value = octets  # a call that failed may have changed it
         for payload in payloads:
             code = sign_init(session, mechanism_at, key)
             if code:

@@ -73,12 +73,11 @@ class TbsLint:
         places = self._places.get(shape)
         if (
             places is not None
+            and common_name.isalnum()  # of octets: ASCII letters and digits, allowed in every string type
             and _values_at(tbs_der, places) == values
-            and common_name.isalnum()
-            and common_name.isascii()
+            and _skeleton(tbs_der, places) in self._clean
         ):
-            if _skeleton(tbs_der, places) in self._clean:
-                return None
+            return None
         finding = self._judge(tbs_der, serial, subject, spki_der)
         if finding is None and len(self._clean) < _REMEMBERED:
             self._remember(tbs_der, shape, values)

@@ -78,9 +78,9 @@ def sign_in_threads_as_python_pkcs11_starts(home, seconds):
     sys.exit(1 if faults else 0)
 
 
-def fork_and_sign(home, depth):
+def fork_and_sign_through(home, module_path, depth):
     """A parent with an open store forks; every descendant signs with the signer it inherited."""
-    store = home.store(sessions=2)
+    store = home.store(module_path=Path(module_path), sessions=2)
     signer = store.bind(KEY)
     batch = messages(50)
     verify_all(signer, batch, signer.sign(batch))

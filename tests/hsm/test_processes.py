@@ -1,6 +1,7 @@
 """Processes and one token: fork in the middle, and many that start at the same moment."""
 
 import json
+from collections import defaultdict
 
 import pytest
 
@@ -8,8 +9,16 @@ pytestmark = [pytest.mark.softhsm, pytest.mark.usefixtures("token_signers")]
 
 
 @pytest.mark.parametrize("depth", [1, 2])
-def test_after_a_fork_the_child_opens_by_itself_and_the_parent_signs_on(run_child, depth):
-    run_child("fork_and_sign", depth)
+def test_after_a_fork_the_child_opens_by_itself_and_the_parent_signs_on(through_slow_token, tmp_path, depth):
+    through_slow_token("fork_and_sign_through", depth)
+    calls = defaultdict(list)
+    for line in (tmp_path / "calls").read_text().splitlines():
+        process_id, call, _ = line.split()
+        calls[process_id].append(call)
+    assert len(calls) == depth + 1
+    for made in calls.values():
+        assert made.index("C_Initialize") < made.index("C_OpenSession") < made.index("C_Login") < made.index("C_Sign")
+        assert made.count("C_Login") == 1
 
 
 @pytest.mark.slow
