@@ -162,19 +162,30 @@ def _read_legacy_string(name: str, value: asn1.TLV) -> str:
 
 
 _CURVES = {"secp256r1": KeyAlgorithm.SECP256R1, "secp521r1": KeyAlgorithm.SECP521R1}
+# RFC 5480 2.1.1, 2.2: a curve by name and an uncompressed point. All that stands before its coordinates is constant.
+_SPKI_HEADS = {
+    KeyAlgorithm.SECP256R1: bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d03010703420004"),
+    KeyAlgorithm.SECP521R1: bytes.fromhex("30819b301006072a8648ce3d020106052b810400230381860004"),
+}
 _ECDSA_WITH = {
     "1.2.840.10045.4.3.2": ec.ECDSA(hashes.SHA256()),
     "1.2.840.10045.4.3.3": ec.ECDSA(hashes.SHA384()),
     "1.2.840.10045.4.3.4": ec.ECDSA(hashes.SHA512()),
 }
 _ED448 = "1.3.101.113"
+_ED448_PRIME = (1 << 448) - (1 << 224) - 1
+# RFC 8032 5.2: the points of order 1, 2 and 4 have y = 1, -1 and 0; the last two are 0 and 1 again, not reduced.
+_ED448_SMALL_ORDER = frozenset(
+    y.to_bytes(56, "little") for y in (0, 1, _ED448_PRIME - 1, _ED448_PRIME, _ED448_PRIME + 1)
+)
 
 
 def load_public_key(spki_der: bytes) -> tuple[KeyAlgorithm, PublicKey]:
     """Load a subject public key; OpenSSL checks that the point lies on its curve.
 
     Raises:
-        CsrRejectedError: ``key.type_not_allowed`` or ``key.invalid`` (off the curve, at infinity, not decodable).
+        CsrRejectedError: ``key.type_not_allowed`` or ``key.invalid`` (off the curve, at infinity, not decodable, or
+            in another encoding than readers in the field know).
     """
     try:
         key = load_der_public_key(spki_der)
@@ -185,7 +196,10 @@ def load_public_key(spki_der: bytes) -> tuple[KeyAlgorithm, PublicKey]:
     if isinstance(key, ec.EllipticCurvePublicKey):
         if key.curve.name not in _CURVES:
             raise CsrRejectedError("key.type_not_allowed", f"The curve {key.curve.name} is not one ISO 15118 uses.")
-        return _CURVES[key.curve.name], key
+        algorithm = _CURVES[key.curve.name]
+        if not spki_der.startswith(_SPKI_HEADS[algorithm]):
+            raise CsrRejectedError("key.invalid", "The public key is not an uncompressed point of a curve by name.")
+        return algorithm, key
     if isinstance(key, ed448.Ed448PublicKey):
         return KeyAlgorithm.ED448, key
     kind = type(key).__name__.lstrip("_").removesuffix("PublicKey")
@@ -195,10 +209,16 @@ def load_public_key(spki_der: bytes) -> tuple[KeyAlgorithm, PublicKey]:
 def refuse_weak_key(algorithm: KeyAlgorithm, spki_der: bytes) -> None:
     """Refuse a key whose private half is public knowledge: the first multiples of the curve's generator.
 
+    Or that needs none: signatures under an Ed448 point of small order verify without anybody's private key.
+
     Raises:
         CsrRejectedError: ``key.weak``.
     """
-    if algorithm is not KeyAlgorithm.ED448 and sha256(spki_der).digest() in _guessable(algorithm):
+    if algorithm is KeyAlgorithm.ED448:
+        weak = spki_der[-57:-1] in _ED448_SMALL_ORDER  # without the octet that holds the sign of x
+    else:
+        weak = sha256(spki_der).digest() in _guessable(algorithm)
+    if weak:
         raise CsrRejectedError("key.weak", "The private half of this key can be guessed.")
 
 

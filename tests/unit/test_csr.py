@@ -1,0 +1,439 @@
+"""Requests (RFC 2986): what is read, what is refused and under which code, and what a proof of possession proves."""
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa, x448
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from pki_core.model.errors import CsrRejectedError
+from pki_core.model.requests import CsrProof, OwnKeyProof, RequestedSubject
+from pki_core.model.signer import KeyAlgorithm
+from pki_core.services.enroll import prove_possession
+from pki_core.wire.csr import (
+    MAX_CSR_OCTETS,
+    load_public_key,
+    parse_csr,
+    peek_common_name,
+    refuse_weak_key,
+    spki_of,
+    verify_proof,
+)
+from tests.builders import (
+    BIT_STRING,
+    EMAID,
+    INTEGER,
+    OCTET_STRING,
+    OID,
+    SEQUENCE,
+    SET,
+    UTF8,
+    attribute,
+    content_of,
+    elements_of,
+    make_csr,
+    name,
+    new_key,
+    profile,
+    raw_csr,
+    request,
+    sequence,
+    sign,
+    some_key,
+    spki,
+    tlv,
+)
+
+EC_KEY = bytes.fromhex("06072a8648ce3d0201")
+P256 = bytes.fromhex("06082a8648ce3d030107")
+CN_OID = bytes.fromhex("0603550403")
+ED448_PRIME = 2**448 - 2**224 - 1
+
+
+def refusal(work, *arguments):
+    with pytest.raises(CsrRejectedError) as caught:
+        work(*arguments)
+    assert caught.value.code == "csr.rejected"
+    assert str(caught.value).endswith(".")  # one plain sentence
+    return caught.value.reason
+
+
+def refused(csr_der):
+    return refusal(parse_csr, "row-1", csr_der)
+
+
+def ec_spki(point, parameters=P256):
+    return sequence(sequence(EC_KEY, parameters), tlv(BIT_STRING, b"\0" + point))
+
+
+def ed448_spki(y, sign_bit=0):
+    point = y.to_bytes(56, "little") + bytes((sign_bit,))
+    return sequence(sequence(bytes.fromhex("06032b6571")), tlv(BIT_STRING, b"\0" + point))
+
+
+def point_of(key, form):
+    return key.public_key().public_bytes(Encoding.X962, form)
+
+
+def common_name_rdn(value):
+    return tlv(SET, sequence(CN_OID, value))
+
+
+# --- reading
+
+
+def test_a_request_is_read_as_it_was_made():
+    key = new_key()
+    subject = name(("C", "DE"), ("ST", "Berlin"), ("L", "Mitte"), ("O", "Ümlaut GmbH"), ("OU", "PnC"), ("CN", EMAID))
+    csr_der = make_csr(key=key, subject=subject)
+    parsed = parse_csr("row-1", csr_der, "expected")
+    assert parsed.subject == RequestedSubject(
+        common_name=EMAID,
+        organization="Ümlaut GmbH",
+        country="DE",
+        organizational_unit="PnC",
+        locality="Mitte",
+        state="Berlin",
+    )
+    assert (parsed.reference, parsed.expected_identifier, parsed.not_after) == ("row-1", "expected", None)
+    oracle = x509.load_der_x509_csr(csr_der)
+    assert parsed.spki_der == spki(key)
+    assert parsed.proof == CsrProof(
+        signed_bytes=oracle.tbs_certrequest_bytes,
+        signature=oracle.signature,
+        signature_algorithm=oracle.signature_algorithm_oid.dotted_string,
+    )
+
+
+@pytest.mark.parametrize("algorithm", KeyAlgorithm)
+def test_every_algorithm_of_iso_15118_proves_possession(algorithm):
+    key = new_key(algorithm)
+    parsed = request(key=key)
+    found, loaded = load_public_key(parsed.spki_der)
+    refuse_weak_key(found, parsed.spki_der)
+    verify_proof(parsed.proof, found, loaded)
+    assert found is algorithm
+    assert spki_of(loaded) == spki(key)
+
+
+def test_extensions_a_request_asks_for_are_never_read():
+    asked = [
+        (x509.SubjectAlternativeName([x509.DNSName("bank.example")]), False),
+        (x509.BasicConstraints(ca=True, path_length=None), True),
+    ]
+    key = new_key()
+    plain, greedy = request(key=key), request(key=key, extensions=asked)
+    assert b"bank.example" in greedy.proof.signed_bytes
+    assert (greedy.subject, greedy.spki_der) == (plain.subject, plain.spki_der)
+    prove_possession(greedy, profile())
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xff\xff", b"\x30\x80\0\0"], ids=["empty", "noise", "indefinite"])
+def test_what_the_attributes_hold_does_not_matter(content):
+    assert parse_csr("row-1", raw_csr(attributes=tlv(0xA0, content))).subject.common_name == EMAID
+
+
+@pytest.mark.parametrize(
+    ("tag", "codec"),
+    [(0x0C, "utf-8"), (0x13, "ascii"), (0x16, "ascii"), (0x14, "latin-1"), (0x1E, "utf-16-be"), (0x1C, "utf-32-be")],
+    ids=["UTF8", "Printable", "IA5", "Teletex", "BMP", "Universal"],
+)
+def test_every_string_type_of_x509_is_read(tag, codec):
+    text = EMAID if codec == "ascii" else "Zoë"
+    subject = tlv(SEQUENCE, common_name_rdn(tlv(tag, text.encode(codec))))
+    assert parse_csr("row-1", raw_csr(subject=subject)).subject.common_name == text
+
+
+def test_the_parts_of_one_rdn_are_read_like_those_of_several():
+    subject = x509.Name(
+        [
+            x509.RelativeDistinguishedName([attribute("C", "DE"), attribute("O", "Test Mobility")]),
+            x509.RelativeDistinguishedName([attribute("CN", EMAID)]),
+        ]
+    )
+    parsed = request(subject=subject).subject
+    assert parsed == RequestedSubject(common_name=EMAID, organization="Test Mobility", country="DE")
+
+
+def test_parts_no_certificate_keeps_are_dropped():
+    email = x509.NameAttribute(x509.NameOID.EMAIL_ADDRESS, "a@b.example")
+    subject = x509.Name([email, attribute("DC", "ROOT"), attribute("DC", "V2G"), attribute("CN", EMAID)])
+    assert request(subject=subject).subject == RequestedSubject(common_name=EMAID)
+
+
+def test_a_request_without_a_name_has_an_empty_common_name():
+    assert parse_csr("row-1", raw_csr(subject=sequence())).subject == RequestedSubject(common_name="")
+
+
+# --- names that are refused
+
+BAD_NAMES = {
+    "two common names": name(("CN", EMAID), ("CN", EMAID)).public_bytes(),
+    "two common names in one RDN": tlv(
+        SEQUENCE, tlv(SET, sequence(CN_OID, tlv(UTF8, b"A")) + sequence(CN_OID, tlv(UTF8, b"B")))
+    ),
+    "two organisations": name(("O", "One"), ("CN", EMAID), ("O", "Two")).public_bytes(),
+    "a line feed": name(("CN", "DEPNC\nC00000001")).public_bytes(),
+    "a NUL": name(("CN", EMAID + "\0.example")).public_bytes(),
+    "an escape sequence": name(("CN", EMAID), ("O", "\x1b[2J")).public_bytes(),
+    "a direction mark": name(("CN", EMAID), ("O", "abc\u202edef")).public_bytes(),
+    "a line separator": name(("CN", EMAID), ("O", "abc\u2028def")).public_bytes(),
+    "too long": tlv(SEQUENCE, common_name_rdn(tlv(UTF8, b"x" * 201))),
+    "no text": tlv(SEQUENCE, common_name_rdn(tlv(INTEGER, b"\x01"))),
+    "an OCTET STRING": tlv(SEQUENCE, common_name_rdn(tlv(OCTET_STRING, b"DEPNC"))),
+    "a tag of two octets": tlv(SEQUENCE, common_name_rdn(b"\x1f\x81\x01\x01A")),
+    "broken UTF-8": tlv(SEQUENCE, common_name_rdn(tlv(UTF8, b"\xc3\x28"))),
+    "overlong UTF-8": tlv(SEQUENCE, common_name_rdn(tlv(UTF8, b"\xc0\x80"))),
+    "half a BMP character": tlv(SEQUENCE, common_name_rdn(tlv(0x1E, b"\0D\0"))),
+    "a lone surrogate": tlv(SEQUENCE, common_name_rdn(tlv(0x1E, b"\xd8\x00"))),
+    "beyond Unicode": tlv(SEQUENCE, common_name_rdn(tlv(0x1C, b"\x7f\xff\xff\xff"))),
+    "Latin-1 in a PrintableString": tlv(SEQUENCE, common_name_rdn(tlv(0x13, b"Zo\xeb"))),
+}
+
+
+@pytest.mark.parametrize("subject", BAD_NAMES.values(), ids=BAD_NAMES)
+def test_a_name_that_cannot_be_read_for_sure_is_refused(subject):
+    assert refused(raw_csr(subject=subject)) == "csr.subject_invalid"
+
+
+# --- structures that are refused
+
+
+def indefinite(der):
+    return der[:1] + b"\x80" + content_of(der) + b"\0\0"
+
+
+GOOD = raw_csr()
+INFO, ALGORITHM, SIGNATURE = elements_of(GOOD)
+BAD_STRUCTURES = {
+    "nothing": b"",
+    "text": b"-----BEGIN CERTIFICATE REQUEST-----",
+    "an empty SEQUENCE": sequence(),
+    "trailing octets": GOOD + b"\0",
+    "trailing octets inside": sequence(INFO, ALGORITHM, SIGNATURE, b"\x05\0"),
+    "cut off": GOOD[:-1],
+    "indefinite length": indefinite(GOOD),
+    "indefinite length of the body": sequence(indefinite(INFO), ALGORITHM, SIGNATURE),
+    "a length in more octets than it needs": b"\x30\x83\0" + GOOD[2:4] + GOOD[4:]
+    if GOOD[1] == 0x82
+    else b"\x30\x82\0" + GOOD[2:3] + GOOD[3:],
+    "version 2": raw_csr(version=tlv(INTEGER, b"\x01")),
+    "version -1": raw_csr(version=tlv(INTEGER, b"\xff")),
+    "a version of 21 octets": raw_csr(version=tlv(INTEGER, b"\x01" + bytes(20))),
+    "version in two octets": raw_csr(version=tlv(INTEGER, b"\0\0")),
+    "no attributes": raw_csr(attributes=b""),
+    "attributes under another tag": raw_csr(attributes=tlv(0xA1, b"")),
+    "attributes that are primitive": raw_csr(attributes=tlv(0x80, b"")),
+    "no signature": sequence(INFO, ALGORITHM),
+    "a signature with unused bits": raw_csr(signature=tlv(BIT_STRING, b"\x01" + bytes(70))),
+    "a signature without content": raw_csr(signature=tlv(BIT_STRING, b"")),
+    "a signature that is no BIT STRING": raw_csr(signature=tlv(OCTET_STRING, bytes(70))),
+    "an RDN of no SET": raw_csr(subject=tlv(SEQUENCE, sequence(sequence(CN_OID, tlv(UTF8, b"A"))))),
+    "an unsorted RDN": raw_csr(
+        subject=tlv(SEQUENCE, tlv(SET, sequence(CN_OID, tlv(UTF8, b"AA")) + sequence(CN_OID, tlv(UTF8, b"A"))))
+    ),
+    "an algorithm of nothing": raw_csr(algorithm=sequence()),
+    "an algorithm that is no OID": raw_csr(algorithm=sequence(tlv(INTEGER, b"\x01"))),
+    "an OID of nothing": raw_csr(algorithm=sequence(tlv(OID, b""))),
+    "a certificate": sequence(INFO, ALGORITHM, SIGNATURE, SIGNATURE),
+}
+
+
+@pytest.mark.parametrize("csr_der", BAD_STRUCTURES.values(), ids=BAD_STRUCTURES)
+def test_what_is_not_der_of_rfc_2986_is_refused(csr_der):
+    assert refused(csr_der) == "csr.malformed"
+
+
+def test_a_request_is_bounded_in_size():
+    filler = tlv(0xA0, bytes(MAX_CSR_OCTETS))
+    assert refused(raw_csr(attributes=filler)) == "csr.too_large"
+    room = MAX_CSR_OCTETS - len(raw_csr(attributes=tlv(0xA0, bytes(4000)))) + 3990
+    assert parse_csr("row-1", raw_csr(attributes=tlv(0xA0, bytes(room)))).subject.common_name == EMAID
+
+
+# --- keys that are refused
+
+KEY = some_key()
+NUMBERS = KEY.public_key().public_numbers()
+COORDINATES = point_of(KEY, PublicFormat.UncompressedPoint)[1:]
+EXPLICIT_P256 = sequence(  # SEC 1 C.2: SpecifiedECDomain of P-256 itself
+    tlv(INTEGER, b"\x01"),
+    sequence(
+        bytes.fromhex("06072a8648ce3d0101"),
+        tlv(INTEGER, b"\0" + (2**256 - 2**224 + 2**192 + 2**96 - 1).to_bytes(32, "big")),
+    ),
+    sequence(
+        tlv(OCTET_STRING, (2**256 - 2**224 + 2**192 + 2**96 - 4).to_bytes(32, "big")),
+        tlv(OCTET_STRING, bytes.fromhex("5ac635d8aa3a93e7b3ebbd55769886bc651d06b0cc53b0f63bce3c3e27d2604b")),
+        tlv(BIT_STRING, b"\0" + bytes.fromhex("c49d360886e704936a6678e1139d26b7819f7e90")),
+    ),
+    tlv(
+        OCTET_STRING,
+        bytes.fromhex(
+            "046b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296"
+            "4fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5"
+        ),
+    ),
+    tlv(INTEGER, b"\0" + bytes.fromhex("ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551")),
+    tlv(INTEGER, b"\x01"),
+)
+BAD_POINTS = {
+    "off the curve": ec_spki(b"\x04" + COORDINATES[:-1] + bytes((COORDINATES[-1] ^ 1,))),
+    "at infinity": ec_spki(b"\0"),
+    "at zero": ec_spki(b"\x04" + bytes(64)),
+    "beyond the field": ec_spki(b"\x04" + b"\xff" * 64),
+    "cut off": ec_spki(b"\x04" + COORDINATES[:-1]),
+    "empty": ec_spki(b""),
+    "compressed": ec_spki(point_of(KEY, PublicFormat.CompressedPoint)),
+    "hybrid": ec_spki(bytes((6 + NUMBERS.y % 2,)) + COORDINATES),
+    "under explicit parameters": ec_spki(b"\x04" + COORDINATES, EXPLICIT_P256),
+    "without parameters": ec_spki(b"\x04" + COORDINATES, b""),
+    "in a SEQUENCE with more behind it": spki(KEY) + b"\0",
+    "of Ed448 in 56 octets": sequence(sequence(bytes.fromhex("06032b6571")), tlv(BIT_STRING, bytes(57))),
+}
+
+
+@pytest.mark.parametrize("spki_der", BAD_POINTS.values(), ids=BAD_POINTS)
+def test_only_a_point_in_its_one_usual_encoding_is_a_key(spki_der):
+    assert refusal(load_public_key, spki_der) == "key.invalid"
+
+
+OTHER_KEYS = {
+    "RSA": lambda: rsa.generate_private_key(65537, 2048),
+    "P-384": lambda: ec.generate_private_key(ec.SECP384R1()),
+    "P-224": lambda: ec.generate_private_key(ec.SECP224R1()),
+    "secp256k1": lambda: ec.generate_private_key(ec.SECP256K1()),
+    "brainpool": lambda: ec.generate_private_key(ec.BrainpoolP256R1()),
+    "Ed25519": ed25519.Ed25519PrivateKey.generate,
+    "X448": x448.X448PrivateKey.generate,
+}
+
+
+@pytest.mark.parametrize("kind", OTHER_KEYS)
+def test_keys_of_other_kinds_are_refused(kind):
+    assert refusal(load_public_key, spki(OTHER_KEYS[kind]())) == "key.type_not_allowed"
+
+
+@pytest.mark.parametrize("kind", ["RSA", "P-384"])
+def test_a_request_for_a_key_of_another_kind_is_refused_by_its_kind(kind):
+    parsed = request(key=OTHER_KEYS[kind]())
+    assert refusal(prove_possession, parsed, profile()) == "key.type_not_allowed"
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "profile_name"),
+    [
+        (KeyAlgorithm.SECP521R1, "contract_leaf"),
+        (KeyAlgorithm.ED448, "contract_leaf"),
+        (KeyAlgorithm.SECP256R1, "contract_leaf_20"),
+        (KeyAlgorithm.ED448, "contract_leaf_20"),
+        (KeyAlgorithm.SECP521R1, "contract_leaf_20_ed448"),
+    ],
+)
+def test_a_key_of_another_edition_is_refused(algorithm, profile_name):
+    parsed = request(key=some_key(algorithm))
+    assert refusal(prove_possession, parsed, profile(profile_name)) == "key.type_not_allowed"
+
+
+@pytest.mark.parametrize("curve", [ec.SECP256R1(), ec.SECP521R1()], ids=["P-256", "P-521"])
+@pytest.mark.parametrize("scalar", [1, 2, 7, 32])
+def test_a_private_key_anybody_can_guess_is_weak(curve, scalar):
+    key = ec.derive_private_key(scalar, curve)
+    algorithm, _ = load_public_key(spki(key))
+    assert refusal(refuse_weak_key, algorithm, spki(key)) == "key.weak"
+
+
+@pytest.mark.parametrize("sign_bit", [0, 0x80])
+@pytest.mark.parametrize(
+    "y", [0, 1, ED448_PRIME - 1, ED448_PRIME, ED448_PRIME + 1], ids=["0", "1", "-1", "0 + p", "1 + p"]
+)
+def test_an_ed448_point_of_small_order_is_refused(y, sign_bit):
+    # such a key verifies signatures that nobody's private key made
+    assert refusal(refuse_weak_key, KeyAlgorithm.ED448, ed448_spki(y, sign_bit)) == "key.weak"
+
+
+def test_a_forged_proof_under_a_point_of_small_order_is_refused():
+    body = elements_of(raw_csr(spki=ed448_spki(0)))[0]
+    forged = bytes(57 + 57)  # R = the point itself, S = 0
+    csr_der = sequence(body, bytes.fromhex("300506032b6571"), tlv(BIT_STRING, b"\0" + forged))
+    parsed = parse_csr("row-1", csr_der)
+    assert refusal(prove_possession, parsed, profile("contract_leaf_20_ed448")) == "key.weak"
+
+
+@pytest.mark.parametrize("algorithm", KeyAlgorithm)
+def test_a_random_key_is_not_weak(algorithm):
+    refuse_weak_key(algorithm, spki(new_key(algorithm)))
+
+
+# --- proofs that are refused
+
+
+def proof_refusal(parsed):
+    return refusal(verify_proof, parsed.proof, *load_public_key(parsed.spki_der))
+
+
+def test_a_request_signed_by_another_key_is_refused():
+    parsed = parse_csr("row-1", raw_csr(key=new_key(), spki=spki(some_key())))
+    assert proof_refusal(parsed) == "csr.bad_signature"
+
+
+@pytest.mark.parametrize(
+    "octets", [b"", b"\0" * 70, bytes.fromhex("3006020101020101"), bytes.fromhex("30060201000201")]
+)
+def test_a_signature_that_is_none_is_refused(octets):
+    parsed = parse_csr("row-1", raw_csr(signature=tlv(BIT_STRING, b"\0" + octets)))
+    assert proof_refusal(parsed) == "csr.bad_signature"
+
+
+def test_a_changed_name_voids_the_proof():
+    csr_der = make_csr()
+    assert proof_refusal(parse_csr("row-1", csr_der.replace(EMAID.encode(), EMAID[:-2].encode() + b"2A"))) == (
+        "csr.bad_signature"
+    )
+
+
+@pytest.mark.parametrize("digest", [hashes.SHA256(), hashes.SHA384(), hashes.SHA512()], ids=lambda digest: digest.name)
+def test_an_ecdsa_key_may_sign_its_request_with_any_hash_of_sha_2(digest):
+    parsed = request(key=some_key(KeyAlgorithm.SECP521R1), digest=digest)
+    verify_proof(parsed.proof, *load_public_key(parsed.spki_der))
+
+
+OTHER_ALGORITHMS = {
+    "ecdsa-with-SHA1": "300906072a8648ce3d0401",
+    "ecdsa-with-SHA224": "300a06082a8648ce3d040301",
+    "RSA": "300d06092a864886f70d01010b0500",
+    "Ed448": "300506032b6571",
+    "unknown": "300506032a0304",
+}
+
+
+@pytest.mark.parametrize("algorithm", OTHER_ALGORITHMS.values(), ids=OTHER_ALGORITHMS)
+def test_a_signature_algorithm_that_is_not_the_keys_is_refused(algorithm):
+    assert proof_refusal(parse_csr("row-1", raw_csr(algorithm=bytes.fromhex(algorithm)))) == "csr.signature_algorithm"
+
+
+def test_an_ed448_key_signs_its_request_with_ed448_only():
+    assert proof_refusal(parse_csr("row-1", raw_csr(key=some_key(KeyAlgorithm.ED448)))) == "csr.signature_algorithm"
+
+
+def test_a_key_we_made_ourselves_needs_no_proof():
+    verify_proof(OwnKeyProof(), *load_public_key(spki(some_key())))
+
+
+def test_the_signature_covers_the_body_only_as_it_stands():
+    key = ed448.Ed448PrivateKey.generate()
+    parsed = request(key=key)
+    assert parsed.proof.signature == sign(key, parsed.proof.signed_bytes)
+
+
+# --- the quick look
+
+
+def test_the_first_common_name_is_seen_without_decoding():
+    assert peek_common_name(make_csr()) == EMAID.encode()
+    assert peek_common_name(raw_csr(subject=sequence())) == b""
+
+
+@pytest.mark.parametrize("octets", [b"", CN_OID, CN_OID + b"\x0c", CN_OID + b"\x0c\xff", CN_OID + b"\x0c\x05ab"])
+def test_a_look_at_anything_is_a_look(octets):
+    assert isinstance(peek_common_name(octets), bytes)
