@@ -15,6 +15,7 @@ from pki_core.model.errors import ConflictError, SettingsError
 from pki_core.model.partners import Partner
 from pki_core.model.signer import KeyAlgorithm
 from pki_core.runtime.wiring import Runtime, module_path_of, open_key_store, open_runtime
+from pki_core.services.ceremonies import check_witnesses
 from pki_core.services.hierarchy import HierarchyNames, plan_hierarchy
 from pki_core.settings import HOME_FILE, Settings, check_settings
 from pki_core.store.schema import migrate
@@ -71,6 +72,7 @@ def found_environment(founding: Founding, say: Say) -> Runtime:
         raise ConflictError(f"{home} is not empty: an environment is made once and nothing is overwritten")
     own = _own_settings(founding)
     settings = check_settings(own, home)
+    check_witnesses(settings.environment, founding.witnesses)
     home.mkdir(parents=True, exist_ok=True)
     home.chmod(0o700)
     own["key_store"]["token_serial"] = _make_token(home, settings)

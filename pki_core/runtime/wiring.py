@@ -134,10 +134,9 @@ def open_runtime(home: Path, clock: Clock | None = None) -> Runtime:
     if stamp is None or stamp[0] != runtime.settings.environment or stamp[1] != runtime.settings.environment_id:
         owner = "no environment" if stamp is None else f"another environment ({stamp[0]})"
         raise SettingsError(f"the database belongs to {owner}, not to the {runtime.settings.environment} one in {home}")
-    if (stamp[2].label, stamp[2].serial) != (
-        runtime.settings.key_store.token_label,
-        runtime.settings.key_store.token_serial,
-    ):
+    section = runtime.settings.key_store
+    named = section.token_label if section.kind != "file" else stamp[2].label  # key files have a directory, no label
+    if (named, section.token_serial) != (stamp[2].label, stamp[2].serial):
         raise SettingsError("the settings name another token than the one this environment was founded with")
     return runtime
 

@@ -46,6 +46,12 @@ class CeremonyEnvironment:
     profiles: Mapping[str, Profile]
 
 
+def check_witnesses(environment: str, witnesses: Sequence[str]) -> None:
+    """Raise CeremonyError when an environment's ceremonies need more people than are named."""
+    if environment != "dev" and len({name.strip().casefold() for name in witnesses} - {""}) < _WITNESSES:
+        raise CeremonyError(f"outside dev a ceremony needs {_WITNESSES} different witnesses")
+
+
 class _Activate:
     """Gives the new issuer its certificate, or lists the new responder, in the transaction that records it."""
 
@@ -163,14 +169,9 @@ class Ceremonies:
             raise CeremonyError("a label has at most 64 letters, digits and dashes: it becomes part of URLs")
 
     def _check_review(self, plan: CeremonyPlan, reviewed_sha256: str) -> None:
-        if self._environment.name == "dev":
-            return
-        if len({name.strip().casefold() for name in plan.witnesses}) < _WITNESSES:
-            raise CeremonyError(f"outside dev a ceremony needs {_WITNESSES} different witnesses")
-        if reviewed_sha256 != plan.sha256:
-            raise CeremonyError(
-                "the reviewed hash is not this file's: run it with --sha256 and the hash both witnesses saw"
-            )
+        check_witnesses(self._environment.name, plan.witnesses)
+        if self._environment.name != "dev" and reviewed_sha256 != plan.sha256:
+            raise CeremonyError("the reviewed hash is not this file's: give --sha256 with the hash both witnesses saw")
 
     def _artefacts(self, plan: CeremonyPlan) -> tuple[Path, Path]:
         directory = self._environment.directory

@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Connection, Integer, LargeBinary, SmallInteger, Table
 
-from pki_core.model.errors import InvariantError
+from pki_core.model.errors import ConflictError, InvariantError, StoreUnavailableError
 from pki_core.store.engine import is_postgres
 
 _POSTGRES_TYPES = ((SmallInteger, "int2"), (BigInteger, "int8"), (Integer, "int4"), (LargeBinary, "bytea"))
@@ -29,15 +29,21 @@ def insert_rows(connection: Connection, table: Table, columns: Sequence[str], ro
 def _copy(connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> int:
     driver = connection.connection.driver_connection
     if driver is None:
-        raise InvariantError("the connection to PostgreSQL is closed")
+        raise StoreUnavailableError("the connection to PostgreSQL is closed")
+    errors = connection.dialect.loaded_dbapi  # COPY goes past SQLAlchemy, so do its errors
     names = ", ".join(columns)
-    with driver.cursor() as cursor:
-        with cursor.copy(f"COPY {table.name} ({names}) FROM STDIN (FORMAT BINARY)") as copy:
-            copy.set_types([_type_name(table, column) for column in columns])
-            write_row = copy.write_row
-            for row in rows:
-                write_row(row)
-        return int(cursor.rowcount)
+    try:
+        with driver.cursor() as cursor:
+            with cursor.copy(f"COPY {table.name} ({names}) FROM STDIN (FORMAT BINARY)") as copy:
+                copy.set_types([_type_name(table, column) for column in columns])
+                write_row = copy.write_row
+                for row in rows:
+                    write_row(row)
+            return int(cursor.rowcount)
+    except errors.IntegrityError as error:
+        raise ConflictError(f"the database refused a row of {table.name} that breaks a constraint") from error
+    except errors.Error as error:
+        raise StoreUnavailableError(f"the database did not take {table.name}: {type(error).__name__}") from error
 
 
 def _many(connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> int:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import psycopg
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -71,8 +70,8 @@ class Store:
 def _translated() -> Iterator[None]:
     try:
         yield
-    except (IntegrityError, psycopg.IntegrityError) as error:
+    except IntegrityError as error:
         raise ConflictError("the database refused a row that breaks a constraint") from error
-    except (DBAPIError, PoolTimeoutError, psycopg.Error) as error:
+    except (DBAPIError, PoolTimeoutError) as error:
         cause = getattr(error, "orig", None) or error
         raise StoreUnavailableError(f"the database did not answer: {type(cause).__name__}") from error

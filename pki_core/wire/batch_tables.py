@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _MAX_LINE: Final = 1024 * 1024  # octets of one JSON object
 _PIECE_OCTETS: Final = 32 * 1024 * 1024  # long lines make shorter pieces
 _WITH_IDENTIFIER: Final = 3
+_MAX_MESSAGE: Final = 200
 
 
 def read_ndjson(path: Path, limits: BatchLimits) -> Iterator[list[BatchRow]]:
@@ -89,8 +90,7 @@ def read_parquet(path: Path, limits: BatchLimits) -> Iterator[list[BatchRow]]:
                 if rows := builder.build(cells[0], cells[1], cells[2] if len(cells) == _WITH_IDENTIFIER else None):
                     yield rows
     except (pa.ArrowException, OSError, ValueError) as error:
-        message = str(error).partition("\n")[0]
-        raise MalformedError(f"the Parquet file cannot be read: {message}") from error
+        raise MalformedError(f"the Parquet file cannot be read: {_one_line(str(error))}") from error
     builder.finish("the file has no row")
 
 
@@ -106,7 +106,7 @@ def _parquet_columns(schema: "pa.Schema") -> list[str]:
         is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
         is_octets = at == columns.csr and (pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
         if not is_text and not is_octets:  # 1 may have been 001, and nobody can tell any more
-            raise MalformedError(f"the column '{schema.names[at]}' is of type {kind}, not text")
+            raise MalformedError(f"the column '{schema.names[at].strip()}' is of type {_one_line(str(kind))}, not text")
     return [schema.names[at] for at in found]
 
 
@@ -116,6 +116,12 @@ def _check_parquet_size(metadata: "pq.FileMetaData", limits: BatchLimits) -> Non
     unpacked = sum(metadata.row_group(at).total_byte_size for at in range(metadata.num_row_groups))
     if unpacked > limits.max_archive_octets:
         raise LimitExceededError(f"the file unpacks to more than {limits.max_archive_octets} octets")
+
+
+def _one_line(message: str) -> str:
+    """Return what a library says about a file's inside, which may quote the file, as something one can print."""
+    first = message.partition("\n")[0][:_MAX_MESSAGE]
+    return "".join(character if character.isprintable() else "?" for character in first)
 
 
 def _cells(column: "pd.Series[Any]") -> list[object]:
