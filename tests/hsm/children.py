@@ -228,6 +228,16 @@ def token_goes_and_returns(home, module_path, down_file):
     print(json.dumps(story))
 
 
+def sign_before_and_after_a_stop_through(home, module_path):
+    """Use both sessions, stop the module, use both again."""
+    signer = home.store(module_path=Path(module_path), sessions=2).bind(KEY)
+    module = open_module(Path(module_path))
+    batch = messages(20)
+    verify_all(signer, batch, signer.sign(batch))
+    module.stop(module.generation)
+    verify_all(signer, batch, signer.sign(batch))
+
+
 def sessions_left_after_close(home):
     """Print how many of the store's sessions the token still counts after ``close``."""
     store = home.store(sessions=3)

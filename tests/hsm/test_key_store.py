@@ -1,5 +1,7 @@
 """The key store as a whole: late opening, the right token, giving back, telling the truth about itself."""
 
+import fcntl
+import shutil
 import subprocess
 import sys
 import threading
@@ -79,6 +81,20 @@ def test_two_tokens_of_one_label_are_told_apart_by_serial(softhsm_home, tmp_path
         assert identity_of(find_token(library, "twin", first.serial)) == first
 
 
+def test_a_store_that_has_seen_its_token_takes_no_other_of_the_same_label(softhsm_home, tmp_path):
+    pins = TokenHome(tmp_path).write_pin("so-pin"), TokenHome(tmp_path).write_pin("pin")
+    old = create_token(softhsm_home.module_path, "swapped", *pins)
+    store = softhsm_home.store(label="swapped", pin=pins[1])
+    assert store.identity == old
+    (folder,) = (softhsm_home.directory / "tokens").glob(f"*-{old.serial[:4]}-{old.serial[4:]}")
+    module = open_module(softhsm_home.module_path)
+    module.stop(module.generation)
+    shutil.rmtree(folder)
+    assert create_token(softhsm_home.module_path, "swapped", *pins) != old
+    with pytest.raises(SettingsError, match=f"belongs to {old.serial}"):
+        store.algorithms()
+
+
 def test_a_closed_store_opens_again_by_itself(softhsm_home, token_signers):
     store = softhsm_home.store(sessions=2)
     signer = store.bind(token_signers[KeyAlgorithm.SECP256R1].label)
@@ -96,12 +112,15 @@ def test_closing_gives_every_session_and_the_login_back(run_child, token_signers
 
 def test_two_stores_share_one_login(softhsm_home, token_signers):
     first, second = softhsm_home.store(), softhsm_home.store()
+    module = open_module(softhsm_home.module_path)
+    generation = module.generation
     signers = [store.bind(token_signers[KeyAlgorithm.ED448].label) for store in (first, second)]
     first.close()
     verify(signers[1], b"message", signers[1].sign([b"message"])[0])
     verify(signers[0], b"message", signers[0].sign([b"message"])[0])
     second.close()
     first.close()
+    assert module.generation == generation  # nobody was logged out to let the other in
 
 
 def test_a_store_needs_a_session(softhsm_home):
@@ -123,8 +142,6 @@ def test_a_lock_file_that_cannot_be_made_is_a_fault_of_the_settings(softhsm_home
 
 
 def test_opening_waits_for_the_process_that_holds_the_lock_file(softhsm_home):
-    import fcntl
-
     opened = threading.Event()
     store = softhsm_home.store()
     thread = threading.Thread(target=lambda: (store.algorithms(), opened.set()))
@@ -137,8 +154,6 @@ def test_opening_waits_for_the_process_that_holds_the_lock_file(softhsm_home):
 
 
 def test_a_lock_that_is_never_released_is_reported(softhsm_home, monkeypatch):
-    import fcntl
-
     monkeypatch.setattr("pki_core.hsm.module._PATIENCE_SECONDS", 0.1)
     with softhsm_home.lock_file.open("a") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)

@@ -4,6 +4,9 @@ import json
 
 import pytest
 
+from pki_core.hsm.module import open_module
+from tests.hsm.token_home import verify_all
+
 pytestmark = [pytest.mark.softhsm, pytest.mark.usefixtures("token_signers")]
 
 
@@ -85,10 +88,15 @@ def test_threads_sign_on_while_the_module_is_restarted_under_them(run_child, ses
     assert result["signed"] > 20
 
 
-def test_a_store_survives_the_restart_of_its_module_by_another(softhsm_home, token_signers):
-    from pki_core.hsm.module import open_module
-    from tests.hsm.token_home import verify_all
+def test_no_session_of_an_earlier_start_is_used_again(through_slow_token):
+    """SoftHSM counts its handles from 1 again: an old one would be somebody else's new one."""
+    _, calls = through_slow_token("sign_before_and_after_a_stop_through", SHIM_US=1000)
+    restart = calls.index("C_Finalize")
+    assert calls[:restart].count("C_OpenSession") == calls[restart:].count("C_OpenSession") == 2
+    assert calls[:restart].count("C_Login") == calls[restart:].count("C_Login") == 1
 
+
+def test_a_store_survives_the_restart_of_its_module_by_another(softhsm_home, token_signers):
     module = open_module(softhsm_home.module_path)
     for signer in token_signers.values():
         module.stop(module.generation)
