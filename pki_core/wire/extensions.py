@@ -3,8 +3,10 @@
 Two libraries on purpose: a fault in one encoder does not hide in its own decoder.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from asn1crypto import core
 from asn1crypto import x509 as asn1_x509
@@ -113,75 +115,75 @@ def read_extensions(extensions: tuple[tuple[str, bool, bytes], ...]) -> Extensio
         raise MalformedError("an extension stands twice")  # RFC 5280 4.2
     found: dict[str, object] = {}
     for oid, _, value in extensions:
-        reader = _READERS.get(oid)
-        if reader is None:
+        if oid not in _READERS:
             raise MalformedError(f"the extension {oid} is not one of ours")
+        structure, reader = _READERS[oid]
         try:
-            found.update(reader(value))
+            decoded = structure.load(value, strict=True)
+            found.update(reader(decoded))
+            is_der = decoded.dump(force=True) == value  # asn1crypto also reads BER, and passes over what it need not
         except (ValueError, TypeError, KeyError) as error:
             raise MalformedError(f"the extension {oid} does not decode") from error
+        if not is_der:
+            raise MalformedError(f"the extension {oid} is not DER, or holds more than it should")
     critical = frozenset(oid for oid, is_critical, _ in extensions if is_critical)
     return ExtensionValues(critical=critical, **found)  # type: ignore[arg-type]
 
 
-def _read_basic_constraints(value: bytes) -> dict[str, object]:
-    decoded = asn1_x509.BasicConstraints.load(value, strict=True)
-    return {"basic_constraints": (decoded["ca"].native, decoded["path_len_constraint"].native)}
+def _read_basic_constraints(value: asn1_x509.BasicConstraints) -> dict[str, object]:
+    return {"basic_constraints": (value["ca"].native, value["path_len_constraint"].native)}
 
 
-def _read_key_usage(value: bytes) -> dict[str, object]:
-    bits = asn1_x509.KeyUsage.load(value, strict=True).native
-    return {"key_usage": frozenset(_KEY_USAGE_READ[bit] for bit in bits)}
+def _read_key_usage(value: asn1_x509.KeyUsage) -> dict[str, object]:
+    return {"key_usage": frozenset(_KEY_USAGE_READ[bit] for bit in value.native)}
 
 
-def _read_extended_key_usage(value: bytes) -> dict[str, object]:
-    purposes = asn1_x509.ExtKeyUsageSyntax.load(value, strict=True)
-    return {"extended_key_usage": tuple(purpose.dotted for purpose in purposes)}
+def _read_extended_key_usage(value: asn1_x509.ExtKeyUsageSyntax) -> dict[str, object]:
+    return {"extended_key_usage": tuple(purpose.dotted for purpose in value)}
 
 
-def _read_authority_key_identifier(value: bytes) -> dict[str, object]:
-    return {
-        "authority_key_identifier": asn1_x509.AuthorityKeyIdentifier.load(value, strict=True)["key_identifier"].native
-    }
+def _read_authority_key_identifier(value: asn1_x509.AuthorityKeyIdentifier) -> dict[str, object]:
+    if len([part for part in value.native.values() if part is not None]) > 1:
+        raise ValueError("names the issuer's certificate beside its key")
+    return {"authority_key_identifier": value["key_identifier"].native}
 
 
-def _read_access(value: bytes) -> dict[str, object]:
+def _read_access(value: asn1_x509.AuthorityInfoAccessSyntax) -> dict[str, object]:
     urls: dict[str, list[str]] = {"ocsp": [], "ca_issuers": []}
-    for description in asn1_x509.AuthorityInfoAccessSyntax.load(value, strict=True):
+    for description in value:
         urls[description["access_method"].native].append(description["access_location"].native)
     return {"ocsp_urls": tuple(urls["ocsp"]), "ca_issuers_urls": tuple(urls["ca_issuers"])}
 
 
-def _read_crl_points(value: bytes) -> dict[str, object]:
-    points = asn1_x509.CRLDistributionPoints.load(value, strict=True)
-    return {"crl_urls": tuple(name for point in points for name in point["distribution_point"].native)}
+def _read_crl_points(value: asn1_x509.CRLDistributionPoints) -> dict[str, object]:
+    if any(point["reasons"].native is not None or point["crl_issuer"].native is not None for point in value):
+        raise ValueError("a distribution point for some reasons or of another issuer")
+    return {"crl_urls": tuple(name for point in value for name in point["distribution_point"].native)}
 
 
-def _read_policies(value: bytes) -> dict[str, object]:
-    policies = asn1_x509.CertificatePolicies.load(value, strict=True)
+def _read_policies(value: asn1_x509.CertificatePolicies) -> dict[str, object]:
     return {
         "policies": tuple(
             (
                 policy["policy_identifier"].dotted,
                 tuple(qualifier["qualifier"] for qualifier in policy["policy_qualifiers"].native or ()),
             )
-            for policy in policies
+            for policy in value
         )
     }
 
 
-def _read_no_check(value: bytes) -> dict[str, object]:
-    core.Null.load(value, strict=True)
+def _read_no_check(_value: core.Null) -> dict[str, object]:
     return {"ocsp_no_check": True}
 
 
-_READERS = {
-    BASIC_CONSTRAINTS: _read_basic_constraints,
-    KEY_USAGE: _read_key_usage,
-    EXTENDED_KEY_USAGE: _read_extended_key_usage,
-    AUTHORITY_KEY_IDENTIFIER: _read_authority_key_identifier,
-    AUTHORITY_INFORMATION_ACCESS: _read_access,
-    CRL_DISTRIBUTION_POINTS: _read_crl_points,
-    CERTIFICATE_POLICIES: _read_policies,
-    OCSP_NO_CHECK: _read_no_check,
+_READERS: dict[str, tuple[Any, Callable[[Any], dict[str, object]]]] = {
+    BASIC_CONSTRAINTS: (asn1_x509.BasicConstraints, _read_basic_constraints),
+    KEY_USAGE: (asn1_x509.KeyUsage, _read_key_usage),
+    EXTENDED_KEY_USAGE: (asn1_x509.ExtKeyUsageSyntax, _read_extended_key_usage),
+    AUTHORITY_KEY_IDENTIFIER: (asn1_x509.AuthorityKeyIdentifier, _read_authority_key_identifier),
+    AUTHORITY_INFORMATION_ACCESS: (asn1_x509.AuthorityInfoAccessSyntax, _read_access),
+    CRL_DISTRIBUTION_POINTS: (asn1_x509.CRLDistributionPoints, _read_crl_points),
+    CERTIFICATE_POLICIES: (asn1_x509.CertificatePolicies, _read_policies),
+    OCSP_NO_CHECK: (core.Null, _read_no_check),
 }
