@@ -22,9 +22,7 @@ _THREADS: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=32)
 
 def _may_retry(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
     """Only a dependency that is away is worth another try; refusals are data, and our own faults stop the run."""
-    return isinstance(state.data, UnavailableError) or isinstance(
-        getattr(state.data, "exception", None), UnavailableError
-    )
+    return isinstance(state.data, UnavailableError)
 
 
 @flow(name="sign-batches", persist_result=False, task_runner=_THREADS)  # type: ignore[arg-type]  # prefect types its own runner too narrowly

@@ -1,0 +1,159 @@
+"""The flows against a real Prefect server: signing, dispatching, sweeping, retrying by error family."""
+
+import asyncio
+import os
+
+import pytest
+
+from flows.chunk_worker import process_runtime
+from flows.sample_batch import write_sample
+from pki_core.model.errors import HsmUnavailableError, InvariantError
+from pki_core.model.states import BatchState
+from pki_core.runtime.founding import Founding, found_environment
+from pki_core.services.batches import Batches
+from pki_core.services.uploads import Upload
+
+pytestmark = [pytest.mark.slow, pytest.mark.enable_socket]
+
+SETTINGS = "[certificates]\ned448_hierarchy = false\n[issuance]\nchunk_rows = 10\n"
+
+
+@pytest.fixture(scope="module")
+def prefect_server(tmp_path_factory):
+    """One server for the module: starting it takes 20 s."""
+    os.environ.setdefault("PREFECT_HOME", str(tmp_path_factory.mktemp("prefect")))
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+@pytest.fixture(scope="module")
+def runtime(prefect_server, tmp_path_factory):  # noqa: ARG001  # Prefect is imported under its harness
+    home = tmp_path_factory.mktemp("flows") / "home"
+    found_environment(
+        Founding(environment="dev", home=home, key_store="file", overrides=SETTINGS), lambda _line: None
+    ).close()
+    before = os.environ.get("PNCPKI_HOME")
+    os.environ["PNCPKI_HOME"] = str(home)
+    process_runtime.cache_clear()
+    yield process_runtime(str(home))
+    process_runtime.cache_clear()
+    if before is None:
+        del os.environ["PNCPKI_HOME"]
+    else:
+        os.environ["PNCPKI_HOME"] = before
+
+
+@pytest.fixture
+def submit(runtime, tmp_path):
+    numbers = iter(range(1, 10))
+
+    def submitted(rows, bad=0):
+        path = tmp_path / f"{next(numbers)}.csv"
+        write_sample(path, rows, bad)
+        upload = Upload(path=path, source_name=path.name, partner_id="demo-mo", profile_name="contract_leaf")
+        return runtime.uploads.submit(upload)[0].id
+
+    return submitted
+
+
+def task_runs_of(flow_run_id):
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+
+    async def read():
+        async with get_client() as client:
+            return await client.read_task_runs(
+                flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id])), limit=200
+            )
+
+    return asyncio.run(read())
+
+
+def test_a_batch_of_sixty_chunks_is_one_flow_of_at_most_fifty_tasks(runtime, submit):
+    from flows.sign_batches import sign_batches
+
+    batch_id = submit(600, bad=14)
+    state = sign_batches(batch_id, return_state=True)
+    assert state.is_completed()
+    batch, counts = runtime.batches.status(batch_id)
+    assert (batch.state, counts.issued, counts.refused, counts.pending) == (BatchState.DONE, 586, 14, 0)
+    assert 1 <= len(task_runs_of(state.state_details.flow_run_id)) <= 50
+
+
+def test_running_a_signed_batch_again_does_nothing(submit):
+    from flows.sign_batches import sign_batches
+
+    batch_id = submit(30)
+    assert sign_batches(batch_id) == {"chunks": 3, "issued": 30, "refused": 0}
+    assert sign_batches(batch_id) == {"chunks": 0, "issued": 0, "refused": 0}
+
+
+def test_worker_processes_of_one_flow_share_a_batch(runtime, submit):
+    from flows.sign_batches import sign_batches
+
+    batch_id = submit(60)
+    assert sign_batches(batch_id, workers=2)["issued"] == 60
+    assert runtime.batches.status(batch_id)[0].state is BatchState.DONE
+
+
+def test_dispatch_signs_what_is_queued_and_then_finds_nothing(submit):
+    from flows.dispatch import dispatch
+
+    first, second = submit(15), submit(25)
+    signed = dispatch()  # and whatever another test left queued
+    assert (signed[first], signed[second]) == (15, 25)
+    assert dispatch() == {}
+
+
+def test_a_batch_whose_runner_died_is_swept_up_and_signed(runtime, submit):
+    from flows.sweep_stuck import sweep_stuck
+
+    batch_id = submit(20)
+    dead = _token_of_a_dead_process()
+    with runtime.store.transaction() as work:
+        batch = work.batches.get(batch_id)
+        now = runtime.clock.now()
+        work.chunks.claim(batch.number, dead, now, now.replace(year=now.year + 1))
+        work.batches.move(batch, BatchState.RUNNING, now)
+    looked = sweep_stuck(dry_run=True)
+    assert looked["resumable"] == [batch_id]
+    assert runtime.batches.status(batch_id)[1].pending == 20
+    assert sweep_stuck()["freed_chunks"] == 1
+    assert runtime.batches.status(batch_id)[1].issued == 20
+
+
+def test_a_token_that_is_away_is_tried_again_and_a_fault_of_ours_is_not(submit, monkeypatch):
+    from flows import sign_batches as module
+
+    real = Batches.sign_next_chunk
+    raised = []
+
+    def away_once(self, batch_id, runner):
+        if not raised:
+            raised.append(1)
+            raise HsmUnavailableError("the token is away")
+        return real(self, batch_id, runner)
+
+    monkeypatch.setattr(Batches, "sign_next_chunk", away_once)
+    assert module.sign_batches(submit(10))["issued"] == 10
+
+    def broken(_self, _batch_id, _runner):
+        raised.append(1)
+        raise InvariantError("our own fault")
+
+    monkeypatch.setattr(Batches, "sign_next_chunk", broken)
+    before = len(raised)
+    state = module.sign_batches(submit(10), return_state=True)
+    assert state.is_failed()
+    assert len(raised) == before + 1
+
+
+def _token_of_a_dead_process():
+    from pki_core.services.runners import runner_token
+
+    place, pid, _start, rest = runner_token().rsplit("/", 3)
+    return f"{place}/{pid}/1/{rest}"
