@@ -9,11 +9,12 @@ import codecs
 import csv
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Final, TextIO, cast
 
 from pki_core.model.errors import LimitExceededError, MalformedError
-from pki_core.wire.batch_rows import BatchLimits, BatchRow, Columns, RowBuilder
+from pki_core.wire.batch_rows import CSR, BatchLimits, BatchRow, Columns, RowBuilder
 
 _BLOCK: Final = 256 * 1024
 _MAX_HEADER: Final = 64 * 1024  # characters; also below the csv module's own limit for a field
@@ -184,14 +185,14 @@ def _patterns(delimiter: str, width: int) -> tuple[re.Pattern[str], re.Pattern[s
 
 def _split_header(header: str, line: int) -> tuple[str, list[str]]:
     """Find the delimiter, the one that makes the most of the header line, and the column names."""
-    best: tuple[bool, int, str, list[str]] = (False, 0, ",", [header])
+    best: tuple[bool, int, str, list[str]] = (False, 0, ",", [])
     for delimiter in (",", ";", "\t"):
-        try:
+        with suppress(csv.Error):  # a quoted name followed by another delimiter
             names = next(csv.reader([header], delimiter=delimiter, strict=True))
-        except csv.Error as error:
-            raise MalformedError(f"line {line}: the header cannot be read: {error}") from error
-        has_csr = "csr" in (name.strip().lower() for name in names)
-        best = max(best, (has_csr, len(names), delimiter, names), key=lambda found: found[:2])
+            has_csr = CSR in (name.strip().lower() for name in names)
+            best = max(best, (has_csr, len(names), delimiter, names), key=lambda found: found[:2])
+    if best[1] <= 1 and '"' in header:
+        raise MalformedError(f"line {line}: the quotes in the header do not match")
     return best[2], best[3]
 
 

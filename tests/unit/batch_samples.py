@@ -56,7 +56,7 @@ def refusal(path, error=MalformedError, **changed):
     return str(caught.value)
 
 
-def csv_text(rows, header=("row_id", "csr", "identifier"), delimiter=","):
+def csv_text(rows, header=("row_id", "csr", "identifier"), delimiter=",", quoting=csv.QUOTE_MINIMAL):
     text = io.StringIO(newline="")
-    csv.writer(text, delimiter=delimiter, lineterminator="\n").writerows([header, *rows])
+    csv.writer(text, delimiter=delimiter, quoting=quoting, lineterminator="\n").writerows([header, *rows])
     return text.getvalue()

@@ -1,5 +1,7 @@
 """CSV batches: dialects are recognised, and what is no table is refused with line and column."""
 
+import csv
+
 import pytest
 
 from pki_core.model.errors import LimitExceededError
@@ -9,8 +11,9 @@ from tests.unit.batch_samples import HEAD, b64, csv_text, pem, read, refusal, ro
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
-def test_csv_dialects_are_recognised_by_the_header(tmp_path, delimiter, end, mark):
-    text = csv_text([("a", pem(1)), ("b;,c", b64(2))], ("Row_ID", " CSR "), delimiter).replace("\n", end)
+@pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
+def test_csv_dialects_are_recognised_by_the_header(tmp_path, delimiter, end, mark, quoting):
+    text = csv_text([("a", pem(1)), ("b;,c", b64(2))], ("Row_ID", " CSR "), delimiter, quoting).replace("\n", end)
     path = written(tmp_path, "batch.txt", mark + end + text + end)
     assert read(path) == [row("a", 1), row("b;,c", 2)]
     assert read(written(tmp_path, "no_last_end.csv", mark + text.removesuffix(end))) == read(path)
@@ -38,7 +41,7 @@ def test_rows_and_quotes_survive_any_block_boundary(tmp_path, monkeypatch):
         ("\n\nrow_id,identifier\na,b\n", "line 3: there is no column 'csr'"),
         ("csr;name\nb;c\n", "line 1: there is no column 'row_id'"),
         ("row_id,csr,CSR \na,b,c\n", "line 1: there are two columns 'csr'"),
-        ('row_id,"csr\na,b\n', "line 1: the header cannot be read: unexpected end of data"),
+        ('row_id,"csr\na,b\n', "line 1: the quotes in the header do not match"),
         (f"row_id,csr,{'x' * 70_000}\n", "line 1: the header is longer than 65536 characters"),
         ("x" * 700_000, "line 1: the header is longer than 65536 characters"),
         ("row_id,csr" + ",x" * 300 + "\n", "line 1: there are more than 256 columns"),
