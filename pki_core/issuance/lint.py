@@ -66,6 +66,8 @@ class TbsLint:
 
     def check(self, tbs_der: bytes, serial: int, subject: Subject, spki_der: bytes) -> Finding | None:
         """Return the first rule that does not hold, or None."""
+        if serial <= 0:
+            return self._judge(tbs_der, serial, subject, spki_der)  # a known skeleton says nothing of the sign
         key_identifier = key_identifier_of(spki_der, self._profile.extensions.key_identifier_octets)
         common_name = subject[-1][1].encode()
         values = (serial.to_bytes((serial.bit_length() + 8) // 8, "big"), common_name, spki_der, key_identifier)
