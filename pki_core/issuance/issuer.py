@@ -6,14 +6,14 @@ certificates, and proves each: the signature verifies and the signed bytes are t
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from weakref import WeakSet
 
 from pki_core.issuance.lint import Finding, TbsLint
 from pki_core.issuance.public_lint import refuse_findings
 from pki_core.issuance.subject import Subject
 from pki_core.model.errors import (
-    CsrRejectedError,
     InvariantError,
     KeyRejectedError,
     LintError,
@@ -52,9 +52,12 @@ class Draft:
     not_after: datetime | None = None
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, weakref_slot=True)
 class Prepared:
-    """Linted to-be-signed bytes with their serial; made by ``Issuer.prepare`` alone and good for one signature."""
+    """Linted to-be-signed bytes with their serial, good for one signature.
+
+    An issuer signs the very objects it made: a copy, or one made elsewhere, is worth nothing.
+    """
 
     reference: str
     serial: int
@@ -62,8 +65,6 @@ class Prepared:
     not_before: datetime
     not_after: datetime
     tbs_der: bytes
-    issuer: "Issuer" = field(repr=False)
-    spent: bool = False
 
 
 class Issuer:
@@ -86,6 +87,7 @@ class Issuer:
         )
         self._kinds: dict[str, tuple[CertificateTemplate, TbsLint]] = {}
         self._made: dict[str, int] = {}
+        self._unsigned: WeakSet[Prepared] = WeakSet()
 
     def prepare(
         self, profile: Profile, profile_hash: str, drafts: Sequence[Draft], now: datetime
@@ -101,26 +103,27 @@ class Issuer:
         template, lint = self._kind(profile, profile_hash)
         serials = self._draw(len(drafts))
         prepared: list[Prepared | Finding] = []
+        windows: dict[datetime | None, tuple[datetime, datetime] | Finding] = {}
         for draft, serial in zip(drafts, serials, strict=True):
-            try:
-                validity = self._validity(profile, draft.not_after, now)
-            except CsrRejectedError as error:
-                prepared.append(Finding(code=error.reason, message=str(error), of_request=True))
+            if draft.not_after not in windows:
+                windows[draft.not_after] = self._validity(profile, draft.not_after, now)
+            validity = windows[draft.not_after]
+            if isinstance(validity, Finding):
+                prepared.append(validity)
                 continue
             tbs_der = template.tbs(serial, draft.subject, draft.spki_der, validity)
             finding = lint.check(tbs_der, serial, draft.subject, draft.spki_der)
             if finding is None:
-                prepared.append(
-                    Prepared(
-                        reference=draft.reference,
-                        serial=serial,
-                        common_name=draft.subject[-1][1],
-                        not_before=validity[0],
-                        not_after=validity[1],
-                        tbs_der=tbs_der,
-                        issuer=self,
-                    )
+                one = Prepared(
+                    reference=draft.reference,
+                    serial=serial,
+                    common_name=draft.subject[-1][1],
+                    not_before=validity[0],
+                    not_after=validity[1],
+                    tbs_der=tbs_der,
                 )
+                self._unsigned.add(one)
+                prepared.append(one)
             elif finding.of_request:
                 prepared.append(finding)
             else:
@@ -136,9 +139,9 @@ class Issuer:
             SignatureInvalidError, TbsMismatchError: nothing of this call may be used.
         """
         for one in prepared:
-            if one.issuer is not self or one.spent:
+            if one not in self._unsigned:
                 raise InvariantError("a prepared certificate is signed once, by the issuer that prepared it")
-            one.spent = True
+            self._unsigned.discard(one)
         signatures = self._signer.sign([one.tbs_der for one in prepared])
         algorithm = self.record.algorithm
         certificates = [
@@ -181,14 +184,15 @@ class Issuer:
             raise InvariantError(f"issuer {self.record.label!r} has no validity")
         return self.record.not_before, self.record.not_after
 
-    def _validity(self, profile: Profile, asked: datetime | None, now: datetime) -> tuple[datetime, datetime]:
+    def _validity(self, profile: Profile, asked: datetime | None, now: datetime) -> tuple[datetime, datetime] | Finding:
         first, last = self._window()
         not_before = max(now - timedelta(minutes=profile.backdate_minutes), first)
         not_after = min(asked or not_before + timedelta(days=profile.validity_days), last)
+        if last <= now:
+            raise InvariantError(f"issuer {self.record.label!r} has expired")
         if not_after <= now:
-            if last <= now:
-                raise InvariantError(f"issuer {self.record.label!r} has expired")
-            raise CsrRejectedError("validity.past", "The requested end of validity lies in the past.")
+            message = "The requested end of validity lies in the past."
+            return Finding(code="validity.past", message=message, of_request=True)
         return not_before, not_after
 
     def _draw(self, count: int) -> list[int]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from pki_core.model.states import BatchState
 
@@ -41,8 +42,7 @@ class BatchCounts:
         return self.total - self.issued - self.refused
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BatchItem:
+class BatchItem(NamedTuple):
     """One row of the upload."""
 
     seq: int
@@ -65,8 +65,7 @@ class Chunk:
     refused: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class Verdict(NamedTuple):
     """The one verdict of a row; ``certificate_id`` is None for a refused row."""
 
     seq: int

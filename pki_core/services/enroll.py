@@ -28,6 +28,7 @@ from pki_core.model.requests import Issued, IssueRequest, Outcome, Refused
 from pki_core.services.names import JudgedName, NamePolicy, judge_name
 from pki_core.store.audit import AuditEntry
 from pki_core.store.reservations import POSITIONS
+from pki_core.store.times import to_seconds
 from pki_core.store.unit_of_work import Store, UnitOfWork
 from pki_core.wire.csr import PublicKey, load_public_key, refuse_weak_key, verify_proof
 
@@ -179,37 +180,21 @@ class Enrollment:
         caller: tuple[Sequence[Outcome], IssueHooks],
     ) -> None:
         now = self._clock.now()
-        seconds = int(now.timestamp())
+        seconds = to_seconds(now)
         first = reservation * POSITIONS
         issuer_id, profile_id = issuer.record.id, order.profile_id
         partner_id = order.partner.id if order.partner else None
         rows, ders, entries = [], [], []
         for certificate_id, (one, certificate_der) in enumerate(zip(*signed, strict=True), start=first):
-            serial, not_after = serial_text(one.serial), int(one.not_after.timestamp())
+            serial, not_after = serial_text(one.serial), to_seconds(one.not_after)
+            not_before = to_seconds(one.not_before)
+            name = one.common_name
             rows.append(
-                (
-                    certificate_id,
-                    issuer_id,
-                    serial,
-                    profile_id,
-                    partner_id,
-                    one.common_name,
-                    int(one.not_before.timestamp()),
-                    not_after,
-                    seconds,
-                )
+                (certificate_id, issuer_id, serial, profile_id, partner_id, name, not_before, not_after, seconds)
             )
             ders.append((certificate_id, not_after, certificate_der))
-            entries.append(
-                AuditEntry(
-                    actor=order.actor,
-                    action="certificate.issued",
-                    issuer_id=issuer_id,
-                    serial=serial,
-                    profile_id=profile_id,
-                    certificate_sha256=hashlib.sha256(certificate_der).digest(),
-                )
-            )
+            digest = hashlib.sha256(certificate_der).digest()
+            entries.append(AuditEntry(order.actor, "certificate.issued", issuer_id, serial, profile_id, digest))
         with self._store.transaction() as work:
             work.reservations.close(reservation, order.runner, now, len(rows))
             work.certificates.record(rows, ders)

@@ -1,19 +1,19 @@
 """The audit log: append only, written in the transaction of the act it tells of."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 
 from pki_core.store import tables
 from pki_core.store.bulk import insert_rows
+from pki_core.store.times import to_seconds
 
 _COLUMNS = ("stream", "at", "actor", "action", "issuer_id", "serial", "profile_id", "certificate_sha256", "detail")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditEntry:
+class AuditEntry(NamedTuple):
     """One decision or key use: who did what, with which profile, under which issuer."""
 
     actor: str
@@ -33,19 +33,6 @@ class AuditGateway:
 
     def append(self, stream: str, at: datetime, entries: Sequence[AuditEntry]) -> None:
         """Append entries to a stream; the hash chain over them is sealed later, outside the act."""
-        seconds = int(at.timestamp())
-        rows = [
-            (
-                stream,
-                seconds,
-                entry.actor,
-                entry.action,
-                entry.issuer_id,
-                entry.serial,
-                entry.profile_id,
-                entry.certificate_sha256,
-                entry.detail,
-            )
-            for entry in entries
-        ]
+        seconds = to_seconds(at)
+        rows = [(stream, seconds, *entry) for entry in entries]
         insert_rows(self._connection, tables.audit, _COLUMNS, rows)

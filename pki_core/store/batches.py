@@ -60,7 +60,7 @@ class BatchGateway:
 
     def add_verdicts(self, number: int, verdicts: Sequence[Verdict]) -> None:
         """Insert verdicts; a second verdict for a row raises ConflictError."""
-        rows = [(number, v.seq, v.certificate_id, v.code, v.message, v.common_name) for v in verdicts]
+        rows = [(number, *verdict) for verdict in verdicts]
         insert_rows(self._connection, tables.batch_verdict, _VERDICT_COLUMNS, rows)
 
     def move(self, batch: BatchRecord, state: BatchState, now: datetime, total: int | None = None) -> None:
@@ -115,10 +115,7 @@ class BatchGateway:
             )
             .order_by(item.c.seq)
         )
-        return [
-            BatchItem(seq=seq, row_id=row_id, csr_der=csr, expected_identifier=expected)
-            for seq, row_id, csr, expected in rows
-        ]
+        return [BatchItem(*row) for row in rows]
 
     def results(self, number: int, piece: int) -> Iterator[list[BatchResult]]:
         """Yield every row with its verdict in pieces, in order, by keyset."""
