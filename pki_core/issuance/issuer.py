@@ -187,7 +187,8 @@ class Issuer:
     def _validity(self, profile: Profile, asked: datetime | None, now: datetime) -> tuple[datetime, datetime] | Finding:
         first, last = self._window()
         not_before = max(now - timedelta(minutes=profile.backdate_minutes), first)
-        not_after = min(asked or not_before + timedelta(days=profile.validity_days), last)
+        longest = min(not_before + timedelta(days=profile.validity_days), last)
+        not_after = min(asked or longest, longest)
         if last <= now:
             raise InvariantError(f"issuer {self.record.label!r} has expired")
         if not_after <= now:
