@@ -146,7 +146,8 @@ static void *sign_until_the_end(void *argument)
 int main(int argc, char **argv)
 {
     if (argc < 7) {
-        fprintf(stderr, "usage: raw_pkcs11 MODULE TOKEN_LABEL PIN_FILE KEY_LABEL THREADS SECONDS [MECHANISM [OCTETS]]\n");
+        fprintf(stderr, "usage: raw_pkcs11 MODULE TOKEN_LABEL PIN_FILE KEY_LABEL THREADS SECONDS"
+                        " [MECHANISM [OCTETS]]\n");
         return 2;
     }
     key_label = argv[4];

@@ -8,7 +8,7 @@
  *   SHIM_TARGET=FILE  the module behind this one (required)
  *   SHIM_US=N         every C_Sign takes N microseconds longer
  *   SHIM_FAIL=N       every N-th C_Sign signs, throws the signature away and returns CKR_DEVICE_ERROR
- *   SHIM_LOSE=N       every N-th C_Sign finds that the token has closed all sessions
+ *   SHIM_LOSE=N       at every N-th C_Sign the token forgets its sessions: CKR_SESSION_HANDLE_INVALID until C_Finalize
  *   SHIM_DOWN=FILE    as long as the file exists the token is away: CKR_DEVICE_REMOVED
  *   SHIM_LOG=FILE     append a line "PID CALL DETAIL" for each call that tests count
  *
@@ -33,6 +33,7 @@ static long lose_every;
 static const char *down_file;
 static int log_fd = -1;
 static long sign_count;
+static volatile int is_lost; /* not by C_CloseAllSessions: that crashes SoftHSM while other threads sign */
 
 static void note(const char *call, unsigned long detail)
 {
@@ -65,10 +66,12 @@ static CK_RV front_initialize(void *arguments)
 static CK_RV front_finalize(void *reserved)
 {
     note("C_Finalize", 0);
+    is_lost = 0;
     return target->C_Finalize(reserved);
 }
 
-static CK_RV front_open_session(CK_SLOT_ID slot, CK_FLAGS flags, void *data, CK_NOTIFY notify, CK_SESSION_HANDLE *session)
+static CK_RV front_open_session(CK_SLOT_ID slot, CK_FLAGS flags, void *data, CK_NOTIFY notify,
+                                CK_SESSION_HANDLE *session)
 {
     note("C_OpenSession", flags);
     return is_down() ? CKR_DEVICE_REMOVED : target->C_OpenSession(slot, flags, data, notify, session);
@@ -86,8 +89,9 @@ static CK_RV front_find_objects_init(CK_SESSION_HANDLE session, CK_ATTRIBUTE_PTR
     return is_down() ? CKR_DEVICE_REMOVED : target->C_FindObjectsInit(session, template, count);
 }
 
-static CK_RV front_generate_key_pair(CK_SESSION_HANDLE session, CK_MECHANISM_PTR mechanism, CK_ATTRIBUTE_PTR public_template,
-                                     CK_ULONG public_count, CK_ATTRIBUTE_PTR private_template, CK_ULONG private_count,
+static CK_RV front_generate_key_pair(CK_SESSION_HANDLE session, CK_MECHANISM_PTR mechanism,
+                                     CK_ATTRIBUTE_PTR public_template, CK_ULONG public_count,
+                                     CK_ATTRIBUTE_PTR private_template, CK_ULONG private_count,
                                      CK_OBJECT_HANDLE_PTR public_key, CK_OBJECT_HANDLE_PTR private_key)
 {
     note("C_GenerateKeyPair", mechanism->mechanism);
@@ -96,16 +100,9 @@ static CK_RV front_generate_key_pair(CK_SESSION_HANDLE session, CK_MECHANISM_PTR
                                                  private_count, public_key, private_key);
 }
 
-/* Returns what the token says about the n-th signature before it makes it. */
-static CK_RV before_signature(CK_SESSION_HANDLE session, long n)
+static CK_RV front_sign_init(CK_SESSION_HANDLE session, CK_MECHANISM_PTR mechanism, CK_OBJECT_HANDLE key)
 {
-    CK_SESSION_INFO info;
-    if (lose_every && n % lose_every == 0) {
-        if (target->C_GetSessionInfo(session, &info) == CKR_OK)
-            target->C_CloseAllSessions(info.slotID);
-        return CKR_SESSION_HANDLE_INVALID;
-    }
-    return CKR_OK;
+    return is_lost ? CKR_SESSION_HANDLE_INVALID : target->C_SignInit(session, mechanism, key);
 }
 
 static CK_RV front_sign(CK_SESSION_HANDLE session, CK_BYTE_PTR data, CK_ULONG data_length, CK_BYTE_PTR signature,
@@ -113,7 +110,6 @@ static CK_RV front_sign(CK_SESSION_HANDLE session, CK_BYTE_PTR data, CK_ULONG da
 {
     CK_BYTE thrown_away[512];
     CK_ULONG thrown_away_length = sizeof thrown_away;
-    CK_RV answer;
 
     note("C_Sign", signature == NULL ? 0 : data_length);
     if (is_down())
@@ -123,9 +119,10 @@ static CK_RV front_sign(CK_SESSION_HANDLE session, CK_BYTE_PTR data, CK_ULONG da
     if (signature == NULL)
         return target->C_Sign(session, data, data_length, signature, signature_length);
     long n = __sync_add_and_fetch(&sign_count, 1);
-    answer = before_signature(session, n);
-    if (answer != CKR_OK)
-        return answer;
+    if (lose_every && n % lose_every == 0)
+        is_lost = 1;
+    if (is_lost)
+        return CKR_SESSION_HANDLE_INVALID;
     if (fail_every && n % fail_every == 0) {
         target->C_Sign(session, data, data_length, thrown_away, &thrown_away_length);
         return CKR_DEVICE_ERROR;
@@ -166,6 +163,7 @@ static CK_RV load_target(void)
     front.C_Login = front_login;
     front.C_FindObjectsInit = front_find_objects_init;
     front.C_GenerateKeyPair = front_generate_key_pair;
+    front.C_SignInit = front_sign_init;
     front.C_Sign = front_sign;
     return CKR_OK;
 }

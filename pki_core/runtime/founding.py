@@ -75,11 +75,14 @@ def found_environment(founding: Founding, say: Say) -> Runtime:
     check_witnesses(settings.environment, founding.witnesses)
     home.mkdir(parents=True, exist_ok=True)
     home.chmod(0o700)
+    migrate(settings.database_url)
+    with Runtime(home, settings).store.reading() as work:
+        if work.environment.read() is not None:
+            raise ConflictError("the database belongs to an environment already; give this one its own")
     own["key_store"]["token_serial"] = _make_token(home, settings)
     _write_private(home / HOME_FILE, _toml(own), mode=0o600)
     say(f"{settings.key_store.kind} token {settings.key_store.token_label} made")
     settings = check_settings(own, home)
-    migrate(settings.database_url)
     runtime = Runtime(home, settings)
     with runtime.store.transaction() as work:
         work.environment.stamp(

@@ -116,11 +116,7 @@ class Batches:
         with self._store.transaction() as work:
             claimed = work.chunks.claim(batch.number, runner, now, now + self._lease)
             if claimed is None:
-                if batch.state is not BatchState.DONE and work.chunks.unfinished(batch.number) == 0:
-                    work.batches.move(batch, BatchState.DONE, now)
-                    work.audit.append(
-                        "batches", now, [AuditEntry(actor=runner[:64], action="batch.done", detail=batch.id)]
-                    )
+                self._finish_when_complete(work, batch, runner)
                 return None
             chunk, _ = claimed
             if chunk.reservation is not None:
@@ -129,8 +125,15 @@ class Batches:
                 work.batches.move(batch, BatchState.RUNNING, now)
         return chunk
 
+    def _finish_when_complete(self, work: UnitOfWork, batch: BatchRecord, runner: str) -> None:
+        now = self._clock.now()
+        if batch.state is BatchState.DONE or work.chunks.unfinished(batch.number):
+            return
+        if work.batches.move(batch, BatchState.DONE, now):
+            work.audit.append("batches", now, [AuditEntry(actor=runner[:64], action="batch.done", detail=batch.id)])
+
     def _sign(self, batch: BatchRecord, chunk: Chunk) -> ChunkReport:
-        finished = unavailable = False
+        finished = innocent = False
         try:
             with self._store.reading() as work:
                 items = work.batches.open_items(batch.number, chunk.first_seq, chunk.last_seq)
@@ -156,12 +159,12 @@ class Batches:
             )
             self._enrollment.issue(self._issuers.get(batch.issuer_label), order, requests, hooks)
             finished = True
-        except UnavailableError:
-            unavailable = True
+        except (UnavailableError, KeyboardInterrupt):
+            innocent = True  # the rows did nothing wrong
             raise
         finally:
             if not finished:
-                self._release(chunk, count_attempt=not unavailable)
+                self._release(chunk, count_attempt=not innocent)
         return hooks.report
 
     def _release(self, chunk: Chunk, *, count_attempt: bool) -> None:

@@ -63,19 +63,20 @@ class BatchGateway:
         rows = [(number, *verdict) for verdict in verdicts]
         insert_rows(self._connection, tables.batch_verdict, _VERDICT_COLUMNS, rows)
 
-    def move(self, batch: BatchRecord, state: BatchState, now: datetime, total: int | None = None) -> None:
-        """Change a batch's state; nothing happens when another runner has moved it there already."""
+    def move(self, batch: BatchRecord, state: BatchState, now: datetime, total: int | None = None) -> bool:
+        """Change a batch's state; False when another runner has moved it already."""
         check_batch_transition(batch.state, state)
         values: dict[str, Any] = {"state": state.value}
         if total is not None:
             values["total"] = total
         if state is BatchState.DONE:
             values["finished_at"] = to_seconds(now)
-        self._connection.execute(
+        moved = self._connection.execute(
             update(tables.batch)
             .where(tables.batch.c.number == batch.number, tables.batch.c.state == batch.state.value)
             .values(**values)
-        )
+        ).rowcount
+        return moved == 1
 
     def get(self, batch_id: str) -> BatchRecord:
         """Return a batch by its public id; NotFoundError when there is none."""

@@ -88,12 +88,15 @@ class ChunkGateway:
         )
 
     def release(self, chunk: Chunk, *, count_attempt: bool) -> None:
-        """Give a chunk back unfinished; nothing happens when it was taken over meanwhile."""
+        """Give a chunk back unfinished; nothing happens when it was taken over meanwhile.
+
+        Its reservation stays noted, if it has one: whoever claims the chunk next voids it.
+        """
         attempts = chunk.attempts if count_attempt else chunk.attempts - 1
         self._connection.execute(
             update(tables.batch_chunk)
             .where(*self._mine(chunk))
-            .values(state=ChunkState.OPEN.value, runner="", lease_until=0, reservation=None, attempts=attempts)
+            .values(state=ChunkState.OPEN.value, runner="", lease_until=0, attempts=attempts)
         )
 
     def split(self, chunk: Chunk, slices: Sequence[tuple[int, int, int]]) -> None:

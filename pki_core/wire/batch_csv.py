@@ -10,8 +10,9 @@ import csv
 import re
 from collections.abc import Iterator
 from contextlib import suppress
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO, Final, TextIO, cast
+from typing import Final, TextIO, cast
 
 from pki_core.model.errors import LimitExceededError, MalformedError
 from pki_core.wire.batch_rows import CSR, BatchLimits, BatchRow, Columns, RowBuilder
@@ -21,7 +22,7 @@ _MAX_HEADER: Final = 64 * 1024  # characters; also below the csv module's own li
 _MAX_RECORD: Final = 1024 * 1024  # characters; a request is under 2,000, so this is an open quote or no table
 _MAX_COLUMNS: Final = 256
 _LINE_END: Final = re.compile("\r\n|\n|\r")
-_BLANK_LINES: Final = re.compile("(?:[ \t]*+(?:\r\n|\n|\r(?!\\Z)))*+")  # a last \r may be half an end
+_BLANK_LINES: Final = re.compile("(?:[ \t]*+(?:\r\n|\n|\r))*+")
 
 
 def read_csv(path: Path, limits: BatchLimits) -> Iterator[list[BatchRow]]:
@@ -60,7 +61,7 @@ def read_csv(path: Path, limits: BatchLimits) -> Iterator[list[BatchRow]]:
 class CheckedCsv:
     """A text file for pandas to read from, which only ever hands out whole and well-formed records."""
 
-    def __init__(self, stream: BinaryIO, limits: BatchLimits) -> None:
+    def __init__(self, stream: BufferedReader, limits: BatchLimits) -> None:
         self._stream = stream
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")()  # Excel writes a byte order mark
         self._rest = ""  # decoded, but not yet handed out; starts with a record
@@ -85,8 +86,6 @@ class CheckedCsv:
         """Return some checked records, "" at the end of the file."""
         while not self._ended or self._rest:
             self._fill()
-            if self._rest.endswith("\r") and not self._ended:
-                continue  # its line feed may be in the next block
             end = self._records.match(self._rest).end()  # type: ignore[union-attr]  # it matches nothing, too
             checked = self._advance(end)
             self._check_rest()
@@ -105,6 +104,8 @@ class CheckedCsv:
         if self._ended:
             return
         octets = self._stream.read(_BLOCK)
+        if octets.endswith(b"\r") and self._stream.peek(1)[:1] == b"\n":
+            octets += self._stream.read(1)  # one line end, not two
         self._ended = not octets
         try:
             text = self._decoder.decode(octets, final=self._ended)
@@ -124,10 +125,8 @@ class CheckedCsv:
             if blank is not None:
                 self._advance(blank.end())
             end = _LINE_END.search(self._rest)
-            if end is not None and (end.end() < len(self._rest) or self._ended):
-                line = self._rest[: end.start()]
-                self._advance(end.end())
-                return line
+            if end is not None:
+                return self._advance(end.end())[: end.start()]
             if len(self._rest) > _MAX_HEADER:
                 raise MalformedError(f"line {self._line}: the header is longer than {_MAX_HEADER} characters")
         raise MalformedError("the file is empty")

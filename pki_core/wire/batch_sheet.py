@@ -19,7 +19,7 @@ from pki_core.wire.batch_rows import BatchLimits, BatchRow, Columns, RowBuilder
 
 MARK: Final = "[Content_Types].xml"  # ISO/IEC 29500-2 7.3.7: what tells a workbook from any other archive
 
-_MAX_OCTETS: Final = 256 * 1024 * 1024  # unpacked: 250,000 requests
+_MAX_OCTETS: Final = 128 * 1024 * 1024  # unpacked: 130,000 requests as PEM, read within 200 MB
 _MAX_COLUMNS: Final = 256
 _MAX_ROW: Final = 1_048_576  # Excel's last row; a file may claim any other, and openpyxl fills the gap with rows
 

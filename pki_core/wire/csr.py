@@ -5,7 +5,6 @@ alone decides what a certificate carries.
 """
 
 from functools import lru_cache
-from hashlib import sha256
 from typing import cast
 
 from cryptography import x509
@@ -217,7 +216,7 @@ def refuse_weak_key(algorithm: KeyAlgorithm, spki_der: bytes) -> None:
     if algorithm is KeyAlgorithm.ED448:
         weak = spki_der[-57:-1] in _ED448_SMALL_ORDER  # without the octet that holds the sign of x
     else:
-        weak = sha256(spki_der).digest() in _guessable(algorithm)
+        weak = spki_der in _guessable(algorithm)
     if weak:
         raise CsrRejectedError("key.weak", "The private half of this key can be guessed.")
 
@@ -225,9 +224,7 @@ def refuse_weak_key(algorithm: KeyAlgorithm, spki_der: bytes) -> None:
 @lru_cache(maxsize=2)
 def _guessable(algorithm: KeyAlgorithm) -> frozenset[bytes]:
     curve = ec.SECP256R1() if algorithm is KeyAlgorithm.SECP256R1 else ec.SECP521R1()
-    return frozenset(
-        sha256(spki_of(ec.derive_private_key(scalar, curve).public_key())).digest() for scalar in range(1, 33)
-    )
+    return frozenset(spki_of(ec.derive_private_key(scalar, curve).public_key()) for scalar in range(1, 33))
 
 
 def verify_proof(proof: CsrProof | OwnKeyProof, algorithm: KeyAlgorithm, key: PublicKey) -> None:

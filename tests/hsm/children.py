@@ -102,6 +102,7 @@ def fork_while_threads_sign(home, forks):
     signer = home.store(sessions=4).bind(KEY)
     stopped = threading.Event()
     batch = messages(20)
+    verify_all(signer, batch, signer.sign(batch))  # imports what it needs: a child may inherit an import half done
 
     def work():
         while not stopped.is_set():

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from pki_core.hsm.module import open_module
+from pki_core.model.signer import KeyAlgorithm
 from tests.hsm.token_home import verify_all
 
 pytestmark = [pytest.mark.softhsm, pytest.mark.usefixtures("token_signers")]
@@ -101,3 +102,15 @@ def test_a_store_survives_the_restart_of_its_module_by_another(softhsm_home, tok
     for signer in token_signers.values():
         module.stop(module.generation)
         verify_all(signer, [b"one", b"two"], signer.sign([b"one", b"two"]))
+
+
+def test_sessions_that_the_token_has_closed_are_opened_again(softhsm_home, token_signers):
+    store = softhsm_home.store(sessions=2)
+    signer = store.bind(token_signers[KeyAlgorithm.SECP256R1].label)
+    batch = [b"one", b"two", b"three", b"four"]
+    signer.sign(batch)
+    for slot in store._here().access._slots:
+        if slot.session is not None:
+            slot.session.session.close()
+    verify_all(signer, batch, signer.sign(batch))
+    store.close()

@@ -198,7 +198,7 @@ def test_checked_text_has_the_fields_the_csv_module_finds(body, delimiter, block
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pki_core.wire.batch_csv._BLOCK", block)
         try:
-            checked = "".join(CheckedCsv(io.BytesIO((header + body).encode()), LIMITS))
+            checked = "".join(CheckedCsv(io.BufferedReader(io.BytesIO((header + body).encode())), LIMITS))
         except MalformedError as refusal:
             assert str(refusal).startswith("line ")  # noqa: PT017  # most inputs are not refused
             return

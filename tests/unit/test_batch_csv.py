@@ -4,7 +4,7 @@ import csv
 
 import pytest
 
-from pki_core.model.errors import LimitExceededError
+from pki_core.model.errors import LimitExceededError, RequestError
 from tests.unit.batch_samples import HEAD, b64, csv_text, pem, read, refusal, row, written
 
 
@@ -59,6 +59,27 @@ def test_rows_and_quotes_survive_any_block_boundary(tmp_path, monkeypatch):
 )
 def test_a_csv_file_that_is_no_table_is_refused_with_line_and_column(tmp_path, content, sentence):
     assert refusal(written(tmp_path, "batch.csv", content)) == sentence
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_the_place_is_right_for_any_line_end_at_any_block_boundary(tmp_path, end, monkeypatch):
+    text = HEAD + 'a,"b\n\nc",d\n\n\ne,f,g\nh,"i\nj",k,l\n'
+    path = written(tmp_path, "batch.csv", text.replace("\n", end))
+    for block in range(1, 30):
+        monkeypatch.setattr("pki_core.wire.batch_csv._BLOCK", block)
+        assert refusal(path) == "line 9, column 6: there is a field too many, the header has 3"
+
+
+def test_a_fault_is_found_where_it_is_and_not_at_the_end_of_the_file(tmp_path):
+    text = HEAD + "a,b\n" + f"a,{b64(1)},c\n" * 5000
+    assert len(text) > 1_500_000
+    assert refusal(written(tmp_path, "batch.csv", text)) == "line 2, column 4: the line ends after field 2 of 3"
+
+
+@pytest.mark.parametrize("filler", ["\r", "\n", ",,\r", " \n", '"",,\n', '"\r"",",,\r\n'])
+def test_many_short_lines_cost_no_more_than_their_length(tmp_path, filler):
+    path = written(tmp_path, "batch.csv", filler + HEAD + filler * 300_000)
+    assert any(sentence in refusal(path, RequestError) for sentence in ("no row follows", "50000 rows", "no column"))
 
 
 def test_the_place_is_right_far_down_the_file(tmp_path):

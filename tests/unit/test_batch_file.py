@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import subprocess
 import sys
 import zipfile
@@ -213,9 +214,19 @@ def test_a_parquet_file_is_refused_for_types_columns_and_damage(tmp_path):
     as_parquet(path, [("a", b64(1), "")] * 3)
     assert refusal(path, LimitExceededError, max_rows=2) == "the file has more than 2 rows"
     assert refusal(path, LimitExceededError, max_archive_octets=99) == "the file unpacks to more than 99 octets"
+    with pytest.raises(LimitExceededError):  # at the first piece, by what the footer says
+        next(read_batch(path, limits(max_rows=2, piece_rows=1)))
     whole = path.read_bytes()
     path.write_bytes(whole[:-30] + whole[-8:])
     assert refusal(path).startswith("the Parquet file cannot be read: ")
+
+
+def test_parquet_text_that_is_not_utf8_is_refused(tmp_path):
+    path = tmp_path / "batch.parquet"
+    octets = pa.array([b"a\xff"])
+    ids = pa.Array.from_buffers(pa.string(), 1, octets.buffers())
+    pq.write_table(pa.table([ids, pa.array([b64(1)])], names=["row_id", "csr"]), path)
+    assert "UTF8" in refusal(path)
 
 
 def test_numbers_in_a_workbook_are_row_ids_when_they_are_whole(tmp_path):
@@ -228,6 +239,33 @@ def test_numbers_in_a_workbook_are_row_ids_when_they_are_whole(tmp_path):
         ("", "row.id_not_text"),
         ("", "row.id_missing"),
     ]
+
+
+def share_strings(path):
+    """Move the text of a workbook into the part where Excel keeps it."""
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name).decode() for name in archive.namelist()}
+    sheet, kinds = "xl/worksheets/sheet1.xml", "[Content_Types].xml"
+    texts = re.findall(r"<is>(.*?)</is>", parts[sheet], re.DOTALL)
+    numbers = iter(range(len(texts)))
+    parts[sheet] = re.sub(r"<is>.*?</is>", lambda _: f"<v>{next(numbers)}</v>", parts[sheet], flags=re.DOTALL)
+    parts[sheet] = parts[sheet].replace('t="inlineStr"', 't="s"')
+    space = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+    items = "".join(f"<si>{text}</si>" for text in texts)
+    parts["xl/sharedStrings.xml"] = f'<sst xmlns="{space}">{items}</sst>'
+    kind = "application/vnd.openxmlformats-officedocument.spreadsheetml.sharedStrings+xml"
+    entry = f'<Override PartName="/xl/sharedStrings.xml" ContentType="{kind}"/></Types>'
+    parts[kinds] = parts[kinds].replace("</Types>", entry)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+
+
+def test_a_workbook_as_excel_writes_it_is_read(tmp_path):
+    path = tmp_path / "batch.xlsx"
+    as_xlsx(path, [(f"r{n}", pem(n), "NA") for n in range(9)])
+    share_strings(path)
+    assert read(path) == [row(f"r{n}", n, "NA") for n in range(9)]
 
 
 def test_a_workbook_is_refused_for_columns_emptiness_and_damage(tmp_path):
