@@ -125,10 +125,10 @@ class CheckedCsv:
             if blank is not None:
                 self._advance(blank.end())
             end = _LINE_END.search(self._rest)
+            if (end.start() if end else len(self._rest)) > _MAX_HEADER:
+                raise MalformedError(f"line {self._line}: the header is longer than {_MAX_HEADER} characters")
             if end is not None:
                 return self._advance(end.end())[: end.start()]
-            if len(self._rest) > _MAX_HEADER:
-                raise MalformedError(f"line {self._line}: the header is longer than {_MAX_HEADER} characters")
         raise MalformedError("the file is empty")
 
     def _advance(self, end: int) -> str:
