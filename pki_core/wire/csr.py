@@ -274,6 +274,8 @@ def peek_common_name(csr_der: bytes) -> bytes:
 
 
 def example_spki(algorithm: KeyAlgorithm) -> bytes:
-    """Return a public key that nobody owns alone, for measuring sizes: the curve's own generator."""
+    """Return a public key that nobody owns alone, for measuring sizes: that of the smallest private one."""
+    if algorithm is KeyAlgorithm.ED448:
+        return spki_of(ed448.Ed448PrivateKey.from_private_bytes(bytes(57)).public_key())
     curve = ec.SECP256R1() if algorithm is KeyAlgorithm.SECP256R1 else ec.SECP521R1()
     return spki_of(ec.derive_private_key(1, curve).public_key())

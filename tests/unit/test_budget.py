@@ -1,0 +1,102 @@
+"""The OCPP budget: the six certificates of an installation answer share 3398 octets, and no ceremony breaks that."""
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from pki_core.issuance.subject import build_subject
+from pki_core.model.errors import CeremonyError
+from pki_core.model.profiles import Edition, Level
+from pki_core.model.requests import RequestedSubject
+from pki_core.services.budget import MAX_OCTETS, certificate_octets, check_ocpp_budget
+from tests.builders import MemorySigner, draft, issuer_for, issuer_record, prepare, profile, profiles
+
+SIGNER = MemorySigner()
+CAS = [(branch, level) for branch in ("mo", "cps") for level in (Level.SUB1, Level.SUB2)]
+
+
+def ca(branch, level, octets=550, **changes):
+    fields = {"label": f"{branch}-{level}", "branch": branch, "certificate_der": bytes(octets), **changes}
+    return issuer_record(SIGNER, level, **fields)
+
+
+def hierarchy(**octets):
+    return [ca(branch, level, octets.get(f"{branch}_{level}", 550)) for branch, level in CAS]
+
+
+def test_a_lean_hierarchy_fits_and_the_sum_is_told():
+    total = check_ocpp_budget(profiles(), hierarchy())
+    leafs = total - 4 * 550
+    assert 900 < leafs < 1198
+    assert total <= MAX_OCTETS
+
+
+def test_the_sum_grows_with_every_one_of_the_four_cas():
+    total = check_ocpp_budget(profiles(), hierarchy())
+    for branch, level in CAS:
+        assert check_ocpp_budget(profiles(), hierarchy(**{f"{branch}_{level}": 551})) == total + 1
+
+
+@pytest.mark.parametrize("missing", range(4))
+def test_an_incomplete_hierarchy_is_not_judged(missing):
+    issuers = hierarchy(mo_sub1=800, cps_sub1=800, mo_sub2=800, cps_sub2=800)
+    del issuers[missing]
+    assert check_ocpp_budget(profiles(), issuers) == 0
+
+
+def test_a_ca_without_a_certificate_does_not_complete_a_hierarchy():
+    issuers = hierarchy()
+    issuers[1] = replace(issuers[1], certificate_der=b"")
+    assert check_ocpp_budget(profiles(), issuers) == 0
+
+
+def test_what_does_not_fit_is_refused_with_the_sum_and_every_share():
+    fits = check_ocpp_budget(profiles(), hierarchy())
+    over = 550 + MAX_OCTETS - fits
+    assert check_ocpp_budget(profiles(), hierarchy(mo_sub1=over)) == MAX_OCTETS
+    with pytest.raises(CeremonyError) as caught:
+        check_ocpp_budget(profiles(), hierarchy(mo_sub1=over + 1))
+    text = str(caught.value)
+    assert f"room for {MAX_OCTETS} octets of certificates, not {MAX_OCTETS + 1}" in text
+    shares = dict(re.findall(r"([\w-]+) (\d+)(?:,|$)", text.partition(": ")[2]))
+    assert set(shares) == {"mo-sub1", "mo-sub2", "cps-sub1", "cps-sub2", "contract_leaf", "cps_leaf"}
+    assert sum(map(int, shares.values())) == MAX_OCTETS + 1
+
+
+def test_the_newest_ca_of_a_kind_counts():
+    total = check_ocpp_budget(profiles(), hierarchy())
+    newer = ca("mo", Level.SUB2, 540, label="mo-sub2-b")
+    assert check_ocpp_budget(profiles(), [*hierarchy(), newer]) < total
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        ca("mo", Level.SUB1, 5000, edition=Edition.ISO_20),
+        ca("cpo", Level.SUB1, 5000),
+        ca("oem", Level.SUB2, 5000),
+        ca("v2g", Level.ROOT, 5000),
+    ],
+    ids=["edition 20", "CPO", "OEM", "root"],
+)
+def test_cas_that_are_in_no_answer_do_not_count(other):
+    assert check_ocpp_budget(profiles(), [*hierarchy(), other]) == check_ocpp_budget(profiles(), hierarchy())
+
+
+def test_the_long_form_breaks_the_budget():
+    with pytest.raises(CeremonyError, match="3398"):
+        check_ocpp_budget(profiles("full_extensions"), hierarchy(mo_sub1=630, mo_sub2=640, cps_sub1=630, cps_sub2=630))
+
+
+@pytest.mark.parametrize("profile_name", [name for name, one in profiles().items() if one.level is not Level.ROOT])
+def test_no_certificate_is_larger_than_it_was_measured_to_be(profile_name):
+    wanted = profile(profile_name)
+    signer = MemorySigner(wanted.key_algorithms[0])
+    issuer = issuer_for(wanted, signer=signer)
+    requested = RequestedSubject(common_name="DEPNC0000000019", organization="Example Mobility Ltd", country="DE")
+    subject = build_subject(wanted.subject, requested, requested.common_name)
+    measured = certificate_octets(wanted, issuer.record, subject)
+    prepared = prepare(issuer, wanted, *[draft(subject=subject, key=signer.key)] * 8)
+    sizes = [len(der) for der in issuer.sign(prepared)]
+    assert measured - 8 <= max(sizes) <= measured

@@ -1,0 +1,87 @@
+"""Runners: a token tells whether the process behind it still lives, and never declares a living one dead."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pki_core.services.runners import is_dead, runner_token
+
+ROOT = Path(__file__).parents[2]
+PRINT_AND_WAIT = """
+import sys
+from pki_core.services.runners import runner_token
+print(runner_token(), flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def other_runner():
+    process = subprocess.Popen(
+        [sys.executable, "-c", PRINT_AND_WAIT], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with process:
+        yield process, process.stdout.readline().strip()
+        process.kill()
+
+
+def parts(token):
+    host, boot, namespace, pid, start, random = token.split("/")
+    return {"host": host, "boot": boot, "namespace": namespace, "pid": pid, "start": start, "random": random}
+
+
+def changed(**values):
+    return "/".join({**parts(runner_token()), **values}.values())
+
+
+def test_a_token_names_host_boot_container_and_process():
+    token = parts(runner_token())
+    assert token["host"] == socket.gethostname()[:40]
+    assert int(token["pid"]) == os.getpid()
+    assert all(token.values())
+
+
+def test_every_piece_of_work_has_a_token_of_its_own_that_fits_its_column():
+    tokens = {runner_token() for _ in range(100)}
+    assert len(tokens) == 100
+    assert max(map(len, tokens)) <= 160
+
+
+def test_this_process_is_alive():
+    assert not is_dead(runner_token())
+
+
+def test_another_process_is_alive_until_it_is_killed(other_runner):
+    process, token = other_runner
+    assert not is_dead(token)
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it stays as a zombie until it is collected
+    assert is_dead(token)
+    process.wait()
+    assert is_dead(token)
+
+
+def test_a_process_that_got_the_number_of_a_dead_one_is_not_taken_for_it():
+    assert is_dead(changed(start="1"))
+
+
+def test_a_runner_of_an_earlier_boot_is_dead():
+    assert is_dead(changed(boot="0" * 18))
+
+
+def test_nothing_is_known_of_another_machine():
+    assert not is_dead(changed(host="elsewhere", pid="999999999", start="1"))
+    assert not is_dead(changed(host="elsewhere", boot="0" * 18))
+
+
+def test_nothing_is_known_of_another_container():
+    assert not is_dead(changed(namespace="1", pid="999999999", start="1"))
+
+
+@pytest.mark.parametrize("token", ["", "loader", "a/b", "///", "//////", "host/boot/ns/notapid/1/r", "\0/\0/\0/1/2/3"])
+def test_nothing_is_known_of_what_is_no_token(token):
+    assert not is_dead(token)
