@@ -27,8 +27,10 @@ def load_profiles(values: EnvironmentValues) -> dict[str, Profile]:
     """Return every shipped profile by id, resolved for one environment.
 
     Raises:
-        SettingsError: a file breaks the schema, or a switch is turned on that no profile knows.
+        SettingsError: a file breaks the schema, a switch is turned on that no profile knows, or an address cannot
+            stand in a certificate.
     """
+    _check_urls(values)
     raw = {name: tomllib.loads(text) for name, text in _shipped().items()}
     known = {switch for document in raw.values() for switch in document.get("switches", {})}
     if unknown := values.switches - known:
@@ -43,6 +45,18 @@ def load_profiles(values: EnvironmentValues) -> dict[str, Profile]:
             raise SettingsError(f"profile {name}.toml names itself {profile.id!r}")
         profiles[name] = profile
     return profiles
+
+
+def _check_urls(values: EnvironmentValues) -> None:
+    """Find out now what would otherwise stop the first signature."""
+    for name in ("ocsp_url", "ca_issuers_url", "crl_url", "cps_uri"):
+        url = getattr(values, name)
+        try:
+            fits = url.format(issuer="") == url.replace("{issuer}", "") and url.isascii()
+        except (KeyError, IndexError, ValueError, AttributeError):
+            fits = False
+        if not fits:  # RFC 5280 4.2.1.6: an address is an IA5String
+            raise SettingsError(f"certificates.{name} must be ASCII, and {{issuer}} the only thing in braces")
 
 
 def _shipped() -> dict[str, str]:

@@ -65,6 +65,16 @@ def test_a_switch_no_profile_knows_is_refused_with_those_there_are():
         with_switches("iso20_everything")
 
 
+@pytest.mark.parametrize("field", ["ocsp_url", "ca_issuers_url", "crl_url", "cps_uri"])
+@pytest.mark.parametrize(
+    "url",
+    ["http://x.test/{label}", "http://x.test/{", "http://x.test/{}", "http://x.test/{issuer.a}", "http://ü.test/"],
+)
+def test_an_address_that_cannot_stand_in_a_certificate_is_refused_at_once(field, url):
+    with pytest.raises(SettingsError, match=f"certificates.{field}"):
+        load_profiles(replace(VALUES, **{field: url}))
+
+
 def test_urls_and_oids_come_from_the_environment():
     extensions = profiles()["evse_leaf"].extensions
     assert extensions.ocsp_url == VALUES.ocsp_url
