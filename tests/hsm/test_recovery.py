@@ -15,15 +15,15 @@ pytestmark = [pytest.mark.softhsm, pytest.mark.usefixtures("token_signers")]
 @pytest.mark.parametrize("every", [30, 80, 150])
 def test_a_list_survives_one_fault_and_is_refused_at_the_second(through_slow_token, sessions, every):
     output, calls = through_slow_token("sign_through", sessions, 100, SHIM_FAIL=every)
-    if every == 150:
+    # The counter runs on: 150 is never reached, 80 is met once (what is left ends before 160), 30 again and again.
+    if every > 30:
         assert output == "signed"
-        assert calls.count("C_Finalize") == 0
+        assert calls.count("C_Finalize") == (1 if every == 80 else 0)
     elif sessions == 1:
-        # One session stops at the first fault: what is left must end before the second.
-        assert output == ("signed" if every == 80 else "away: the token is away: DeviceError C_Sign returned 0x30")
+        assert output == "away: the token is away: DeviceError C_Sign returned 0x30"
         assert calls.count("C_Finalize") == 1
     else:
-        # Several sessions meet fault after fault in the first attempt; how many is left to chance.
+        # Several sessions meet several faults at the first attempt; how much is left for the second is chance.
         assert output == "signed" or output.startswith("away: ")
     assert calls.count("C_Initialize") == calls.count("C_Finalize") + 1
 
