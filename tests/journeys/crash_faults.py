@@ -1,0 +1,50 @@
+"""Faults that tests switch on for a while: a database that refuses rows, and one whose answer is lost."""
+
+from contextlib import contextmanager
+
+from tests.invariants import connected
+from tests.journeys.crash_driver import interposed
+
+INTEGRITY, OWN, DISK_FULL = "23514", "P0001", "53100"  # SQLSTATEs
+
+
+@contextmanager
+def refusing(url, table, condition, state=OWN, act="INSERT"):
+    """A trigger that refuses some rows of a table."""
+    with connected(url) as connection:
+        if connection.dialect.name == "sqlite":
+            body = f"BEFORE {act} ON {table} WHEN {condition} BEGIN SELECT RAISE(ABORT, 'refused'); END"
+            connection.exec_driver_sql(f"CREATE TRIGGER refusal {body}")
+        else:
+            body = f"BEGIN RAISE EXCEPTION 'refused' USING ERRCODE = '{state}'; END"
+            connection.exec_driver_sql(f"CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $${body}$$")
+            rows = f"BEFORE {act} ON {table} FOR EACH ROW WHEN ({condition})"
+            connection.exec_driver_sql(f"CREATE TRIGGER refusal {rows} EXECUTE FUNCTION refuse()")
+    try:
+        yield
+    finally:
+        with connected(url) as connection:
+            where = "" if connection.dialect.name == "sqlite" else f" ON {table}"
+            connection.exec_driver_sql(f"DROP TRIGGER refusal{where}")
+            if where:
+                connection.exec_driver_sql("DROP FUNCTION refuse()")
+
+
+@contextmanager
+def answer_lost(runtime, point):
+    """The commit after a point succeeds, but its answer does not arrive."""
+    dialect, armed = runtime.store._engine.dialect, []
+    commit = dialect.do_commit
+
+    def commit_and_lose(connection):
+        commit(connection)
+        if armed:
+            armed.clear()
+            raise dialect.dbapi.OperationalError("the connection was lost")
+
+    dialect.do_commit = commit_and_lose
+    try:
+        with interposed(point, lambda: armed.append(True)):
+            yield
+    finally:
+        dialect.do_commit = commit
