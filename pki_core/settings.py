@@ -144,7 +144,8 @@ def check_settings(own: dict[str, Any], home: Path) -> Settings:
     merged = _overlay(load_shipped(str(own["environment"])), own)
     if url := os.environ.get(DATABASE_VARIABLE):
         merged["database_url"] = url
-    merged["database_url"] = str(merged["database_url"]).replace("{home}", str(home.resolve()))
+    if isinstance(merged["database_url"], str):
+        merged["database_url"] = merged["database_url"].replace("{home}", str(home.resolve()))
     try:
         return Settings.model_validate(merged)
     except ValidationError as error:
@@ -156,5 +157,6 @@ def check_settings(own: dict[str, Any], home: Path) -> Settings:
 def _overlay(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     merged = dict(below)
     for key, value in above.items():
-        merged[key] = _overlay(merged.get(key, {}), value) if isinstance(value, dict) else value
+        below_it = merged.get(key, {})
+        merged[key] = _overlay(below_it, value) if isinstance(value, dict) and isinstance(below_it, dict) else value
     return merged

@@ -166,7 +166,6 @@ def test_what_must_not_run_is_refused_with_its_place(tmp_path, own, message):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.xfail(raises=ValueError, reason="settings._overlay takes the text below a table for a table")
 def test_a_value_that_is_a_section_is_refused(tmp_path):
     with pytest.raises(SettingsError, match="database_url"):
         checked(tmp_path, database_url={"file": "store.db"})

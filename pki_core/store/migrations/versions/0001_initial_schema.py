@@ -115,6 +115,7 @@ def upgrade() -> None:
         sa.Column("token_serial", sa.String(length=64), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_environment")),
+        sa.CheckConstraint("id = 1", name=op.f("ck_environment_one_row")),
     )
     op.create_table(
         "intent",
