@@ -1,0 +1,118 @@
+"""What tests do with whole environments: found and copy them, hold ceremonies, issue leafs."""
+
+import shutil
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from pki_core.model.ceremonies import CeremonyPlan
+from pki_core.model.requests import IssueRequest, OwnKeyProof, RequestedSubject
+from pki_core.model.signer import KeyAlgorithm
+from pki_core.runtime.founding import Founding, found_environment
+from pki_core.services.enroll import Order
+from pki_core.services.hierarchy import ceremony_file
+from pki_core.services.runners import runner_token
+from pki_core.services.uploads import issuer_for
+from pki_core.wire.pem import pem_to_der
+from tests.builders import EMAID, new_key, spki
+
+HOME_FILE = "pncpki.toml"
+LEAF_NAMES = {
+    "contract_leaf": EMAID,
+    "evse_leaf": "DE*PNC*E12345*1",
+    "oem_provisioning_leaf": "WPNABCDEFGHJKLMN1",
+    "cps_leaf": "CPS 2026.1",
+}
+GENERATIONS = {KeyAlgorithm.SECP256R1: "", KeyAlgorithm.SECP521R1: "-20", KeyAlgorithm.ED448: "-20-ed448"}
+
+
+@dataclass(frozen=True)
+class Made:
+    """A certificate with the ones above it, the root last."""
+
+    profile: str
+    label: str
+    algorithm: KeyAlgorithm
+    certificate_der: bytes
+    chain: tuple[bytes, ...]
+
+
+def found(home, database_url=""):
+    """Found a dev environment with file keys; every hierarchy on SQLite, without Ed448 on PostgreSQL."""
+    overrides = f'database_url = "{database_url}"\n[certificates]\ned448_hierarchy = false\n' if database_url else ""
+    founding = Founding(environment="dev", home=home, key_store="file", overrides=overrides)
+    with closing(found_environment(founding, lambda _line: None)):
+        return home
+
+
+def copy_home(home, target, database_url=""):
+    """Copy a closed environment; on PostgreSQL to a database of its own."""
+    shutil.copytree(home, target)
+    if database_url:
+        file = target / HOME_FILE
+        lines = file.read_text().splitlines()
+        lines = [f'database_url = "{database_url}"' if line.startswith("database_url") else line for line in lines]
+        file.write_text("\n".join(lines))
+    return target
+
+
+def plan_for(act, label, profile, parent="", **changes):
+    """A ceremony as its file would say it."""
+    fields = {
+        "act": act,
+        "environment": "dev",
+        "label": label,
+        "profile": profile,
+        "parent": parent,
+        "key_label": label,
+        "algorithm": KeyAlgorithm.SECP256R1,
+        "common_name": f"Test {label}",
+        "organization": "pncpki dev",
+        "country": "DE",
+        "witnesses": (),
+        "sha256": "",
+    }
+    return CeremonyPlan(**{**fields, **changes})
+
+
+def hold(runtime, plan, say=lambda _line: None):
+    """Write a ceremony's file, read it back and run it; returns the artefacts."""
+    path = Path(runtime.home) / "ceremonies" / f"{plan.label}-by-test.toml"
+    path.write_text(ceremony_file(plan), encoding="utf-8")
+    plan = runtime.ceremonies.read(path)
+    return runtime.ceremonies.run(plan, say, reviewed_sha256=plan.sha256)
+
+
+def order_for(runtime, profile, partner=None):
+    """An order by the environment's own version of a profile."""
+    with runtime.store.transaction() as work:
+        profile_id = work.issuers.pin_profile(profile, runtime.clock.now())
+    return Order(
+        profile=profile,
+        profile_id=profile_id,
+        profile_hash=profile.hash,
+        partner=partner,
+        actor="test",
+        runner=runner_token(),
+    )
+
+
+def issue_leaf(runtime, profile_name, common_name=None):
+    """Issue one leaf as the operator would; returns its issuer's record and the outcome."""
+    profile = runtime.profiles[profile_name]
+    record = issuer_for(profile, runtime.issuers.records())
+    subject = RequestedSubject(
+        common_name=common_name or LEAF_NAMES[profile_name.partition("_20")[0]],
+        organization="Test Mobility Ltd",
+        country="DE",
+    )
+    request = IssueRequest(
+        reference=profile_name, subject=subject, spki_der=spki(new_key(record.algorithm)), proof=OwnKeyProof()
+    )
+    outcomes = runtime.enrollment.issue(runtime.issuers.get(record.label), order_for(runtime, profile), [request])
+    return record, outcomes[0]
+
+
+def artefact(runtime, label):
+    """The certificate a ceremony wrote."""
+    return pem_to_der((runtime.home / "ca" / f"{label}.pem").read_text(), ("CERTIFICATE",))
