@@ -147,6 +147,17 @@ def test_a_well_packed_small_archive_is_no_bomb(tmp_path):
     assert codes(read(tmp_path, zipped([("a.csr", b"\n" * 500_000)]))) == [("a.csr", "row.csr_too_large")]
 
 
+@pytest.mark.parametrize("octets", [65_535, 65_536, 65_537, 65_700, 131_073])
+def test_a_file_may_unpack_to_any_length_around_a_block(tmp_path, octets):
+    rows = read(tmp_path, zipped([("a.csr", bytes(octets))]))
+    assert codes(rows) == [("a.csr", "row.csr_too_large")]
+
+
+def test_names_without_the_utf8_flag_are_in_the_old_code_page(tmp_path):
+    content = zipped([("u.csr", DER)]).replace(b"u.csr", b"\x81.csr")
+    assert read(tmp_path, content) == [good("\u00fc.csr")]
+
+
 def test_rows_and_entries_have_their_limits(tmp_path):
     content = zipped([(f"{n}.csr", DER) for n in range(11)])
     assert len(read(tmp_path, content, max_rows=11, max_archive_entries=11)) == 11
@@ -184,6 +195,7 @@ def test_a_deflate_stream_that_goes_on_after_its_end_is_damage(tmp_path):
         lambda content: content.replace(b"PK\x01\x02", b"PK\x01\x03"),
         lambda content: b"PK\x03\x04" + content,
         lambda content: content[:-6] + b"\x01" + content[-5:],
+        lambda content: content[:-10] + struct.pack("<I", 50) + content[-6:],  # the directory is 51 octets long
     ],
 )
 def test_an_archive_with_a_damaged_directory_is_refused_whole(tmp_path, spoil):

@@ -279,14 +279,21 @@ def test_a_workbook_is_refused_for_columns_emptiness_and_damage(tmp_path):
     assert refusal(path).startswith("the workbook cannot be read")
 
 
-def test_a_workbook_that_claims_a_huge_row_is_refused_at_the_last_row_excel_has(tmp_path, monkeypatch):
+def test_a_workbook_that_unpacks_to_too_much_is_refused_before_it_is_opened(tmp_path):
+    path = tmp_path / "batch.xlsx"
+    as_xlsx(path, [("a", "x" * 30_000, "")] * 9)
+    sentence = "the archive unpacks to more than 200000 octets"
+    assert refusal(path, LimitExceededError, max_archive_octets=200_000) == sentence
+
+
+def test_a_workbook_is_read_to_its_real_end_and_at_most_to_the_last_row_excel_has(tmp_path, monkeypatch):
     monkeypatch.setattr("pki_core.wire.batch_sheet._MAX_ROW", 20_000)  # a million takes five seconds
     path = tmp_path / "batch.xlsx"
     as_xlsx(path, [("a", b64(1), ""), ("b", b64(2), "")])
     with zipfile.ZipFile(path) as archive:
         parts = {name: archive.read(name) for name in archive.namelist()}
     sheet = "xl/worksheets/sheet1.xml"
-    parts[sheet] = parts[sheet].replace(b'<dimension ref="A1:C3"', b'<dimension ref="A1:XFD9999999"')
+    parts[sheet] = parts[sheet].replace(b'<dimension ref="A1:C3"', b'<dimension ref="A1:B2"')
     for last, outcome in ((20_000, [row("a", 1), row("b", 2)]), (99_999_999_999, None)):
         with zipfile.ZipFile(path, "w") as archive:
             for name, content in parts.items():

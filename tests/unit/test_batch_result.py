@@ -263,6 +263,7 @@ def test_more_entries_than_a_plain_archive_can_count(tmp_path):
         writer = ChainArchiveWriter(stream, tmp_path, b"tail")
         writer.add((f"{n}.pem", b"leaf%d" % n) for n in range(70_000))
         writer.finish()
+    assert b"PK\x06\x06" in path.read_bytes()[-200:]
     with zipfile.ZipFile(path) as archive:
         assert len(archive.namelist()) == 70_000
         assert archive.read("69999.pem") == b"leaf69999tail"
