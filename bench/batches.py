@@ -21,15 +21,16 @@ from bench.work import (
 
 
 def measure(home: str, files: list[str], warm_up: str, way: dict[str, Any], program: str) -> list[dict[str, Any]]:
-    """Return, for each file, what its batch took and what the raw operations took just before it."""
+    """Return, for each file, what its batch took and what the raw operations took just before and after it."""
     runtime = open_home(home)
     profile = way["profile"]
     raw = RawOperations(runtime, program, profile, way["raw_seconds"])
     rounds = []
     with signing(runtime, way["workers"], Path(warm_up), profile) as sign:
+        after = raw.measure()
         for file in files:
-            costs = raw.measure()
-            times = run_batch(runtime, Path(file), sign, profile)
+            before, times, after = after, run_batch(runtime, Path(file), sign, profile), raw.measure()
+            costs = before.mean(after)  # a machine that slows down meanwhile slows both
             rounds.append({"times": asdict(times), "total": times.total, "raw": asdict(costs), "floor": costs.floor})
     return rounds
 

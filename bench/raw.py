@@ -46,10 +46,10 @@ class RawCosts:
         """What a certificate costs at least."""
         return self.verify_csr + self.sign + self.verify_certificate
 
-    @property
-    def rate(self) -> float:
-        """Signatures a second of the token."""
-        return 1e6 / self.sign
+    def mean(self, other: "RawCosts") -> "RawCosts":
+        """Return the middle between two measurements."""
+        mine, others = asdict(self), asdict(other)
+        return RawCosts(**{name: (mine[name] + others[name]) / 2 for name in mine})
 
 
 class RawOperations:

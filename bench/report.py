@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 _COMPARISONS: dict[str, Callable[[float, float], bool]] = {"<=": operator.le, ">=": operator.ge, "<": operator.lt}
-_NAME, _NUMBER, _RANGE, _UNIT, _TARGET = 54, 10, 22, 9, 11
+_NAME, _NUMBER, _RANGE, _UNIT, _TARGET = 58, 10, 22, 9, 11
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

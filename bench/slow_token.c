@@ -10,6 +10,7 @@
  *   SHIM_FAIL=N       every N-th C_Sign signs, throws the signature away and returns CKR_DEVICE_ERROR
  *   SHIM_LOSE=N       at every N-th C_Sign the token forgets its sessions: CKR_SESSION_HANDLE_INVALID until C_Finalize
  *   SHIM_DOWN=FILE    as long as the file exists the token is away: CKR_DEVICE_REMOVED
+ *   SHIM_FLAGS=N      the token's flags have these bits as well (0x20000: one PIN attempt left)
  *   SHIM_LOG=FILE     append a line "PID CALL DETAIL" for each call that tests count
  *
  * Everything else is passed through, so the caller's threads are the target's business: only C_Initialize's flags
@@ -30,6 +31,7 @@ static CK_FUNCTION_LIST_PTR target;
 static long delay_us;
 static long fail_every;
 static long lose_every;
+static CK_FLAGS more_flags;
 static const char *down_file;
 static int log_fd = -1;
 static long sign_count;
@@ -68,6 +70,14 @@ static CK_RV front_finalize(void *reserved)
     note("C_Finalize", 0);
     is_lost = 0;
     return target->C_Finalize(reserved);
+}
+
+static CK_RV front_get_token_info(CK_SLOT_ID slot, CK_TOKEN_INFO_PTR info)
+{
+    CK_RV answer = is_down() ? CKR_DEVICE_REMOVED : target->C_GetTokenInfo(slot, info);
+    if (answer == CKR_OK)
+        info->flags |= more_flags;
+    return answer;
 }
 
 static CK_RV front_open_session(CK_SLOT_ID slot, CK_FLAGS flags, void *data, CK_NOTIFY notify,
@@ -133,7 +143,7 @@ static CK_RV front_sign(CK_SESSION_HANDLE session, CK_BYTE_PTR data, CK_ULONG da
 static long number(const char *name)
 {
     const char *text = getenv(name);
-    return text == NULL ? 0 : atol(text);
+    return text == NULL ? 0 : strtol(text, NULL, 0);
 }
 
 static CK_RV load_target(void)
@@ -152,6 +162,7 @@ static CK_RV load_target(void)
     delay_us = number("SHIM_US");
     fail_every = number("SHIM_FAIL");
     lose_every = number("SHIM_LOSE");
+    more_flags = (CK_FLAGS)number("SHIM_FLAGS");
     down_file = getenv("SHIM_DOWN");
     if (log_file != NULL)
         log_fd = open(log_file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
@@ -159,6 +170,7 @@ static CK_RV load_target(void)
     front.C_GetFunctionList = C_GetFunctionList;
     front.C_Initialize = front_initialize;
     front.C_Finalize = front_finalize;
+    front.C_GetTokenInfo = front_get_token_info;
     front.C_OpenSession = front_open_session;
     front.C_Login = front_login;
     front.C_FindObjectsInit = front_find_objects_init;
