@@ -3,6 +3,7 @@
 The order of the locks is always the same: a slot (as many as sessions), the module's gate, the lock file.
 """
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
@@ -27,6 +28,8 @@ from pki_core.hsm.pin import PinSource
 from pki_core.hsm.token_keys import TokenKey, find_private_key
 from pki_core.hsm.tokens import find_token, identity_of
 from pki_core.model.errors import HsmPinRejectedError, HsmUnavailableError, KeyRejectedError
+
+_log = logging.getLogger(__name__)
 
 # What no restart of the module mends: the token cannot do this, or not with this key.
 _PERMANENT = (
@@ -136,6 +139,10 @@ class TokenAccess:
                 work(session)
             except pkcs11.PKCS11Error as error:
                 return Fault.of(error, self._generation)
+            except KeyRejectedError:
+                if slot.session is not None and self._module.cryptoki.is_logged_in(handle_of(slot.session.session)):
+                    raise
+                return Fault.of(pkcs11.UserNotLoggedIn(), self._generation)  # the key is there, we cannot see it
             finally:
                 self._module.gate.leave()
         finally:
@@ -149,6 +156,7 @@ class TokenAccess:
         if fault is None:
             return
         if not fault.is_permanent:
+            _log.warning("token %r: %s; starting its module anew", self._record.label, fault.text)
             try:
                 self._module.stop(fault.generation)
                 fault = attempt()
@@ -211,6 +219,7 @@ class TokenAccess:
         code = self._module.cryptoki.login(handle_of(session), record.pin.read().encode())
         if code in CKR_PIN_CODES:
             record.pin_rejected = CKR_PIN_CODES[code]
+            _log.error("token %r refused the PIN: %s", record.label, record.pin_rejected)
             self._refuse_early()
         if code not in (CKR_OK, CKR_USER_ALREADY_LOGGED_IN):
             raise fault("C_Login", code)

@@ -30,6 +30,7 @@ CKR_CRYPTOKI_ALREADY_INITIALIZED = 0x191
 _CKF_OS_LOCKING_OK = 0x02
 _CKU_SECURITY_OFFICER = 0
 _CKU_USER = 1
+_CKS_USER_FUNCTIONS = (1, 3)  # read-only and read-write, logged in
 _CKM_ECDSA = 0x1041
 _CKM_EDDSA = 0x1057
 
@@ -77,6 +78,12 @@ class _InitializeArguments(ctypes.Structure):
         ("flags", _ulong),
         ("reserved", _pointer),
     )
+
+
+class _SessionInfo(ctypes.Structure):
+    """CK_SESSION_INFO, 3.3."""
+
+    _fields_ = (("slot", _ulong), ("state", _ulong), ("flags", _ulong), ("device_error", _ulong))
 
 
 class _Mechanism(ctypes.Structure):
@@ -127,6 +134,7 @@ class Cryptoki:
         self._initialize = ctypes.CFUNCTYPE(_ulong, _pointer)(functions[0])
         self._finalize = ctypes.CFUNCTYPE(_ulong, _pointer)(functions[1])
         self._init_token = ctypes.CFUNCTYPE(_ulong, _ulong, ctypes.c_char_p, _ulong, ctypes.c_char_p)(functions[9])
+        self._get_session_info = ctypes.CFUNCTYPE(_ulong, _ulong, _pointer)(functions[15])
         self._login = ctypes.CFUNCTYPE(_ulong, _ulong, _ulong, ctypes.c_char_p, _ulong)(functions[18])
         self._sign_init = ctypes.CFUNCTYPE(_ulong, _ulong, _pointer, _ulong)(functions[42])
         self._sign = ctypes.CFUNCTYPE(_ulong, _ulong, ctypes.c_char_p, _ulong, _pointer, _pointer)(functions[43])
@@ -148,6 +156,11 @@ class Cryptoki:
         """C_Login: one login serves every session of this process."""
         user = _CKU_SECURITY_OFFICER if security_officer else _CKU_USER
         return int(self._login(session, user, pin, len(pin)))
+
+    def is_logged_in(self, session: int) -> bool:
+        """C_GetSessionInfo: does the token still know of our login? Without it, private keys are invisible."""
+        info = _SessionInfo()
+        return self._get_session_info(session, ctypes.byref(info)) == CKR_OK and info.state in _CKS_USER_FUNCTIONS
 
     def signing(self, session: int, key: int, algorithm: KeyAlgorithm) -> "SigningHandle":
         """Return the signing operation of a key in a session."""

@@ -55,7 +55,9 @@ def sign_in_threads_as_python_pkcs11_starts(home, seconds):
     """The same with python-pkcs11's own C_Initialize(NULL) and nothing of ours."""
     import pkcs11
 
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # Memory that two threads have corrupted may well be asked for without end.
+    for limit, value in ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_AS, 2**30), (resource.RLIMIT_CPU, 20)):
+        resource.setrlimit(limit, (value, value))
     token = pkcs11.lib(str(home.module_path)).get_token(token_label=TOKEN_LABEL)
     login = token.open(user_pin=PinSource.from_file(home.pin_file).read())
     end = time.monotonic() + float(seconds)
@@ -197,6 +199,16 @@ def wrong_pin_through(home, module_path):
         os._exit(len(refusals) - len(calls))
     _, status = os.waitpid(child, 0)
     print(json.dumps({"refusals": refusals, "child": os.waitstatus_to_exitcode(status)}))
+
+
+def bind_through(home, module_path):
+    """Bind a key; say how that ended."""
+    try:
+        home.store(module_path=Path(module_path)).bind(KEY)
+    except HsmPinRejectedError as error:
+        print(f"refused: {error}")
+    else:
+        print("bound")
 
 
 def token_goes_and_returns(home, module_path, down_file):

@@ -2,7 +2,6 @@
 
 import json
 import os
-import statistics
 import subprocess
 import time
 
@@ -36,12 +35,12 @@ def test_the_benchmark_in_c_prints_one_line_of_json(raw_pkcs11, softhsm_home):
 @pytest.mark.bench
 def test_one_session_signs_at_93_percent_of_the_rate_of_c(raw_pkcs11, softhsm_home, token_signers):
     signer = token_signers["secp256r1"]
-    messages = [os.urandom(700) for _ in range(10_000)]
-    shares = []
-    for _ in range(7):
-        limit = c_rate(raw_pkcs11, softhsm_home)["cpu_us_per_signature"]
+    messages = [os.urandom(700) for _ in range(4000)]
+    limits, ours = [], []
+    for _ in range(15):  # in turns; the least CPU of each is the one that nothing else on the machine disturbed
+        limits.append(c_rate(raw_pkcs11, softhsm_home, "0.3")["cpu_us_per_signature"])
         before = time.process_time()
         signer.sign(messages)
-        shares.append(limit / ((time.process_time() - before) * 1e6 / len(messages)))
-    print(f"shares of C by CPU time: {[round(share, 3) for share in shares]}")
-    assert statistics.median(shares) >= 0.93
+        ours.append((time.process_time() - before) * 1e6 / len(messages))
+    print(f"CPU us a signature: C {min(limits):.1f}, ours {min(ours):.1f}")
+    assert min(limits) / min(ours) >= 0.93

@@ -85,6 +85,17 @@ def test_a_wrong_pin_is_tried_once_by_all_threads_calls_and_children_together(th
     assert WRONG_PIN not in output
 
 
+@pytest.mark.softhsm
+@pytest.mark.parametrize(("flags", "named"), [("0x20000", "USER_PIN_FINAL_TRY"), ("0x40000", "USER_PIN_LOCKED")])
+def test_the_last_attempt_is_left_to_a_person(through_slow_token, token_signers, flags, named):
+    assert token_signers
+    output, calls = through_slow_token("bind_through", SHIM_FLAGS=flags)
+    assert output.startswith("refused: ")
+    assert named in output
+    assert "C_Login" not in calls
+    assert through_slow_token("bind_through", SHIM_FLAGS="0x10000")[0] == "bound"  # a few attempts left
+
+
 def frames(error):
     """Every local variable of every frame that an exception keeps alive, its causes included."""
     seen = [error]

@@ -1,5 +1,6 @@
 """A token that fails, forgets its sessions or goes away: valid signatures or a clear refusal, never a wrong list."""
 
+import ctypes
 import json
 
 import pytest
@@ -114,3 +115,23 @@ def test_sessions_that_the_token_has_closed_are_opened_again(softhsm_home, token
             slot.session.session.close()
     verify_all(signer, batch, signer.sign(batch))
     store.close()
+
+
+def test_a_login_that_the_token_forgot_is_not_taken_for_a_missing_key(softhsm_home, token_signers):
+    label = token_signers[KeyAlgorithm.SECP256R1].label
+    store = softhsm_home.store()
+    signer = store.bind(label)
+    for call in (lambda: store.bind(label), lambda: signer.sign([b"message"])):
+        (slot,) = store._here().access._slots
+        assert ctypes.CDLL(str(softhsm_home.module_path)).C_Logout(ctypes.c_ulong(slot.session.session.handle)) == 0
+        call()
+    store.close()
+
+
+def test_a_recovery_is_logged(softhsm_home, token_signers, caplog):
+    store = softhsm_home.store()
+    signer = store.bind(token_signers[KeyAlgorithm.SECP256R1].label)
+    signer.sign([b"message"])
+    store._here().access._slots[0].session.session.close()
+    signer.sign([b"message"])
+    assert "SessionHandleInvalid C_SignInit returned 0xb3; starting its module anew" in caplog.text

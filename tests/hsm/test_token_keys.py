@@ -4,12 +4,14 @@ import secrets
 from contextlib import suppress
 
 import pytest
+from asn1crypto.core import OctetString
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from pkcs11 import Attribute, KeyType, MechanismFlag, ObjectClass, SessionHandleInvalid
 from pkcs11.util.ec import decode_ec_private_key, decode_ec_public_key, encode_named_curve_parameters
 
 from pki_core.hsm.module import open_module
+from pki_core.hsm.token_keys import _spki_der
 from pki_core.hsm.tokens import find_token
 from pki_core.model.errors import ConflictError, KeyRejectedError, SettingsError
 from pki_core.model.signer import KeyAlgorithm
@@ -182,3 +184,27 @@ def test_a_key_made_anew_under_an_old_label_is_not_signed_with_by_mistake(key_st
     verify(new, b"message", new.sign([b"message"])[0])
     with pytest.raises(KeyRejectedError, match="0 private keys"):
         old.sign([b"message"])
+
+
+@pytest.mark.parametrize("algorithm", [KeyAlgorithm.SECP256R1, KeyAlgorithm.SECP521R1])
+def test_a_public_point_is_read_with_and_without_its_octet_string(algorithm):
+    curve = {KeyAlgorithm.SECP256R1: ec.SECP256R1(), KeyAlgorithm.SECP521R1: ec.SECP521R1()}[algorithm]
+    while True:
+        public_key = ec.generate_private_key(curve).public_key()
+        point = public_key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+        if algorithm is KeyAlgorithm.SECP521R1 or point[1] == len(point) - 2:  # looks like an OCTET STRING itself
+            break
+    spki_der = public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    for value in (point, OctetString(point).dump()):
+        assert _spki_der({Attribute.EC_POINT: value}, algorithm, "any") == spki_der
+
+
+@pytest.mark.parametrize("algorithm", KeyAlgorithm)
+@pytest.mark.parametrize(
+    "value", [None, b"", b"\x04" * 30, b"\x04" + b"\x01" * 64, b"\x04" + b"\x01" * 132, b"\xff" * 200]
+)
+def test_what_is_no_point_of_the_curve_is_rejected(algorithm, value):
+    if algorithm is KeyAlgorithm.ED448 and value is not None:
+        value = value[:50]  # Ed448PublicKey takes any 57 octets
+    with pytest.raises(KeyRejectedError, match="CKA_EC_POINT"):
+        _spki_der({Attribute.EC_POINT: value}, algorithm, "any")
