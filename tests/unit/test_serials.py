@@ -1,7 +1,7 @@
 """Serial numbers in print: one stored form, and every spelling people paste leads to it."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pki_core.issuance.issuer import RANDOM_OCTETS
@@ -9,6 +9,7 @@ from pki_core.issuance.lint import MAX_SERIAL_BITS
 from pki_core.model.certificates import parse_serial, serial_text
 from pki_core.model.errors import MalformedError
 
+patient = settings(deadline=None)  # a busy machine is no fault of the code
 serials = st.integers(min_value=0, max_value=(1 << 160) - 1)
 
 
@@ -28,12 +29,14 @@ def test_a_serial_is_written_in_lower_hex_with_two_digits_an_octet(serial, text)
     assert serial_text(serial) == text
 
 
+@patient
 @given(serials)
 def test_what_is_written_is_read_as_the_same(serial):
     assert parse_serial(serial_text(serial)) == serial_text(serial)
     assert int(serial_text(serial), 16) == serial
 
 
+@patient
 @given(
     serials, st.sampled_from(["{}", " {} ", "0x{}", "0X{}", "\t{}\n"]), st.booleans(), st.sampled_from(["", ":", " "])
 )
@@ -43,6 +46,7 @@ def test_every_common_spelling_is_the_same_serial(serial, frame, capital, separa
     assert parse_serial(frame.format(text.upper() if capital else text)) == serial_text(serial)
 
 
+@patient
 @given(serials)
 def test_a_leading_zero_more_or_less_does_not_matter(serial):
     assert parse_serial(f"{serial:x}") == parse_serial(f"00{serial:x}") == serial_text(serial)
@@ -64,6 +68,7 @@ def test_a_serial_has_at_most_20_octets():
         parse_serial("1" + "f" * 40)
 
 
+@patient
 @given(st.text(max_size=60))
 def test_any_text_is_a_serial_or_malformed(text):
     try:
