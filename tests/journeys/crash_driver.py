@@ -10,29 +10,20 @@ import signal
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from itertools import count
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 from flows import chunk_worker
-from pki_core.issuance.issuer import Issuer
 from pki_core.model.errors import PkiError, UnavailableError
-from pki_core.model.states import BatchState
 from pki_core.runtime import open_runtime
 from pki_core.runtime.founding import Founding, found_environment
 from pki_core.services import batches, uploads
-from pki_core.services.enroll import Enrollment
 from pki_core.settings import DATABASE_VARIABLE
-from pki_core.store.audit import AuditGateway
-from pki_core.store.batches import BatchGateway
-from pki_core.store.certificates import CertificateGateway
-from pki_core.store.chunks import ChunkGateway
-from pki_core.store.reservations import ReservationGateway
 from tests.invariants import check_at_any_time
+from tests.journeys.crash_points import POINTS, interpose, pause_everywhere
 
 JOB_SECONDS = 240
 PARTNER, PROFILE = "demo-mo", "contract_leaf"
@@ -72,65 +63,6 @@ class Place:
     batch_id: str = ""
 
 
-@dataclass(frozen=True)
-class Point:
-    """A moment of the journey: before or after a call that counts."""
-
-    owner: type
-    name: str
-    when: str
-    burns: bool = False  # serials are reserved then and will be void
-    nth: int = 1  # time that it is reached
-    counts: Callable[[tuple[Any, ...], Any], bool] = lambda _arguments, _result: True
-
-
-def _finishes(arguments, _result):
-    return arguments[2] is BatchState.DONE
-
-
-def _has_finished(_arguments, result):
-    return result is None
-
-
-def _is_quarantine(arguments, _result):
-    return arguments[3][0].action == "row.quarantined"
-
-
-SIGNING = {
-    "before the claim": Point(batches.Batches, "_claim", "before"),
-    "before the claim is committed": Point(ChunkGateway, "claim", "after"),
-    "after the claim": Point(batches.Batches, "_claim", "after"),
-    "before the reservation": Point(Enrollment, "_reserve", "before"),
-    "before the reservation is committed": Point(ChunkGateway, "attach", "after"),
-    "after the reservation": Point(Enrollment, "_reserve", "after", burns=True),
-    "before signing": Point(Issuer, "sign", "before", burns=True),
-    "after signing": Point(Issuer, "sign", "after", burns=True),
-    "before recording": Point(Enrollment, "_record", "before", burns=True),
-    "between closing and recording": Point(ReservationGateway, "close", "after", burns=True),
-    "between certificates and verdicts": Point(CertificateGateway, "record", "after", burns=True),
-    "before the record is committed": Point(ChunkGateway, "finish", "after", burns=True),
-    "after recording": Point(Enrollment, "_record", "after"),
-}
-FINISHING = {
-    "before the batch ends": Point(BatchGateway, "move", "before", counts=_finishes),
-    "before the end is committed": Point(BatchGateway, "move", "after", counts=_finishes),
-    "after the batch has ended": Point(batches.Batches, "_claim", "after", counts=_has_finished),
-}
-UPLOADING = {
-    "before the batch is there": Point(uploads.Uploads, "_begin", "before"),
-    "before the empty batch is committed": Point(BatchGateway, "add", "after"),
-    "after the empty batch": Point(uploads.Uploads, "_begin", "after"),
-    "between the rows of a piece and their verdicts": Point(BatchGateway, "add_items", "after", nth=2),
-    "before the second piece": Point(BatchGateway, "add_items", "before", nth=2),
-    "after the last piece": Point(uploads.Uploads, "_load", "after"),
-    "between the chunks and the state": Point(ChunkGateway, "add", "after"),
-    "before the upload is committed": Point(BatchGateway, "move", "after"),
-    "after the upload": Point(uploads.Uploads, "submit", "after"),
-}
-QUARANTINE = {"before the quarantine is committed": Point(AuditGateway, "append", "after", counts=_is_quarantine)}
-POINTS = {name: replace(point, nth=2) for name, point in SIGNING.items()} | FINISHING | UPLOADING | QUARANTINE
-
-
 class AheadClock:
     """The machine's clock, some seconds ahead."""
 
@@ -145,47 +77,6 @@ def die():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def interpose(point, act):
-    """Act at the nth time that the point is reached."""
-    original, reached = getattr(point.owner, point.name), count(1)
-
-    def interposed(*arguments, **options):
-        if point.when == "before" and point.counts(arguments, None) and next(reached) == point.nth:
-            act()
-        result = original(*arguments, **options)
-        if point.when == "after" and point.counts(arguments, result) and next(reached) == point.nth:
-            act()
-        return result
-
-    setattr(point.owner, point.name, interposed)
-
-
-@contextmanager
-def interposed(point, act):
-    """Act when the point is reached, and leave everything as it was."""
-    original = getattr(point.owner, point.name)
-    interpose(point, act)
-    try:
-        yield
-    finally:
-        setattr(point.owner, point.name, original)
-
-
-def pause_everywhere(seconds, seed):
-    """Wait a random moment at every point, so that a kill at a random time may hit each of them."""
-    chance = random.Random(seed)
-    for point in SIGNING.values():
-        original = getattr(point.owner, point.name)
-
-        def slowed(*arguments, _original=original, **options):
-            time.sleep(chance.uniform(0, seconds))
-            result = _original(*arguments, **options)
-            time.sleep(chance.uniform(0, seconds))
-            return result
-
-        setattr(point.owner, point.name, slowed)
-
-
 def found(place, overrides, file):
     """Found an environment and submit a file; return the batch's id."""
     runtime = found_environment(Founding(environment="dev", home=place.home, overrides=overrides), lambda _line: None)
@@ -194,18 +85,15 @@ def found(place, overrides, file):
     return batch_id
 
 
-def submit(place, file, point=""):
+def submit(place, file, point="", heal="resume"):
     """Submit a file in pieces of 20 rows and die at a point; return (batch id, whether it is new)."""
     runtime = open_runtime(place.home)
+    if heal == "sweep":
+        runtime.maintenance.sweep_stuck()
     runtime.uploads._limits = replace(runtime.uploads._limits, piece_rows=20)
     if point:
         interpose(POINTS[point], die)
     return hand_in(runtime, file)
-
-
-def sweep(place):
-    """Sweep what is stuck; return the report."""
-    return open_runtime(place.home).maintenance.sweep_stuck()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -294,24 +182,37 @@ class Job:
         self._pipe.close()
 
 
-def harass(place, runners, kills, seed):
-    """Kill runners at random moments, each time starting another, until enough died; return how many did."""
-    chance, died = random.Random(seed), 0
+@dataclass(frozen=True, kw_only=True)
+class Storm:
+    """Runners that are killed at random moments, each replaced by another."""
+
+    runners: int
+    kills: int
+    seed: int
+    calm: tuple[float, float] = (0.05, 0.3)  # seconds from one kill to the next
+    poison: bytes = b""
+    disturb: Callable[[], object] = lambda: None  # what else happens at each kill
+
+
+def harass(place, storm, **environment):
+    """Let a storm pass over a batch, then let the last runners finish; return how many died at work."""
+    chance, died = random.Random(storm.seed), 0
     with ExitStack() as stack:
 
         def start():
-            orders = Orders(pause=0.004, seed=chance.random(), patience=9)
-            return stack.enter_context(Job(sign, place, orders))
+            orders = Orders(pause=0.004, seed=chance.random(), patience=9, poison=storm.poison)
+            return stack.enter_context(Job(sign, place, orders, **environment))
 
-        jobs = [start() for _ in range(runners)]
-        for _ in range(kills):
-            time.sleep(chance.uniform(0.05, 0.3))
-            victim = chance.randrange(runners)
+        jobs = [start() for _ in range(storm.runners)]
+        for _ in range(storm.kills):
+            time.sleep(chance.uniform(*storm.calm))
+            storm.disturb()
+            victim = chance.randrange(storm.runners)
             died += jobs[victim].kill()
             check_at_any_time(place.url)
             jobs[victim] = start()
         for job in jobs:
-            job.result()
+            job.ended()
     return died
 
 

@@ -11,7 +11,6 @@ import pytest
 
 from flows.sample_batch import write_sample
 from pki_core.runtime.wiring import Runtime
-from pki_core.services.runners import runner_token
 from pki_core.settings import load_settings
 from tests.invariants import check_books
 from tests.journeys.crash_driver import FILE_KEYS, OVERRIDES, AheadClock, Orders, Place, found, run, sign
@@ -58,30 +57,16 @@ class Templates:
         self._directory, self._sample, self._postgres_url = directory, sample, postgres_url
         self._templates = {}
 
-    def get(self, extra=""):
-        if extra not in self._templates:
+    def get(self, extra="", sample=None):
+        if (extra, sample) not in self._templates:
             home = self._directory / f"home-{len(self._templates)}"
-            self._templates[extra] = Template(home, OVERRIDES + extra, self._sample, self._postgres_url)
-        return self._templates[extra]
+            made = Template(home, OVERRIDES + extra, sample or self._sample, self._postgres_url)
+            self._templates[extra, sample] = made
+        return self._templates[extra, sample]
 
     def close(self):
         for template in self._templates.values():
             template.close()
-
-
-def sign_all(runtime, batch_id):
-    """Sign what is open, as one runner in this process."""
-    runner = runner_token()
-    while runtime.batches.sign_next_chunk(batch_id, runner) is not None:
-        pass
-
-
-def finish_and_check(runtime, place, expected_codes):
-    """Sign what is open, check the books and return them."""
-    sign_all(runtime, place.batch_id)
-    books = check_books(place.url, place.batch_id)
-    assert books.codes == expected_codes
-    return books
 
 
 @pytest.fixture(scope="session")
@@ -114,8 +99,8 @@ def postgres_templates(tmp_path_factory, crash_sample, postgres_url):
         yield templates
 
 
-def copied(request, directory, extra=""):
-    template = request.getfixturevalue(f"{request.param}_templates").get(extra)
+def copied(request, directory, extra="", sample=None):
+    template = request.getfixturevalue(f"{request.param}_templates").get(extra, sample)
     place = template.copy(directory)
     yield place
     template.drop(place)
@@ -131,6 +116,28 @@ def crashing(request, tmp_path):
 def faulty(request, tmp_path):
     """An environment with file keys and a queued batch, for this process."""
     yield from copied(request, tmp_path / "home", FILE_KEYS)
+
+
+@pytest.fixture(scope="session")
+def large_sample(tmp_path_factory):
+    """Thousands of requests, for the long runs."""
+    file = tmp_path_factory.mktemp("sample") / "large.csv"
+    write_sample(file, 3000, bad=150)
+    return file
+
+
+@pytest.fixture(params=DATABASES)
+def large(request, large_sample, tmp_path):
+    """A crashing environment with a batch of thousands."""
+    yield from copied(request, tmp_path / "home", sample=large_sample)
+
+
+@pytest.fixture(scope="session")
+def large_codes(sqlite_templates, large_sample, tmp_path_factory):
+    """Row -> code of the large sample, signed by one runner whom nothing befell."""
+    place = sqlite_templates.get(sample=large_sample).copy(tmp_path_factory.mktemp("undisturbed") / "home")
+    run(sign, place, Orders())
+    return check_books(place.url, place.batch_id).codes
 
 
 @pytest.fixture

@@ -1,11 +1,27 @@
-"""Faults that tests switch on for a while: a database that refuses rows, and one whose answer is lost."""
+"""What crash tests do in their own process: sign, and switch on faults of the database for a while."""
 
 from contextlib import contextmanager
 
-from tests.invariants import connected
-from tests.journeys.crash_driver import interposed
+from pki_core.services.runners import runner_token
+from tests.invariants import check_books, connected
+from tests.journeys.crash_points import interposed
 
 INTEGRITY, OWN, DISK_FULL = "23514", "P0001", "53100"  # SQLSTATEs
+
+
+def sign_all(runtime, batch_id):
+    """Sign what is open, as one runner in this process."""
+    runner = runner_token()
+    while runtime.batches.sign_next_chunk(batch_id, runner) is not None:
+        pass
+
+
+def finish_and_check(runtime, place, expected_codes):
+    """Sign what is open, check the books and return them."""
+    sign_all(runtime, place.batch_id)
+    books = check_books(place.url, place.batch_id)
+    assert books.codes == expected_codes
+    return books
 
 
 @contextmanager

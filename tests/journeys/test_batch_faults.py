@@ -15,20 +15,9 @@ from pki_core.store.certificates import CertificateGateway
 from pki_core.store.chunks import ChunkGateway
 from pki_core.store.reservations import ReservationGateway
 from tests.invariants import check_at_any_time, check_books, connected, read_snapshot
-from tests.journeys.crash_driver import (
-    CHUNK_ROWS,
-    FINISHING,
-    POINTS,
-    SIGNING,
-    Job,
-    Orders,
-    Point,
-    interposed,
-    run,
-    sign,
-)
-from tests.journeys.crash_environments import finish_and_check, sign_all
-from tests.journeys.crash_faults import DISK_FULL, INTEGRITY, answer_lost, refusing
+from tests.journeys.crash_driver import CHUNK_ROWS, Job, Orders, run, sign
+from tests.journeys.crash_faults import DISK_FULL, INTEGRITY, answer_lost, finish_and_check, refusing, sign_all
+from tests.journeys.crash_points import FINISHING, POINTS, SIGNING, Point, interposed
 
 pytest_plugins = ["tests.journeys.crash_environments"]
 pytestmark = pytest.mark.slow

@@ -13,8 +13,9 @@ from pki_core.services.enroll import Enrollment
 from pki_core.services.runners import runner_token
 from pki_core.store.chunks import ChunkGateway
 from tests.invariants import check_at_any_time, read_snapshot
-from tests.journeys.crash_driver import CHUNK_ROWS, Point, interposed
-from tests.journeys.crash_environments import finish_and_check, sign_all
+from tests.journeys.crash_driver import CHUNK_ROWS
+from tests.journeys.crash_faults import finish_and_check, sign_all
+from tests.journeys.crash_points import Point, interposed
 
 pytest_plugins = ["tests.journeys.crash_environments"]
 pytestmark = pytest.mark.slow
