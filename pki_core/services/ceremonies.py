@@ -16,7 +16,7 @@ from pki_core.issuance.subject import Subject, build_subject
 from pki_core.model.ceremonies import Act, CeremonyPlan
 from pki_core.model.certificates import serial_text
 from pki_core.model.clock import Clock
-from pki_core.model.errors import CeremonyError, ConflictError, InvariantError
+from pki_core.model.errors import CeremonyError, ConflictError, CsrRejectedError, InvariantError
 from pki_core.model.issuers import IssuerRecord
 from pki_core.model.profiles import Level, Profile
 from pki_core.model.requests import Issued, IssueRequest, Outcome, OwnKeyProof, RequestedSubject
@@ -167,6 +167,12 @@ class Ceremonies:
             raise CeremonyError(f"profile {plan.profile} allows no {plan.algorithm} key")
         if not plan.label.replace("-", "").isalnum() or not plan.label.isascii() or len(plan.label) > 64:  # noqa: PLR2004  # column width
             raise CeremonyError("a label has at most 64 letters, digits and dashes: it becomes part of URLs")
+        try:
+            named = _subject(plan, profile)[-1][1].strip()
+        except CsrRejectedError as error:
+            raise CeremonyError(str(error)) from error
+        if not named:
+            raise CeremonyError("a certificate needs a common name")
 
     def _check_review(self, plan: CeremonyPlan, reviewed_sha256: str) -> None:
         check_witnesses(self._environment.name, plan.witnesses)
@@ -184,16 +190,17 @@ class Ceremonies:
     def _issue(self, plan: CeremonyPlan, note: Say) -> tuple[Issued, Signer]:
         profile = self._environment.profiles[plan.profile]
         parent = self._issuers.get(plan.parent) if plan.parent else None
-        if parent is not None and parent.record.algorithm is not plan.algorithm:
-            raise CeremonyError(f"a chain keeps one algorithm: {plan.parent} is {parent.record.algorithm}")
+        if parent is not None:
+            _check_parent(plan, profile, parent.record)
         with self._store.reading() as work:
             taken = work.issuers.find(plan.label) is not None or plan.label in work.issuers.responder_labels()
         if taken:
             raise ConflictError(f"there is an issuer or responder {plan.label!r} already")
-        if parent is not None:
-            self._check_budget(plan, profile, parent, note)
+        self._check_size(plan, profile, parent, note)
         signer = self._key_store.generate(plan.key_label, plan.algorithm)
-        note(f"key {plan.key_label} {plan.algorithm} made in the token: sensitive, never extractable")
+        in_file = self._key_store.identity.kind == "file"
+        place = "in a file, for development only" if in_file else "in the token: sensitive, never extractable"
+        note(f"key {plan.key_label} {plan.algorithm} made {place}")
         note(f"public key sha256 {hashlib.sha256(signer.spki_der).hexdigest()}")
         with self._store.transaction() as work:
             profile_id = work.issuers.pin_profile(profile, self._clock.now())
@@ -228,8 +235,9 @@ class Ceremonies:
         note(f"certificate sha256 {hashlib.sha256(outcome.certificate_der).hexdigest()}")
         return outcome, signer
 
-    def _check_budget(self, plan: CeremonyPlan, profile: Profile, parent: Issuer, note: Say) -> None:
-        """Measure the planned CA in its installation answer before a key is made for it."""
+    def _check_size(self, plan: CeremonyPlan, profile: Profile, parent: Issuer | None, note: Say) -> None:
+        """Measure the planned certificate, alone and in its installation answer, before a key is made for it."""
+        subject = _subject(plan, profile)
         planned = IssuerRecord(
             id=0,
             label=plan.label,
@@ -237,18 +245,24 @@ class Ceremonies:
             edition=profile.edition,
             level=profile.level,
             algorithm=plan.algorithm,
-            parent_id=parent.record.id,
+            parent_id=parent.record.id if parent else None,
             key_label=plan.key_label,
-            subject_der=name_der(_subject(plan, profile)),
+            subject_der=name_der(subject),
             spki_der=b"",
             key_identifier=bytes(profile.extensions.key_identifier_octets),
-            certificate_der=bytes(certificate_octets(profile, parent.record, _subject(plan, profile))),
+            certificate_der=b"",
             not_before=None,
             not_after=None,
         )
+        octets = certificate_octets(profile, parent.record if parent else planned, subject)
+        if octets > profile.max_der_octets:
+            raise CeremonyError(f"the certificate would have {octets} octets; {profile.max_der_octets} are allowed")
+        if parent is None:
+            return
         with self._store.reading() as work:
             issuers = work.issuers.all()
-        if total := check_ocpp_budget(self._environment.profiles, [*issuers, planned]):
+        measured = replace(planned, certificate_der=bytes(octets))
+        if total := check_ocpp_budget(self._environment.profiles, [*issuers, measured]):
             note(f"verified: the six certificates of an installation answer have {total} of {MAX_OCTETS} octets")
 
     def _own_issuer(self, label: str, profile: Profile) -> Issuer:
@@ -276,6 +290,17 @@ class Ceremonies:
             raise InvariantError(f"key {plan.key_label} does not sign for its own certificate")
         note(f"verified: the token signs with the key of {plan.label}")
         note("ceremony complete")
+
+
+def _check_parent(plan: CeremonyPlan, profile: Profile, parent: IssuerRecord) -> None:
+    """Refuse a parent the certificate may not stand below. A responder answers for a CA of any level and branch."""
+    if parent.algorithm is not plan.algorithm:
+        raise CeremonyError(f"a chain keeps one algorithm: {plan.parent} is {parent.algorithm}")
+    is_above = parent.level is profile.issuer_level and (
+        parent.level is Level.ROOT or parent.branch == profile.branch  # a root is above every branch
+    )
+    if parent.edition is not profile.edition or not (is_above or plan.act is Act.CREATE_RESPONDER):
+        raise CeremonyError(f"profile {profile.id} makes no certificate below {plan.parent}")
 
 
 def _pending(plan: CeremonyPlan, profile: Profile, parent: Issuer | None, signer: Signer) -> dict[str, object]:
