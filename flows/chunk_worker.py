@@ -2,16 +2,18 @@
 
 import gc
 import math
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 
 from pki_core.runtime import Runtime, open_runtime
-from pki_core.services.runners import runner_token
+from pki_core.services.runners import running
 
 _COLLECT_AFTER = 50_000  # new objects; a chunk of 1,000 rows makes about as many
 MAX_TASKS = 50  # a task costs Prefect 8 ms and a page of its database; a batch is never more of them
@@ -36,13 +38,13 @@ class WorkReport:
 def sign_chunks(home: str, batch_id: str, at_most: int) -> WorkReport:
     """Sign up to ``at_most`` open chunks of a batch in this process."""
     batches = process_runtime(home).batches
-    runner = runner_token()
     report = WorkReport()
-    for _ in range(at_most):
-        chunk = batches.sign_next_chunk(batch_id, runner)
-        if chunk is None:
-            break
-        report += WorkReport(chunks=1, issued=chunk.issued, refused=chunk.refused)
+    with running() as runner:
+        for _ in range(at_most):
+            chunk = batches.sign_next_chunk(batch_id, runner)
+            if chunk is None:
+                break
+            report += WorkReport(chunks=1, issued=chunk.issued, refused=chunk.refused)
     return report
 
 
@@ -71,8 +73,20 @@ def sign_directly(home: str, batch_id: str, workers: int) -> WorkReport:
 @contextmanager
 def worker_processes(count: int) -> Iterator[ProcessPoolExecutor]:
     """Start spawned processes: never forked, a token's state does not survive a fork."""
-    with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_end_with_parent) as pool:
         yield pool
+
+
+def _end_with_parent() -> None:
+    """Leave when the command that started this process is killed: a pool's workers would wait for it for ever."""
+    parent = parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)  # as sudden as the parent's end; what was reserved is voided by the next run
+
+    Thread(target=watch, daemon=True).start()
 
 
 @lru_cache(maxsize=1)

@@ -54,7 +54,7 @@ def create_token(
             identity = identity_of(token)
     except pkcs11.PKCS11Error as error:
         raise HsmUnavailableError(f"the token cannot be created: {type(error).__name__} {error}") from None
-    module.stop(module.generation)  # SoftHSM numbers the slot anew at the next start
+    module.stop(module.generation)  # SoftHSM offers its next free token at the next start
     return identity
 
 

@@ -12,7 +12,7 @@ from datetime import timedelta
 
 from pki_core.model.batches import BatchCounts, BatchRecord, Chunk, Verdict
 from pki_core.model.clock import Clock
-from pki_core.model.errors import ConflictError, CsrRejectedError, StoreUnavailableError, UnavailableError
+from pki_core.model.errors import ConflictError, CsrRejectedError, PkiError, StoreUnavailableError
 from pki_core.model.requests import Issued, Outcome
 from pki_core.model.states import BatchState
 from pki_core.services.enroll import Enrollment, Order
@@ -107,9 +107,8 @@ class Batches:
         """End the leases of runners of a batch that are known to be dead; return how many chunks that opens."""
         with self._store.transaction() as work:
             number = work.batches.get(batch_id).number
-            return sum(
-                work.chunks.expire_lease(number, runner) for runner in work.chunks.runners(number) if is_dead(runner)
-            )
+            holders = work.chunks.runners(number, self._clock.now())
+            return sum(work.chunks.expire_lease(number, runner) for runner in holders if is_dead(runner))
 
     def _claim(self, batch: BatchRecord, runner: str) -> Chunk | None:
         now = self._clock.now()
@@ -159,8 +158,8 @@ class Batches:
             )
             self._enrollment.issue(self._issuers.get(batch.issuer_label), order, requests, hooks)
             finished = True
-        except (UnavailableError, KeyboardInterrupt):
-            innocent = True  # the rows did nothing wrong
+        except (PkiError, KeyboardInterrupt):
+            innocent = True  # what went wrong has a name, and it is not these rows
             raise
         finally:
             if not finished:

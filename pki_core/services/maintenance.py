@@ -60,16 +60,19 @@ class Maintenance:
     def _discard_uploads(self, *, dry_run: bool) -> int:
         with self._store.reading() as work:
             dead = [batch for batch in work.batches.in_state(BatchState.LOADING, _PAGE) if is_dead(batch.runner)]
-        for batch in dead if not dry_run else ():
+        if dry_run:
+            return len(dead)
+        discarded = 0
+        for batch in dead:
             with self._store.transaction() as work:
-                work.batches.discard(batch.number)
-        return len(dead)
+                discarded += work.batches.discard(batch.number, batch.runner)
+        return discarded
 
     def _free_chunks(self, *, dry_run: bool) -> tuple[int, tuple[str, ...]]:
         freed, resumable = 0, []
         with self._store.reading() as work:
             running = work.batches.in_state(BatchState.RUNNING, _PAGE)
-            holders = {batch.id: work.chunks.runners(batch.number) for batch in running}
+            holders = {batch.id: work.chunks.runners(batch.number, self._clock.now()) for batch in running}
         for batch in running:
             dead = [runner for runner in holders[batch.id] if is_dead(runner)]
             if not dry_run and dead:

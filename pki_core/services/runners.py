@@ -3,11 +3,18 @@
 import os
 import secrets
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
 _PROC = Path("/proc")
 _STARTED_AT = 19  # field 22 of /proc/PID/stat, counted behind the parenthesised command name
+
+_REMEMBERED = 1000
+
+# Process-wide because a process is what a token stands for: tokens of this process whose work is over.
+_ended: dict[str, None] = {}
 
 
 def runner_token() -> str:
@@ -16,11 +23,25 @@ def runner_token() -> str:
     return f"{_here()}/{pid}/{_start_of(pid)}/{secrets.token_hex(8)}"
 
 
+@contextmanager
+def running() -> Iterator[str]:
+    """Give a token for the length of a block; behind it the token is dead, though its process may live on."""
+    token = runner_token()
+    try:
+        yield token
+    finally:
+        _ended[token] = None
+        while len(_ended) > _REMEMBERED:
+            _ended.pop(next(iter(_ended)))
+
+
 def is_dead(token: str) -> bool:
-    """Tell whether the process behind a token is known to be gone.
+    """Tell whether the work behind a token is known to be over: its process gone, or its block in this one left.
 
     False for a runner on another machine, or in another container: there only its lease can tell.
     """
+    if token in _ended:
+        return True
     place, _, rest = token.rpartition("/")
     place, _, start = place.rpartition("/")
     place, _, pid = place.rpartition("/")

@@ -12,11 +12,18 @@ from pathlib import Path
 
 from pki_core.model.batches import BatchRecord, Verdict
 from pki_core.model.clock import Clock
-from pki_core.model.errors import ConflictError, LimitExceededError, NotAuthorizedError, NotFoundError, PkiError
+from pki_core.model.errors import (
+    ConflictError,
+    LimitExceededError,
+    NotAuthorizedError,
+    NotFoundError,
+    PkiError,
+    UnavailableError,
+)
 from pki_core.model.issuers import IssuerRecord
 from pki_core.model.profiles import Level, Profile
 from pki_core.model.states import BatchState
-from pki_core.services.runners import is_dead, runner_token
+from pki_core.services.runners import is_dead, running
 from pki_core.store.audit import AuditEntry
 from pki_core.store.times import to_seconds
 from pki_core.store.unit_of_work import Store
@@ -66,26 +73,25 @@ class Uploads:
         if size > self._limits.max_octets:
             raise LimitExceededError(f"the file has {size} octets; batches.max_octets allows {self._limits.max_octets}")
         digest = file_digest(upload.path)
-        batch, fresh = self._begin(upload, digest)
-        if not fresh:
-            return batch, False
-        try:
-            slices, total = self._load(batch, upload.path)
-        except PkiError:
-            with self._store.transaction() as work:
-                work.batches.discard(batch.number)
-            raise
-        now = self._clock.now()
-        with self._store.transaction() as work:
-            work.chunks.add(batch.number, slices)
-            work.batches.move(batch, BatchState.QUEUED, now, total)
-            detail = f"{batch.id} file {digest} rows {total}"
-            work.audit.append(
-                "batches", now, [AuditEntry(actor=upload.partner_id, action="batch.submitted", detail=detail)]
-            )
-            return work.batches.get(batch.id), True
+        with running() as runner:
+            batch, fresh = self._begin(upload, digest, runner)
+            if not fresh:
+                return batch, False
+            try:
+                return self._load(batch, upload, digest), True
+            except PkiError:
+                self._discard(batch, runner)
+                raise
 
-    def _begin(self, upload: Upload, digest: str) -> tuple[BatchRecord, bool]:
+    def _discard(self, batch: BatchRecord, runner: str) -> None:
+        """Keep nothing of a refused file. When the store is away too, the next upload or sweep does it."""
+        try:
+            with self._store.transaction() as work:
+                work.batches.discard(batch.number, runner)
+        except UnavailableError:
+            return
+
+    def _begin(self, upload: Upload, digest: str, runner: str) -> tuple[BatchRecord, bool]:
         profile = self._profiles.get(upload.profile_name)
         if profile is None or profile.level is not Level.LEAF or profile.extensions.ocsp_no_check:
             raise NotFoundError(f"there is no certificate profile {upload.profile_name!r} for batches")
@@ -96,12 +102,10 @@ class Uploads:
             known = work.batches.find_source(partner.id, profile.id, digest)
             if known is not None and known.state is not BatchState.LOADING:
                 return known, False
-            runner = runner_token()
             if known is not None:
-                if not is_dead(known.runner):
+                if not is_dead(known.runner) or not work.batches.restart_loading(known, runner):
                     raise ConflictError("another process is loading this file right now")
-                work.batches.restart_loading(known.number, runner)
-                return known, True
+                return work.batches.get(known.id), True
             batch_id = f"{self._clock.now():%Y%m%d}-{secrets.token_hex(5)}"
             work.batches.add(
                 id=batch_id,
@@ -118,7 +122,19 @@ class Uploads:
             )
             return work.batches.get(batch_id), True
 
-    def _load(self, batch: BatchRecord, path: Path) -> tuple[list[tuple[int, int, int]], int]:
+    def _load(self, batch: BatchRecord, upload: Upload, digest: str) -> BatchRecord:
+        slices, total = self._store_rows(batch, upload.path)
+        now = self._clock.now()
+        with self._store.transaction() as work:
+            work.chunks.add(batch.number, slices)
+            if not work.batches.move(batch, BatchState.QUEUED, now, total):
+                raise ConflictError("another process has taken over the loading of this file")
+            detail = f"{batch.id} file {digest} rows {total}"
+            entry = AuditEntry(actor=upload.partner_id, action="batch.submitted", detail=detail)
+            work.audit.append("batches", now, [entry])
+            return work.batches.get(batch.id)
+
+    def _store_rows(self, batch: BatchRecord, path: Path) -> tuple[list[tuple[int, int, int]], int]:
         """Store items and early verdicts; return chunks as (first, last, refused rows) and the number of rows."""
         repeats = RepeatedRows()
         refused: set[int] = set()

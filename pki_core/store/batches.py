@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, delete, func, insert, select, update
 
 from pki_core.model.batches import BatchCounts, BatchItem, BatchRecord, BatchResult, Verdict
-from pki_core.model.errors import ConflictError, NotFoundError
+from pki_core.model.errors import NotFoundError
 from pki_core.model.states import BatchState, check_batch_transition
 from pki_core.store import tables
 from pki_core.store.bulk import insert_rows
@@ -39,20 +39,30 @@ class BatchGateway:
         statement = insert(tables.batch).values(**columns).returning(tables.batch.c.number)
         return int(self._connection.execute(statement).scalar_one())
 
-    def restart_loading(self, number: int, runner: str) -> None:
-        """Empty a batch whose loader died, for a new loader."""
+    def restart_loading(self, batch: BatchRecord, runner: str) -> bool:
+        """Empty a batch whose loader died, for a new loader; False when somebody else was quicker."""
+        taken = self._connection.execute(
+            update(tables.batch).where(*self._loading_by(batch.number, batch.runner)).values(runner=runner)
+        ).rowcount
+        if taken == 1:
+            self._empty(batch.number)
+        return taken == 1
+
+    def discard(self, number: int, runner: str) -> bool:
+        """Remove a batch that its loader never finished; False when it is no longer that loader's."""
+        removed = self._connection.execute(delete(tables.batch).where(*self._loading_by(number, runner))).rowcount
+        if removed == 1:
+            self._empty(number)
+        return removed == 1
+
+    def _empty(self, number: int) -> None:
         for table in (tables.batch_item, tables.batch_verdict, tables.batch_chunk):
             self._connection.execute(delete(table).where(table.c.batch_number == number))
-        self._connection.execute(update(tables.batch).where(tables.batch.c.number == number).values(runner=runner))
 
-    def discard(self, number: int) -> None:
-        """Remove a batch that never finished loading."""
-        self.restart_loading(number, "")
-        removed = self._connection.execute(
-            delete(tables.batch).where(tables.batch.c.number == number, tables.batch.c.state == BatchState.LOADING)
-        ).rowcount
-        if removed != 1:
-            raise ConflictError("only a batch that is loading can be discarded")
+    @staticmethod
+    def _loading_by(number: int, runner: str) -> tuple[ColumnElement[bool], ...]:
+        batch = tables.batch.c
+        return batch.number == number, batch.state == BatchState.LOADING.value, batch.runner == runner
 
     def add_items(self, number: int, items: Sequence[tuple[int, str, bytes, str]]) -> None:
         """Insert rows of the upload as (seq, row id, CSR DER, expected identifier)."""
@@ -73,7 +83,11 @@ class BatchGateway:
             values["finished_at"] = to_seconds(now)
         moved = self._connection.execute(
             update(tables.batch)
-            .where(tables.batch.c.number == batch.number, tables.batch.c.state == batch.state.value)
+            .where(
+                tables.batch.c.number == batch.number,
+                tables.batch.c.state == batch.state.value,
+                tables.batch.c.runner == batch.runner,  # a loader that was replaced moves nothing
+            )
             .values(**values)
         ).rowcount
         return moved == 1

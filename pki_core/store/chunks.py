@@ -121,12 +121,16 @@ class ChunkGateway:
             .values(lease_until=0)
         ).rowcount
 
-    def runners(self, number: int) -> list[str]:
-        """Return who holds chunks of a batch."""
+    def runners(self, number: int, now: datetime) -> list[str]:
+        """Return who holds chunks of a batch under a lease that has not run out."""
         return list(
             self._connection.scalars(
                 select(_CHUNK.runner)
-                .where(_CHUNK.batch_number == number, _CHUNK.state == ChunkState.CLAIMED.value)
+                .where(
+                    _CHUNK.batch_number == number,
+                    _CHUNK.state == ChunkState.CLAIMED.value,
+                    _CHUNK.lease_until > to_seconds(now),
+                )
                 .distinct()
             )
         )

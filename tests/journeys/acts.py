@@ -5,7 +5,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from pki_core.model.ceremonies import CeremonyPlan
+from sqlalchemy import text
+
+from pki_core.model.ceremonies import Act, CeremonyPlan
 from pki_core.model.requests import IssueRequest, OwnKeyProof, RequestedSubject
 from pki_core.model.signer import KeyAlgorithm
 from pki_core.runtime.founding import Founding, found_environment
@@ -116,3 +118,15 @@ def issue_leaf(runtime, profile_name, common_name=None):
 def artefact(runtime, label):
     """The certificate a ceremony wrote."""
     return pem_to_der((runtime.home / "ca" / f"{label}.pem").read_text(), ("CERTIFICATE",))
+
+
+def sub2(**changes):
+    """A second MO Sub-CA 2: a ceremony that may be run."""
+    fields = {"act": Act.CREATE_SUB_CA, "label": "mo-sub2-b", "profile": "mo_sub2", "parent": "mo-sub1"}
+    return plan_for(**{**fields, **changes})
+
+
+def rows(runtime, statement):
+    """What the database says."""
+    with runtime.store.reading() as work:
+        return [tuple(row) for row in work.audit._connection.execute(text(statement))]

@@ -69,7 +69,7 @@ UPLOADING = {
     "after the empty batch": Point(uploads.Uploads, "_begin", "after"),
     "between the rows of a piece and their verdicts": Point(BatchGateway, "add_items", "after", nth=2),
     "before the second piece": Point(BatchGateway, "add_items", "before", nth=2),
-    "after the last piece": Point(uploads.Uploads, "_load", "after"),
+    "after the last piece": Point(uploads.Uploads, "_store_rows", "after"),
     "between the chunks and the state": Point(ChunkGateway, "add", "after"),
     "before the upload is committed": Point(BatchGateway, "move", "after"),
     "after the upload": Point(uploads.Uploads, "submit", "after"),

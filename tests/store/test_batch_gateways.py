@@ -108,19 +108,20 @@ def test_a_batch_that_is_loading_can_be_started_afresh_or_discarded(store, ids):
     number = add_batch(store, ids)
     with store.transaction() as work:
         work.batches.add_verdicts(number, [verdict(1)])
-        work.batches.restart_loading(number, OTHER_RUNNER)
+        assert work.batches.restart_loading(get(store), OTHER_RUNNER)
         assert work.batches.open_items(number, 0, 9) == []
     assert get(store).runner == OTHER_RUNNER
     with store.transaction() as work:
-        work.batches.discard(number)
+        assert not work.batches.discard(number, RUNNER)  # no longer its loader
+        assert work.batches.discard(number, OTHER_RUNNER)
     with pytest.raises(NotFoundError):
         get(store)
 
 
 def test_a_batch_that_is_loaded_is_not_discarded(store, ids):
     number = add_batch(store, ids, state=BatchState.QUEUED.value)
-    with pytest.raises(ConflictError), store.transaction() as work:
-        work.batches.discard(number)
+    with store.transaction() as work:
+        assert not work.batches.discard(number, RUNNER)
     with store.reading() as work:
         assert len(work.batches.open_items(number, 0, 9)) == 5
 
@@ -128,7 +129,7 @@ def test_a_batch_that_is_loaded_is_not_discarded(store, ids):
 def test_batch_numbers_are_never_used_again(store, ids):
     first = add_batch(store, ids)
     with store.transaction() as work:
-        work.batches.discard(first)
+        assert work.batches.discard(first, RUNNER)
     assert add_batch(store, ids) > first
 
 
@@ -230,7 +231,7 @@ def test_the_chunks_of_a_dead_runner_are_free_at_once_and_no_others(store, chunk
     claim(store, chunked)
     claim(store, chunked, OTHER_RUNNER)
     with store.transaction() as work:
-        assert sorted(work.chunks.runners(chunked)) == [RUNNER, OTHER_RUNNER]
+        assert sorted(work.chunks.runners(chunked, NOW)) == [RUNNER, OTHER_RUNNER]
         assert work.chunks.expire_lease(chunked, RUNNER) == 1
         assert work.chunks.expire_lease(chunked, "nobody") == 0
     assert [claim(store, chunked, "third").first_seq for _ in range(2)] == [0, 4]
