@@ -161,6 +161,14 @@ def test_a_lock_that_is_never_released_is_reported(softhsm_home, monkeypatch):
             softhsm_home.store().algorithms()
 
 
+def test_one_token_after_the_other_can_be_made(softhsm_home, tmp_path):
+    pins = TokenHome(tmp_path).write_pin("so-pin"), TokenHome(tmp_path).write_pin("pin")
+    made = [create_token(softhsm_home.module_path, f"row {number}", *pins) for number in range(3)]
+    assert len({identity.serial for identity in made}) == 3
+    for identity in made:
+        assert softhsm_home.store(label=identity.label, pin=pins[1]).identity == identity
+
+
 def test_a_taken_token_label_is_a_conflict(softhsm_home, tmp_path):
     home = TokenHome(tmp_path)
     with pytest.raises(ConflictError, match=TOKEN_LABEL):
