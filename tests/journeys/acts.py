@@ -3,7 +3,6 @@
 import shutil
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 
 from sqlalchemy import text
 
@@ -77,11 +76,16 @@ def plan_for(act, label, profile, parent="", **changes):
     return CeremonyPlan(**{**fields, **changes})
 
 
+def write_plan(runtime, content):
+    """Write a ceremony's file."""
+    path = runtime.home / "plan.toml"
+    path.write_text(content, encoding="utf-8")
+    return path
+
+
 def hold(runtime, plan, say=lambda _line: None):
     """Write a ceremony's file, read it back and run it; returns the artefacts."""
-    path = Path(runtime.home) / "ceremonies" / f"{plan.label}-by-test.toml"
-    path.write_text(ceremony_file(plan), encoding="utf-8")
-    plan = runtime.ceremonies.read(path)
+    plan = runtime.ceremonies.read(write_plan(runtime, ceremony_file(plan)))
     return runtime.ceremonies.run(plan, say, reviewed_sha256=plan.sha256)
 
 

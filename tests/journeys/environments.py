@@ -31,6 +31,14 @@ def founded_postgres(tmp_path_factory, postgres_url):
         yield home, databases
 
 
+@pytest.fixture(scope="session")
+def untouched(founded_home, tmp_path_factory):
+    """An open environment for tests that change nothing in it."""
+    home = copy_home(founded_home, tmp_path_factory.mktemp("untouched") / "home")
+    with closing(open_runtime(home)) as runtime:
+        yield runtime
+
+
 @pytest.fixture
 def home(founded_home, tmp_path):
     """A closed environment of the test's own."""

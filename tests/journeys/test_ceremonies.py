@@ -11,7 +11,7 @@ from pki_core.model.ceremonies import Act
 from pki_core.model.errors import ConflictError, HsmUnavailableError, InvariantError
 from pki_core.model.signer import KeyAlgorithm
 from pki_core.services.hierarchy import HierarchyNames, ceremony_file, plan_hierarchy
-from tests.journeys.acts import artefact, hold, issue_leaf, plan_for, rows, sub2
+from tests.journeys.acts import artefact, hold, issue_leaf, plan_for, rows, sub2, write_plan
 
 pytest_plugins = ["tests.journeys.environments"]
 
@@ -153,11 +153,11 @@ def test_an_artefact_that_is_not_what_was_issued_is_seen(environment, monkeypatc
 
 
 @pytest.mark.parametrize(("ed448", "count"), [(False, 18), (True, 27)])
-def test_the_files_of_a_hierarchy_come_in_an_order_that_can_be_run(environment, ed448, count):
+def test_the_files_of_a_hierarchy_come_in_an_order_that_can_be_run(untouched, ed448, count):
     names = HierarchyNames(environment="dev", organization="pncpki dev", country="DE", witnesses=WITNESSES)
     files = plan_hierarchy(names, ed448=ed448)
     assert [name for name, _ in files] == sorted(name for name, _ in files)
-    plans = [environment.ceremonies.read(written(environment, content)) for _, content in files]
+    plans = [untouched.ceremonies.read(write_plan(untouched, content)) for _, content in files]
     assert len(plans) == count
     made = {""}
     for plan in plans:
@@ -169,11 +169,11 @@ def test_the_files_of_a_hierarchy_come_in_an_order_that_can_be_run(environment, 
     assert kinds == {kind + edition for kind in branches | {"v2g_root"} for edition in ("", "_20")}
 
 
-def test_every_ca_of_a_founded_environment_has_its_transcript_and_file(environment):
-    for record in environment.issuers.records():
-        transcript = (environment.home / "ca" / f"{record.label}.transcript.txt").read_text()
+def test_every_ca_of_a_founded_environment_has_its_transcript_and_file(untouched):
+    for record in untouched.issuers.records():
+        transcript = (untouched.home / "ca" / f"{record.label}.transcript.txt").read_text()
         assert transcript.splitlines()[-1].endswith("ceremony complete")
-        (file,) = (environment.home / "ceremonies").glob(f"[0-9][0-9]-{record.label}.toml")
+        (file,) = (untouched.home / "ceremonies").glob(f"[0-9][0-9]-{record.label}.toml")
         assert hashlib.sha256(file.read_bytes()).hexdigest() in transcript
         assert hashlib.sha256(record.certificate_der).hexdigest() in transcript
-        assert artefact(environment, record.label) == record.certificate_der
+        assert artefact(untouched, record.label) == record.certificate_der

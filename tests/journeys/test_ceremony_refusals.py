@@ -13,7 +13,7 @@ from pki_core.model.errors import CeremonyError, ConflictError, NotFoundError, R
 from pki_core.model.signer import KeyAlgorithm
 from pki_core.services.ceremonies import Ceremonies, CeremonyEnvironment
 from pki_core.services.hierarchy import ceremony_file
-from tests.journeys.acts import hold, plan_for, rows, sub2
+from tests.journeys.acts import hold, plan_for, rows, sub2, write_plan
 
 pytest_plugins = ["tests.journeys.environments"]
 
@@ -38,12 +38,6 @@ def refused(runtime, message, error=CeremonyError):
         yield caught
     assert isinstance(caught.value, RequestError)
     assert everything(runtime) == before
-
-
-def written(runtime, content):
-    path = runtime.home / "plan.toml"
-    path.write_text(content, encoding="utf-8")
-    return path
 
 
 # --- files that are refused when they are read
@@ -91,20 +85,20 @@ BAD_FILES = {
 
 
 @pytest.mark.parametrize(("content", "message"), BAD_FILES.values(), ids=BAD_FILES)
-def test_a_file_that_may_not_be_run_is_refused_when_it_is_read(environment, content, message):
-    with refused(environment, re.escape(message)):
-        environment.ceremonies.read(written(environment, content))
+def test_a_file_that_may_not_be_run_is_refused_when_it_is_read(untouched, content, message):
+    with refused(untouched, re.escape(message)):
+        untouched.ceremonies.read(write_plan(untouched, content))
 
 
 @pytest.mark.parametrize("key", [key for key in CeremonyPlan.__slots__ if key != "sha256"])
-def test_a_file_says_everything(environment, key):
-    with refused(environment, f"does not say '{key}'"):
-        environment.ceremonies.read(written(environment, without_line(key)))
+def test_a_file_says_everything(untouched, key):
+    with refused(untouched, f"does not say '{key}'"):
+        untouched.ceremonies.read(write_plan(untouched, without_line(key)))
 
 
-def test_a_file_that_is_not_there_is_refused(environment, tmp_path):
-    with refused(environment, "not a readable ceremony file"):
-        environment.ceremonies.read(tmp_path / "nowhere.toml")
+def test_a_file_that_is_not_there_is_refused(untouched, tmp_path):
+    with refused(untouched, "not a readable ceremony file"):
+        untouched.ceremonies.read(tmp_path / "nowhere.toml")
 
 
 # --- acts that are refused when they are run
@@ -132,19 +126,19 @@ def test_no_responder_is_overwritten(environment):
         hold(environment, plan_for(Act.CREATE_RESPONDER, "ocsp-1", "ocsp_responder", "mo-sub2", key_label="fresh"))
 
 
-def test_no_key_is_overwritten_or_used_twice(environment):
-    with refused(environment, "mo-sub2", ConflictError):
-        hold(environment, sub2(key_label="mo-sub2"))
+def test_no_key_is_overwritten_or_used_twice(untouched):
+    with refused(untouched, "mo-sub2", ConflictError):
+        hold(untouched, sub2(key_label="mo-sub2"))
 
 
 @pytest.mark.parametrize("act", ["sub-ca", "responder"])
-def test_a_parent_must_be_there(environment, act):
+def test_a_parent_must_be_there(untouched, act):
     plans = {
         "sub-ca": sub2(parent="mo-sub9"),
         "responder": plan_for(Act.CREATE_RESPONDER, "ocsp-1", "ocsp_responder", "mo-sub9"),
     }
-    with refused(environment, "there is no issuer 'mo-sub9'", NotFoundError):
-        hold(environment, plans[act])
+    with refused(untouched, "there is no issuer 'mo-sub9'", NotFoundError):
+        hold(untouched, plans[act])
 
 
 def test_a_parent_must_have_its_certificate(environment):
@@ -160,10 +154,10 @@ def test_a_parent_must_have_its_certificate(environment):
         hold(environment, sub2(parent="pending"))
 
 
-def test_a_chain_keeps_one_algorithm(environment):
+def test_a_chain_keeps_one_algorithm(untouched):
     plan = sub2(label="mo-sub2-20-b", profile="mo_sub2_20", parent="mo-sub1-20", algorithm=KeyAlgorithm.ED448)
-    with refused(environment, "a chain keeps one algorithm: mo-sub1-20 is secp521r1"):
-        hold(environment, plan)
+    with refused(untouched, "a chain keeps one algorithm: mo-sub1-20 is secp521r1"):
+        hold(untouched, plan)
 
 
 @pytest.mark.parametrize(
@@ -176,9 +170,9 @@ def test_a_chain_keeps_one_algorithm(environment):
         ("cps_sub2", "mo-sub1"),
     ],
 )
-def test_a_sub_ca_stands_below_the_ca_of_its_branch_and_level(environment, profile, parent):
-    with refused(environment, f"profile {profile} .*{parent}"):
-        hold(environment, sub2(profile=profile, parent=parent))
+def test_a_sub_ca_stands_below_the_ca_of_its_branch_and_level(untouched, profile, parent):
+    with refused(untouched, f"profile {profile} .*{parent}"):
+        hold(untouched, sub2(profile=profile, parent=parent))
 
 
 def test_a_responder_answers_for_a_ca_of_its_edition(environment):
@@ -191,16 +185,16 @@ def test_a_responder_answers_for_a_ca_of_its_edition(environment):
         hold(environment, other)
 
 
-def test_a_ca_certificate_larger_than_its_edition_allows_is_refused(environment):
+def test_a_ca_certificate_larger_than_its_edition_allows_is_refused(untouched):
     plan = sub2(profile="cpo_sub2", parent="cpo-sub1", organization="電" * 64, common_name="電" * 64)
-    with refused(environment, "800"):
-        hold(environment, plan)
+    with refused(untouched, "800"):
+        hold(untouched, plan)
 
 
-def test_a_sub_ca_that_breaks_the_ocpp_budget_is_refused_with_the_sum(environment):
+def test_a_sub_ca_that_breaks_the_ocpp_budget_is_refused_with_the_sum(untouched):
     plan = sub2(organization="ß" * 64, common_name="ß" * 64)
-    with refused(environment, "room for 3398 octets") as caught:
-        hold(environment, plan)
+    with refused(untouched, "room for 3398 octets") as caught:
+        hold(untouched, plan)
     total, shares = re.search(r"not (\d+): (.*)", str(caught.value)).groups()
     assert int(total) > 3398
     assert sum(int(share) for share in re.findall(r" (\d+)", " " + shares)) == int(total)
@@ -221,17 +215,16 @@ def test_other_branches_do_not_care_for_the_budget(environment):
 # --- outside dev: two people and the hash they saw
 
 
-@pytest.fixture
-def qa(environment):
+def as_qa(runtime):
     """The ceremonies of the environment as if it were QA."""
-    place = CeremonyEnvironment(name="qa", directory=environment.home / "ca", profiles=environment.profiles)
-    services = environment.store, environment.key_store, environment.issuers, environment.enrollment, environment.clock
+    place = CeremonyEnvironment(name="qa", directory=runtime.home / "ca", profiles=runtime.profiles)
+    services = runtime.store, runtime.key_store, runtime.issuers, runtime.enrollment, runtime.clock
     return Ceremonies(place, *services)
 
 
 def qa_plan(runtime, ceremonies, witnesses=WITNESSES):
     content = ceremony_file(sub2(environment="qa", witnesses=tuple(witnesses)))
-    plan = ceremonies.read(written(runtime, content))
+    plan = ceremonies.read(write_plan(runtime, content))
     assert plan.sha256 == hashlib.sha256(content.encode()).hexdigest()
     return plan
 
@@ -240,9 +233,9 @@ def silent(_line):
     """Say nothing."""
 
 
-def test_outside_dev_two_witnesses_and_the_reviewed_hash_run_it(environment, qa):
-    plan = qa_plan(environment, qa)
-    _, transcript = qa.run(plan, silent, reviewed_sha256=plan.sha256)
+def test_outside_dev_two_witnesses_and_the_reviewed_hash_run_it(environment):
+    plan = qa_plan(environment, as_qa(environment))
+    _, transcript = as_qa(environment).run(plan, silent, reviewed_sha256=plan.sha256)
     assert f"input file sha256 {plan.sha256}; witnesses Ada Lovelace, Alan Turing" in transcript.read_text()
 
 
@@ -251,28 +244,28 @@ def test_outside_dev_two_witnesses_and_the_reviewed_hash_run_it(environment, qa)
     [[], ["Ada"], ["Ada", "Ada"], ["Ada", " ada "], ["Ada", ""], ["", " "], ["ADA", "ada", "Ada "]],
     ids=repr,
 )
-def test_outside_dev_one_person_is_not_two(environment, qa, witnesses):
-    plan = qa_plan(environment, qa, witnesses)
-    with refused(environment, "2 different witnesses"):
-        qa.run(plan, silent, reviewed_sha256=plan.sha256)
+def test_outside_dev_one_person_is_not_two(untouched, witnesses):
+    plan = qa_plan(untouched, as_qa(untouched), witnesses)
+    with refused(untouched, "2 different witnesses"):
+        as_qa(untouched).run(plan, silent, reviewed_sha256=plan.sha256)
 
 
 @pytest.mark.parametrize("reviewed", ["", "0" * 64, "not a hash"])
-def test_outside_dev_the_hash_must_be_the_one_both_saw(environment, qa, reviewed):
-    with refused(environment, "the reviewed hash is not this file's"):
-        qa.run(qa_plan(environment, qa), silent, reviewed_sha256=reviewed)
+def test_outside_dev_the_hash_must_be_the_one_both_saw(untouched, reviewed):
+    with refused(untouched, "the reviewed hash is not this file's"):
+        as_qa(untouched).run(qa_plan(untouched, as_qa(untouched)), silent, reviewed_sha256=reviewed)
 
 
-def test_outside_dev_a_file_changed_after_the_review_is_refused(environment, qa):
-    reviewed = qa_plan(environment, qa).sha256
+def test_outside_dev_a_file_changed_after_the_review_is_refused(untouched):
+    reviewed = qa_plan(untouched, as_qa(untouched)).sha256
     changed = ceremony_file(sub2(environment="qa", witnesses=WITNESSES, common_name="Mallory Sub2 CA"))
-    plan = qa.read(written(environment, changed))
-    with refused(environment, "the reviewed hash is not this file's"):
-        qa.run(plan, silent, reviewed_sha256=reviewed)
+    plan = as_qa(untouched).read(write_plan(untouched, changed))
+    with refused(untouched, "the reviewed hash is not this file's"):
+        as_qa(untouched).run(plan, silent, reviewed_sha256=reviewed)
 
 
 @pytest.mark.parametrize("other", ["dev", "prod"])
-def test_outside_dev_the_file_of_another_environment_is_refused(environment, qa, other):
+def test_outside_dev_the_file_of_another_environment_is_refused(untouched, other):
     content = ceremony_file(sub2(environment=other, witnesses=WITNESSES))
-    with refused(environment, f"this file is for '{other}', but this environment is 'qa'"):
-        qa.read(written(environment, content))
+    with refused(untouched, f"this file is for '{other}', but this environment is 'qa'"):
+        as_qa(untouched).read(write_plan(untouched, content))
