@@ -51,11 +51,9 @@ def create_token(
             _refuse_pin("security officer's", "C_InitToken", code)
             token = next(token for token in _present_tokens(library) if token.slot.slot_id == slot_id)
             _set_user_pin(module.cryptoki, token, so_pin, user_pin)
-            identity = identity_of(token)
+            return identity_of(token)
     except pkcs11.PKCS11Error as error:
         raise HsmUnavailableError(f"the token cannot be created: {type(error).__name__} {error}") from None
-    module.stop(module.generation)  # SoftHSM offers its next free token at the next start
-    return identity
 
 
 def _present_tokens(library: _pkcs11.lib) -> list[pkcs11.Token]:
