@@ -1,5 +1,6 @@
 """The parts of a run: each measures in processes of its own and adds its figures, with targets, to the report."""
 
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -16,6 +17,7 @@ _POOL_WARM_UP_ROWS = 4000  # four chunks: both processes get one
 _SESSIONS = 16
 _LATENCY_US = 2000
 _ONE_PROCESS_TARGETS = (">= 0.70", ">= 0.25")
+_FLAT = "<= 20"  # per cent for ten times the rows: caches with a limit may fill, nothing may grow by the row
 _ALLOWED_GROWTH = {SQLITE: 30, POSTGRES: 10}
 
 
@@ -221,6 +223,9 @@ def _add_memory(report: Report, database: str, once: list[dict[str, Any]], ten_t
     for phase in ("submit", "sign", "result"):
         report.add(f"{database}: peak memory of {phase} at 1x", "MB", [one[phase]["peak"] for one in once], "<= 250")
         report.add(f"{database}: peak memory of {phase} at 10x", "MB", [ten_times[phase]["peak"]], "<= 250")
+    peaks = [max(phase["peak"] for phase in one.values()) for one in (*once, ten_times)]
+    more = 100 * (peaks[-1] / statistics.median(peaks[:-1]) - 1)
+    report.add(f"{database}: peak memory, 10x against 1x", "% more", [more], _FLAT)
 
 
 def _add_growth(report: Report, name: str, base: float, costs: Sequence[float], place: Place) -> None:
