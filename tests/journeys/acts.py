@@ -1,8 +1,12 @@
 """What tests do with whole environments: found and copy them, hold ceremonies, issue leafs."""
 
+import re
 import shutil
+import subprocess
+import sys
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 
 from sqlalchemy import text
 
@@ -17,6 +21,7 @@ from pki_core.services.uploads import issuer_for
 from pki_core.wire.pem import pem_to_der
 from tests.builders import EMAID, new_key, spki
 
+ROOT = Path(__file__).parents[2]
 HOME_FILE = "pncpki.toml"
 LEAF_NAMES = {
     "contract_leaf": EMAID,
@@ -38,12 +43,19 @@ class Made:
     chain: tuple[bytes, ...]
 
 
-def found(home, database_url=""):
-    """Found a dev environment with file keys; every hierarchy on SQLite, without Ed448 on PostgreSQL."""
-    overrides = f'database_url = "{database_url}"\n[certificates]\ned448_hierarchy = false\n' if database_url else ""
-    founding = Founding(environment="dev", home=home, key_store="file", overrides=overrides)
-    with closing(found_environment(founding, lambda _line: None)):
+def found(home):
+    """Found a dev environment with file keys and every hierarchy."""
+    with closing(found_environment(Founding(environment="dev", home=home, key_store="file"), lambda _line: None)):
         return home
+
+
+def found_by_command(home, database_url):
+    """Found a dev environment without Ed448 in a process of its own, as an operator does."""
+    settings = home.with_name(f"{home.name}.toml")
+    settings.write_text(f'database_url = "{database_url}"\n[certificates]\ned448_hierarchy = false\n')
+    command = [sys.executable, "-m", "flows", "init", "--home", home, "--key-store", "file", "--settings", settings]
+    result = subprocess.run([*command, "--json"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 def copy_home(home, target, database_url=""):
@@ -134,3 +146,25 @@ def rows(runtime, statement):
     """What the database says."""
     with runtime.store.reading() as work:
         return [tuple(row) for row in work.audit._connection.execute(text(statement))]
+
+
+def edit(home, pattern, replacement):
+    """Change one line of a home's settings."""
+    file = home / "pncpki.toml"
+    changed, count = re.subn(pattern, replacement, file.read_text(), flags=re.MULTILINE)
+    assert count == 1
+    file.write_text(changed)
+
+
+def secrets_of(home):
+    """The PINs of a home."""
+    return [path.read_text() for path in (home / "secrets").iterdir()]
+
+
+def holders_of(secret, home):
+    """The files of a home that hold a secret, besides its own."""
+    return [
+        str(path.relative_to(home))
+        for path in home.rglob("*")
+        if path.is_file() and path.parent.name != "secrets" and secret.encode() in path.read_bytes()
+    ]

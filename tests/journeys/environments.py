@@ -12,7 +12,17 @@ from pki_core.model.ceremonies import Act
 from pki_core.model.profiles import Level
 from pki_core.model.signer import KeyAlgorithm
 from pki_core.runtime.wiring import open_runtime
-from tests.journeys.acts import GENERATIONS, Made, artefact, copy_home, found, hold, issue_leaf, plan_for
+from tests.journeys.acts import (
+    GENERATIONS,
+    Made,
+    artefact,
+    copy_home,
+    found,
+    found_by_command,
+    hold,
+    issue_leaf,
+    plan_for,
+)
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +37,7 @@ def founded_postgres(tmp_path_factory, postgres_url):
     from tests.postgres import PostgresDatabases
 
     home = tmp_path_factory.mktemp("founded") / "home"
-    with closing(PostgresDatabases(postgres_url, lambda url: found(home, url))) as databases:
+    with closing(PostgresDatabases(postgres_url, lambda url: found_by_command(home, url))) as databases:
         yield home, databases
 
 

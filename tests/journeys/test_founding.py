@@ -1,0 +1,218 @@
+"""Founding: a whole environment at once, its secrets in their files alone, and QA and PROD strangers to each other."""
+
+import shutil
+import sqlite3
+import stat
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from pki_core.model.errors import CeremonyError, ConflictError, KeyRejectedError, SettingsError
+from pki_core.model.signer import KeyAlgorithm
+from pki_core.runtime.founding import DEV_PARTNERS, Founding, found_environment
+from pki_core.runtime.wiring import migrate_home, open_runtime
+from pki_core.settings import DATABASE_VARIABLE
+from tests.journeys.acts import GENERATIONS, edit, holders_of, secrets_of
+
+pytest_plugins = ["tests.journeys.environments"]
+
+ROOT = Path(__file__).parents[2]
+WITNESSES = ("Ada Lovelace", "Alan Turing")
+BRANCHES = ("cpo", "mo", "oem", "cps")
+
+
+def silent(_line):
+    """Say nothing."""
+
+
+def founding(home, environment="dev", **changes):
+    return Founding(**{"environment": environment, "home": home, "key_store": "file", **changes})
+
+
+def mode_of(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+# --- a development environment
+
+
+def test_an_environment_has_three_hierarchies_of_nine_cas(untouched):
+    labels = [record.label for record in untouched.issuers.records()]
+    expected = {
+        f"{name}{suffix}"
+        for suffix in GENERATIONS.values()
+        for name in ("v2g-root", *(f"{branch}-sub{level}" for branch in BRANCHES for level in (1, 2)))
+    }
+    assert sorted(labels) == sorted(expected)
+    algorithms = {record.label: record.algorithm for record in untouched.issuers.records()}
+    for algorithm, suffix in GENERATIONS.items():
+        assert algorithms[f"mo-sub2{suffix}"] is algorithm
+
+
+def test_a_development_environment_has_the_demo_partners(untouched):
+    assert {partner.id: partner for partner in untouched.partners.all()} == {one.id: one for one in DEV_PARTNERS}
+    assert [one.id for one in DEV_PARTNERS] == ["demo-mo", "demo-cpo", "demo-oem"]
+
+
+def test_every_certificate_of_a_founding_is_in_the_store(untouched):
+    with untouched.store.reading() as work:
+        assert work.certificates.count() == 27
+        assert work.reservations.held() == []
+
+
+def test_what_is_founded_is_its_owners_alone(founded_home):
+    assert mode_of(founded_home) == 0o700
+    assert mode_of(founded_home / "secrets") == 0o700
+    assert {mode_of(path) for path in (founded_home / "secrets").iterdir()} == {0o400}
+    assert mode_of(founded_home / "pncpki.toml") == 0o600
+    assert {mode_of(path) for path in (founded_home / "keys").glob("*.pem")} == {0o600}
+
+
+def test_a_pin_is_in_its_own_file_alone(founded_home):
+    (pin,) = secrets_of(founded_home)
+    assert len(pin) >= 32
+    assert holders_of(pin, founded_home) == []
+
+
+def test_a_pin_is_never_said(tmp_path):
+    said = []
+    overrides = "[certificates]\ned448_hierarchy = false\n"
+    with closing(found_environment(founding(tmp_path / "home", overrides=overrides), said.append)) as runtime:
+        (pin,) = secrets_of(tmp_path / "home")
+        assert said[0] == "file token pncpki-dev made"
+        assert len(said) == 1 + 18
+        assert pin not in "\n".join(said)
+        assert pin not in repr(runtime.settings)
+        assert pin not in repr(vars(runtime.key_store))
+        assert KeyAlgorithm.ED448 not in {record.algorithm for record in runtime.issuers.records()}
+
+
+# --- what is not founded
+
+
+def test_a_directory_with_anything_in_it_is_left_alone(tmp_path):
+    (tmp_path / "note").write_text("kept")
+    with pytest.raises(ConflictError, match="is not empty"):
+        found_environment(founding(tmp_path), silent)
+    assert [path.name for path in tmp_path.iterdir()] == ["note"]
+
+
+@pytest.mark.parametrize("environment", ["qa", "prod"])
+def test_file_keys_are_refused_outside_dev_before_anything_is_made(tmp_path, environment):
+    with pytest.raises(SettingsError, match="file keys are for dev only"):
+        found_environment(founding(tmp_path / "home", environment, witnesses=WITNESSES), silent)
+    assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize("witnesses", [(), ("Ada",), ("Ada", "ada ")])
+def test_outside_dev_two_witnesses_are_asked_for_before_anything_is_made(tmp_path, witnesses):
+    with pytest.raises(CeremonyError, match="2 different witnesses"):
+        found_environment(founding(tmp_path / "home", "qa", key_store="", witnesses=witnesses), silent)
+    assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ("[", "the overrides are not TOML"),
+        ("colour = 1", "colour"),
+        ("[certificates]\ncountry = 7\n", "certificates.country"),
+        pytest.param(
+            '[certificates]\nswitches = ["nonsense"]\n',
+            "nonsense",
+            marks=pytest.mark.xfail(reason="found_environment resolves the profiles when the token is made already"),
+        ),
+    ],
+)
+def test_settings_that_must_not_run_found_nothing(tmp_path, overrides, message):
+    with pytest.raises(SettingsError, match=message):
+        found_environment(founding(tmp_path / "home", overrides=overrides), silent)
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_database_that_belongs_to_an_environment_gets_no_second_one(founded_home, tmp_path):
+    shutil.copyfile(founded_home / "store.db", tmp_path / "taken.db")
+    overrides = f'database_url = "sqlite:///{tmp_path / "taken.db"}"\n'
+    with pytest.raises(ConflictError, match="belongs to an environment already"):
+        found_environment(founding(tmp_path / "home", overrides=overrides), silent)
+    assert not (tmp_path / "home" / "keys").exists()
+
+
+# --- what is not opened
+
+
+def test_an_environment_opens_again(home):
+    with closing(open_runtime(home)) as runtime:
+        assert runtime.issuers.get("mo-sub2").record.label == "mo-sub2"
+
+
+CHANGES = {
+    "another token": (r'^token_serial = ".*"', 'token_serial = "0123456789abcdef"', "another token"),
+    "another environment": (r'^environment_id = ".*"', 'environment_id = "other"', r"another environment \(dev\)"),
+    "production": (r'^environment = "dev"', 'environment = "prod"', "file keys are for dev only"),
+}
+
+
+@pytest.mark.parametrize(("pattern", "replacement", "message"), CHANGES.values(), ids=CHANGES)
+def test_settings_that_contradict_the_database_open_nothing(home, pattern, replacement, message):
+    edit(home, pattern, replacement)
+    with pytest.raises(SettingsError, match=message):
+        open_runtime(home)
+
+
+def test_the_database_of_another_environment_is_refused(home, tmp_path):
+    other = tmp_path / "other"
+    with closing(found_environment(founding(other, overrides="[certificates]\ned448_hierarchy = false\n"), silent)):
+        pass
+    shutil.copyfile(other / "store.db", home / "store.db")
+    with pytest.raises(SettingsError, match="the database belongs to another environment"):
+        open_runtime(home)
+
+
+def test_a_database_without_a_stamp_is_refused(home, sqlite_database_url, monkeypatch):
+    monkeypatch.setenv(DATABASE_VARIABLE, sqlite_database_url)
+    with pytest.raises(SettingsError, match="belongs to no environment"):
+        open_runtime(home)
+
+
+def test_a_database_that_is_gone_is_refused_and_not_made_anew(home):
+    (home / "store.db").unlink()
+    with pytest.raises(SettingsError, match="is gone"):
+        open_runtime(home)
+    assert not (home / "store.db").exists()
+
+
+def test_a_database_of_another_version_is_refused_with_what_to_do(home):
+    with closing(sqlite3.connect(home / "store.db")) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '0000'")
+        connection.commit()
+    with pytest.raises(SettingsError, match="pncpki migrate"):
+        open_runtime(home)
+
+
+def test_migrating_a_home_that_is_current_changes_nothing(home):
+    before = (home / "pncpki.toml").read_text()
+    migrate_home(home)
+    assert (home / "pncpki.toml").read_text() == before
+    open_runtime(home).close()
+
+
+@pytest.mark.parametrize(("name", "error"), [("secrets/pin", SettingsError), ("keys/mo-sub2.pem", KeyRejectedError)])
+def test_a_secret_that_others_can_read_is_refused(home, name, error):
+    (home / name).chmod(0o644)
+    with closing(open_runtime(home)) as runtime, pytest.raises(error, match="chmod 600"):
+        runtime.issuers.get("mo-sub2")
+
+
+@pytest.mark.postgres
+def test_an_environment_is_founded_on_postgresql(founded_postgres):
+    _, databases = founded_postgres
+    url = databases.create()
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT name FROM environment")) == "dev"
+        assert connection.scalar(text("SELECT count(*) FROM issuer WHERE certificate_id IS NOT NULL")) == 18
+    engine.dispose()
+    databases.drop(url)
