@@ -27,8 +27,8 @@ from pki_core.wire.certificate import (
     CertificateTemplate,
     IssuerNames,
     assemble,
+    carries,
     signature_is_valid,
-    signed_bytes_of,
 )
 from pki_core.wire.csr import load_public_key
 
@@ -139,19 +139,20 @@ class Issuer:
             SignatureInvalidError, TbsMismatchError: nothing of this call may be used.
         """
         for one in prepared:
-            if one not in self._unsigned:
-                raise InvariantError("a prepared certificate is signed once, by the issuer that prepared it")
-            self._unsigned.discard(one)
+            try:
+                self._unsigned.remove(one)
+            except KeyError:
+                message = "a prepared certificate is signed once, by the issuer that prepared it"
+                raise InvariantError(message) from None
         signatures = self._signer.sign([one.tbs_der for one in prepared])
         algorithm = self.record.algorithm
         certificates = [
             assemble(one.tbs_der, algorithm, signature) for one, signature in zip(prepared, signatures, strict=True)
         ]
         for one, signature, certificate_der in zip(prepared, signatures, certificates, strict=True):
-            signed = signed_bytes_of(certificate_der)
-            if signed != one.tbs_der:
+            if not carries(certificate_der, one.tbs_der):
                 raise TbsMismatchError("the signed bytes are not the ones that were linted and stored")
-            if not signature_is_valid(self._public_key, algorithm, signed, signature):
+            if not signature_is_valid(self._public_key, algorithm, one.tbs_der, signature):
                 raise SignatureInvalidError(f"key {self._signer.label!r} returned a signature that does not verify")
         return certificates
 

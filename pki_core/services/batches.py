@@ -112,7 +112,7 @@ class Batches:
 
     def _claim(self, batch: BatchRecord, runner: str) -> Chunk | None:
         now = self._clock.now()
-        with self._store.transaction() as work:
+        with self._store.transaction(forgettable=True) as work:  # lost at a power cut: the chunk is open again
             claimed = work.chunks.claim(batch.number, runner, now, now + self._lease)
             if claimed is None:
                 self._finish_when_complete(work, batch, runner)

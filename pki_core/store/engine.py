@@ -9,13 +9,14 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from pki_core.model.errors import SettingsError
 
 READ_ONLY = "pncpki_read_only"
+FORGETTABLE = "pncpki_forgettable"  # a commit that may be lost at a power cut, whole
 
 _SQLITE_PRAGMAS = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",  # NORMAL loses the last commits at a power cut; a CA may not
     "PRAGMA foreign_keys=ON",
     "PRAGMA busy_timeout=30000",
-    "PRAGMA cache_size=-65536",
+    "PRAGMA cache_size=-32768",
     "PRAGMA temp_store=MEMORY",
 )
 # A dead host must not keep its row locks: the server notices within half a minute.
@@ -37,9 +38,11 @@ def open_engine(url: str) -> Engine:
         raise SettingsError("the database URL cannot be read") from error  # the URL itself may hold a password
     backend = parsed.get_backend_name()
     if backend == "postgresql":
-        return create_engine(
+        engine = create_engine(
             parsed.set(drivername="postgresql+psycopg"), connect_args=_POSTGRES_OPTIONS, pool_pre_ping=True
         )
+        event.listen(engine, "begin", _on_postgres_begin)
+        return engine
     if backend != "sqlite":
         raise SettingsError(f"the database must be SQLite or PostgreSQL, not {backend}")
     engine = create_engine(parsed)
@@ -63,5 +66,11 @@ def _on_sqlite_connect(connection: DBAPIConnection, _record: ConnectionPoolEntry
 
 def _on_sqlite_begin(connection: Connection) -> None:
     # IMMEDIATE: a writer waits for the lock at its start, where busy_timeout works, and never at an upgrade.
-    read_only = connection.get_execution_options().get(READ_ONLY, False)
-    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+    options = connection.get_execution_options()
+    connection.exec_driver_sql(f"PRAGMA synchronous={'NORMAL' if options.get(FORGETTABLE) else 'FULL'}")
+    connection.exec_driver_sql("BEGIN" if options.get(READ_ONLY) else "BEGIN IMMEDIATE")
+
+
+def _on_postgres_begin(connection: Connection) -> None:
+    if connection.get_execution_options().get(FORGETTABLE):
+        connection.exec_driver_sql("SET LOCAL synchronous_commit TO OFF")

@@ -12,7 +12,7 @@ from pki_core.store.audit import AuditGateway
 from pki_core.store.batches import BatchGateway
 from pki_core.store.certificates import CertificateGateway
 from pki_core.store.chunks import ChunkGateway
-from pki_core.store.engine import READ_ONLY, open_engine
+from pki_core.store.engine import FORGETTABLE, READ_ONLY, open_engine
 from pki_core.store.issuers import IssuerGateway
 from pki_core.store.partners import EnvironmentGateway, PartnerGateway
 from pki_core.store.reservations import ReservationGateway
@@ -38,16 +38,21 @@ class Store:
     def __init__(self, url: str) -> None:
         self._engine: Engine = open_engine(url)
         self._reader = self._engine.execution_options(**{READ_ONLY: True})
+        self._forgettable = self._engine.execution_options(**{FORGETTABLE: True})
 
     @contextmanager
-    def transaction(self) -> Iterator[UnitOfWork]:
+    def transaction(self, *, forgettable: bool = False) -> Iterator[UnitOfWork]:
         """Open a transaction that commits at the end of the block and rolls back when it raises.
+
+        A ``forgettable`` one does not wait for the disk: a power cut may undo it as a whole, never in part. Good for a
+        claim, which only says who is working; never for anything a key or a caller relies on.
 
         Raises:
             StoreUnavailableError: the database is away, locked, full, or refused the statement.
             ConflictError: a constraint was hit.
         """
-        with _translated(), self._engine.begin() as connection:
+        engine = self._forgettable if forgettable else self._engine
+        with _translated(), engine.begin() as connection:
             yield UnitOfWork(connection)
 
     @contextmanager

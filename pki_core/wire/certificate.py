@@ -44,6 +44,7 @@ _OID = {
     "DC": x509.ObjectIdentifier("0.9.2342.19200300.100.1.25"),
     "CN": x509.ObjectIdentifier("2.5.4.3"),
 }
+_LONG_SEQUENCE = b"\x30\x82"  # no certificate of ours has fewer than 256 octets
 _SKI = x509.ObjectIdentifier("2.5.29.14")
 _FIRST_GENERALIZED_YEAR = 2050  # RFC 5280 4.1.2.5
 _PRINTABLE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 '()+,-./:=?")
@@ -164,6 +165,11 @@ def signed_bytes_of(certificate_der: bytes) -> bytes:
         return asn1.encode_der(asn1.decode_der(_Certificate, certificate_der).tbs)
     except ValueError as error:
         raise MalformedError("not a DER certificate") from error
+
+
+def carries(certificate_der: bytes, tbs_der: bytes) -> bool:
+    """Tell whether a certificate's signed part is exactly these octets: they follow the outer header, 4 octets long."""
+    return certificate_der.startswith(_LONG_SEQUENCE) and certificate_der.startswith(tbs_der, 4)
 
 
 def signature_of(certificate_der: bytes) -> bytes:

@@ -160,7 +160,7 @@ def _read_legacy_string(name: str, value: asn1.TLV) -> str:
         raise CsrRejectedError("csr.subject_invalid", f"The {label} in the subject is not valid text.") from error
 
 
-_CURVES = {"secp256r1": KeyAlgorithm.SECP256R1, "secp521r1": KeyAlgorithm.SECP521R1}
+_CURVES = frozenset({"secp256r1", "secp521r1"})
 # RFC 5480 2.1.1, 2.2: a curve by name and an uncompressed point. All that stands before its coordinates is constant.
 _SPKI_HEADS = {
     KeyAlgorithm.SECP256R1: bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d03010703420004"),
@@ -192,13 +192,13 @@ def load_public_key(spki_der: bytes) -> tuple[KeyAlgorithm, PublicKey]:
         raise CsrRejectedError("key.type_not_allowed", "The key's type or curve is not one ISO 15118 uses.") from error
     except ValueError as error:
         raise CsrRejectedError("key.invalid", "The public key is not a valid point of its curve.") from error
+    for algorithm, head in _SPKI_HEADS.items():
+        if spki_der.startswith(head):
+            return algorithm, cast("ec.EllipticCurvePublicKey", key)
     if isinstance(key, ec.EllipticCurvePublicKey):
-        if key.curve.name not in _CURVES:
-            raise CsrRejectedError("key.type_not_allowed", f"The curve {key.curve.name} is not one ISO 15118 uses.")
-        algorithm = _CURVES[key.curve.name]
-        if not spki_der.startswith(_SPKI_HEADS[algorithm]):
+        if key.curve.name in _CURVES:
             raise CsrRejectedError("key.invalid", "The public key is not an uncompressed point of a curve by name.")
-        return algorithm, key
+        raise CsrRejectedError("key.type_not_allowed", f"The curve {key.curve.name} is not one ISO 15118 uses.")
     if isinstance(key, ed448.Ed448PublicKey):
         return KeyAlgorithm.ED448, key
     kind = type(key).__name__.lstrip("_").removesuffix("PublicKey")

@@ -195,7 +195,11 @@ def test_a_signature_that_does_not_verify_stops_everything(wanted, tamper):
 
 def test_a_signature_that_changes_the_signed_bytes_is_seen(wanted, issuer, monkeypatch):
     # what a fault in the assembly would look like
-    monkeypatch.setattr("pki_core.issuance.issuer.signed_bytes_of", lambda der: signed_bytes_of(der) + b"\0")
+    def assemble_badly(tbs_der, algorithm, signature):
+        other = tbs_der.replace(b"\x02\x01\x02", b"\x02\x01\x01", 1)  # another version, the same length
+        return assemble(other, algorithm, signature)
+
+    monkeypatch.setattr("pki_core.issuance.issuer.assemble", assemble_badly)
     with pytest.raises(TbsMismatchError):
         issuer.sign(prepare(issuer, wanted))
 
