@@ -96,6 +96,19 @@ def submit(place, file, point="", heal="resume"):
     return hand_in(runtime, file)
 
 
+def sweep(place):
+    """Sweep what is stuck; return the report."""
+    return open_runtime(place.home).maintenance.sweep_stuck()
+
+
+def log_in_again_and_again(place):
+    """Start and log in until somebody kills us."""
+    while True:
+        runtime = open_runtime(place.home)
+        runtime.key_store.algorithms()
+        runtime.close()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Orders:
     """How a runner signs, and what becomes of it."""

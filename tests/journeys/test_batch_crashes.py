@@ -99,6 +99,14 @@ def test_workers_do_not_outlive_the_command_that_was_killed(crashing, expected_c
     assert check_books(crashing.url, crashing.batch_id).codes == expected_codes
 
 
+def test_a_token_file_that_a_kill_during_login_left_empty_costs_no_key(crashing, expected_codes):
+    run_until_death(sign, crashing, Orders(point="after the claim"))
+    for file in crashing.home.glob("token/tokens/*/token.object"):
+        file.write_bytes(b"")  # SoftHSM 2.6.1 empties it at every login, and then writes it anew
+    run(sign, crashing, Orders())
+    assert check_books(crashing.url, crashing.batch_id).codes == expected_codes
+
+
 def _wait(condition, problem):
     end = time.monotonic() + 15
     while not condition():

@@ -1,9 +1,12 @@
 """Storms over a batch of thousands of rows: dozens of kills, with tokens and connections failing at the same time."""
 
+import random
+import time
+
 import pytest
 
 from tests.invariants import check_books, connected, read_snapshot
-from tests.journeys.crash_driver import Orders, Storm, harass, run, sign, sweep
+from tests.journeys.crash_driver import Job, Orders, Storm, harass, log_in_again_and_again, run, sign, sweep
 
 pytest_plugins = ["tests.journeys.crash_environments"]
 pytestmark = [pytest.mark.softhsm, pytest.mark.soak]
@@ -64,3 +67,13 @@ def test_a_poisoned_row_among_three_runners_and_kills_is_the_one_quarantined(lar
     for seed in range(6):
         harass(large, Storm(runners=3, kills=3, seed=seed, poison=poison))
     assert poisoned in check_after_the_storm(large, large_codes)
+
+
+@pytest.mark.parametrize("large", ["sqlite"], indirect=True)
+def test_kills_during_logins_cost_no_key(large, large_codes):
+    chance = random.Random(1)
+    for _ in range(200):
+        with Job(log_in_again_and_again, large) as job:
+            time.sleep(chance.uniform(0.1, 0.4))
+            assert job.kill()
+    assert check_after_the_storm(large, large_codes) == []
