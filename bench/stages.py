@@ -59,7 +59,7 @@ POINTS = (
     ("pki_core.hsm.cryptoki", "SigningHandle.sign_all", "HSM: C_SignInit, C_Sign"),
     ("pki_core.hsm.pkcs11", "encode_ecdsa_values", "HSM: encode values"),
     ("pki_core.issuance.issuer", "assemble", "check: assemble"),
-    ("pki_core.issuance.issuer", "signed_bytes_of", "check: decode"),
+    ("pki_core.issuance.issuer", "carries", "check: signed octets"),
     ("pki_core.issuance.issuer", "signature_is_valid", "check: verify"),
     (f"{_SERVICES}.enroll", "Enrollment._record", "record: values"),
     (f"{_STORE}.reservations", "ReservationGateway.close", "record: status good, intents dropped"),

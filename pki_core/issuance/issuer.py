@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 from weakref import WeakSet
 
 from pki_core.issuance.lint import Finding, TbsLint
@@ -42,8 +43,7 @@ PLACEHOLDER_SIGNATURE = {
 _MAX_PREFIX = 0x7F  # positive, and never a leading zero octet
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Draft:
+class Draft(NamedTuple):
     """What shall be certified: checked by policy, not yet encoded."""
 
     reference: str

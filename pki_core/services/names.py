@@ -1,6 +1,7 @@
 """Names: is the common name an identifier of the right kind, and does it belong to the partner who asks?"""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from pki_core.model.errors import CsrRejectedError, MalformedError
 from pki_core.model.identifiers import CheckDigitPolicy, Emaid, Pcid, judge_check_digit, parse_evse_identifier
@@ -17,8 +18,7 @@ class NamePolicy:
     countries: frozenset[str] | None = None  # None = any two letters
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JudgedName:
+class JudgedName(NamedTuple):
     """A common name that may be certified."""
 
     common_name: str

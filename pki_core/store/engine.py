@@ -18,6 +18,7 @@ _SQLITE_PRAGMAS = (
     "PRAGMA busy_timeout=30000",
     "PRAGMA cache_size=-32768",
     "PRAGMA temp_store=MEMORY",
+    "PRAGMA wal_autocheckpoint=8000",  # 32 MB: pages of the serials' index are written back once, not for each chunk
 )
 # A dead host must not keep its row locks: the server notices within half a minute.
 _POSTGRES_OPTIONS = {

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448
 from pki_core.model.errors import MalformedError
 from pki_core.model.profiles import Profile
 from pki_core.model.signer import KeyAlgorithm
-from pki_core.wire.csr import PublicKey
+from pki_core.wire.csr import PublicKey, key_bits_of
 from pki_core.wire.extensions import constant_extensions
 
 SIGNATURE_ALGORITHM_DER = {
@@ -44,6 +44,7 @@ _OID = {
     "DC": x509.ObjectIdentifier("0.9.2342.19200300.100.1.25"),
     "CN": x509.ObjectIdentifier("2.5.4.3"),
 }
+_FORMS = 256  # names and seconds of validity come and go
 _LONG_SEQUENCE = b"\x30\x82"  # no certificate of ours has fewer than 256 octets
 _SKI = x509.ObjectIdentifier("2.5.29.14")
 _FIRST_GENERALIZED_YEAR = 2050  # RFC 5280 4.1.2.5
@@ -93,12 +94,6 @@ class _Certificate:
     signature: asn1.BitString
 
 
-@asn1.sequence
-class _SubjectPublicKeyInfo:
-    algorithm: asn1.TLV
-    key: asn1.BitString
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IssuerNames:
     """What a certificate says about its issuer."""
@@ -121,12 +116,44 @@ class CertificateTemplate:
         extensions = [_Extension(id=oid, critical=critical, value=value) for oid, critical, value in constant]
         # Order of the certificates in the field: basic constraints, key identifiers, then the rest.
         self._before, self._after = extensions[:1], extensions[1:]
+        self._forms: dict[object, tuple[bytes, ...]] = {}
 
     def tbs(
         self, serial: int, subject: tuple[tuple[str, str], ...], spki_der: bytes, validity: tuple[datetime, datetime]
     ) -> bytes:
-        """Return the DER TBSCertificate; ``subject`` is the RDN sequence as (short name, text)."""
+        """Return the DER TBSCertificate; ``subject`` is the RDN sequence as (short name, text), the CN last.
+
+        Encoded once for each shape; certificates that differ in serial, common name, key and key identifier alone, all
+        of the same lengths, have those four set into the same octets. The lints judge the outcome, not the way.
+        """
+        common_name = subject[-1][1].encode()
         key_identifier = key_identifier_of(spki_der, self._octets)
+        values = (
+            serial.to_bytes((serial.bit_length() + 8) // 8, "big", signed=True),
+            common_name,
+            spki_der,
+            key_identifier,
+        )
+        shape = (subject[:-1], validity, len(values[0]), len(common_name), len(spki_der))
+        form = self._forms.get(shape)
+        if form is not None and common_name.isalnum():  # letters and digits: the same string type as the first one
+            return b"".join([octets for pair in zip(form, (*values, b""), strict=True) for octets in pair])
+        tbs_der = self._encode(serial, subject, spki_der, validity, key_identifier)
+        form = _form(tbs_der, values)
+        if form is not None and common_name.isalnum():
+            if len(self._forms) >= _FORMS:
+                self._forms.clear()
+            self._forms[shape] = form
+        return tbs_der
+
+    def _encode(
+        self,
+        serial: int,
+        subject: tuple[tuple[str, str], ...],
+        spki_der: bytes,
+        validity: tuple[datetime, datetime],
+        key_identifier: bytes,
+    ) -> bytes:
         extension = _Extension(id=_SKI, critical=False, value=b"\x04" + bytes((self._octets,)) + key_identifier)
         return asn1.encode_der(
             _Tbs(
@@ -135,11 +162,23 @@ class CertificateTemplate:
                 signature=self._signature,
                 issuer=self._issuer,
                 validity=_validity(validity[0], validity[1], generalized=self._generalized),
-                subject=[_rdn(name, text) if name == "CN" else _repeated_rdn(name, text) for name, text in subject],
+                subject=[_rdn(name, text) for name, text in subject],
                 spki=_tlv(spki_der),
                 extensions=[*self._before, extension, *self._after],
             )
         )
+
+
+def _form(tbs_der: bytes, values: tuple[bytes, ...]) -> tuple[bytes, ...] | None:
+    """Return what stands around the values, None when one of them does not stand there exactly once, in this order."""
+    pieces, last = [], 0
+    for value in values:
+        start = tbs_der.find(value)
+        if start < last or tbs_der.find(value, start + 1) >= 0:
+            return None
+        pieces.append(tbs_der[last:start])
+        last = start + len(value)
+    return (*pieces, tbs_der[last:])
 
 
 def name_der(subject: tuple[tuple[str, str], ...]) -> bytes:
@@ -194,7 +233,7 @@ def signature_is_valid(key: PublicKey, algorithm: KeyAlgorithm, signed: bytes, s
 
 def key_identifier_of(spki_der: bytes, octets: int) -> bytes:
     """Return a subject key identifier of RFC 5280 4.2.1.2: 20 octets by method 1, 8 octets by method 2."""
-    bits = asn1.decode_der(_SubjectPublicKeyInfo, spki_der).key.as_bytes()
+    bits = key_bits_of(spki_der)
     digest = hashlib.sha1(bits, usedforsecurity=False).digest()
     if octets == len(digest):
         return digest
@@ -226,6 +265,3 @@ def _rdn(name: str, text: str) -> asn1.SetOf[_Attribute]:
     elif _PRINTABLE.issuperset(text):
         value = asn1.PrintableString(text)
     return asn1.SetOf([_Attribute(type=_OID[name], value=value)])
-
-
-_repeated_rdn = lru_cache(maxsize=1024)(_rdn)

@@ -205,6 +205,20 @@ def load_public_key(spki_der: bytes) -> tuple[KeyAlgorithm, PublicKey]:
     raise CsrRejectedError("key.type_not_allowed", f"{kind} keys are not used in ISO 15118.")
 
 
+@asn1.sequence
+class _SubjectPublicKeyInfo:
+    algorithm: asn1.TLV
+    key: asn1.BitString
+
+
+def key_bits_of(spki_der: bytes) -> bytes:
+    """Return the content of the subjectPublicKey BIT STRING (RFC 5280 4.2.1.2 hashes these octets)."""
+    for head in _SPKI_HEADS.values():
+        if spki_der.startswith(head):
+            return spki_der[len(head) - 1 :]  # the 04 of an uncompressed point belongs to the key
+    return asn1.decode_der(_SubjectPublicKeyInfo, spki_der).key.as_bytes()
+
+
 def refuse_weak_key(algorithm: KeyAlgorithm, spki_der: bytes) -> None:
     """Refuse a key whose private half is public knowledge: the first multiples of the curve's generator.
 

@@ -17,7 +17,7 @@ from pki_core.model.errors import (
 )
 from pki_core.model.profiles import Edition, KeyUsage, Level
 from pki_core.model.signer import KeyAlgorithm
-from pki_core.wire.certificate import signed_bytes_of
+from pki_core.wire.certificate import assemble
 from tests.builders import (
     EMAID,
     NOW,
@@ -199,9 +199,10 @@ def test_a_signature_that_changes_the_signed_bytes_is_seen(wanted, issuer, monke
         other = tbs_der.replace(b"\x02\x01\x02", b"\x02\x01\x01", 1)  # another version, the same length
         return assemble(other, algorithm, signature)
 
+    prepared = prepare(issuer, wanted)
     monkeypatch.setattr("pki_core.issuance.issuer.assemble", assemble_badly)
     with pytest.raises(TbsMismatchError):
-        issuer.sign(prepare(issuer, wanted))
+        issuer.sign(prepared)
 
 
 # --- what is not prepared
@@ -332,7 +333,7 @@ def test_serials_are_random_behind_their_prefix(wanted):
     signer = MemorySigner()
     issuer = Issuer(issuer_record(signer), signer, 0x7F)
     key = spki(some_key())
-    serials = [one.serial for one in prepare(issuer, wanted, *[replace(draft(), spki_der=key)] * 200)]
+    serials = [one.serial for one in prepare(issuer, wanted, *[draft()._replace(spki_der=key)] * 200)]
     assert {serial >> 8 * RANDOM_OCTETS for serial in serials} == {0x7F}
     assert len(set(serials)) == 200
     for bit in range(8 * RANDOM_OCTETS):
