@@ -203,6 +203,7 @@ class Storm:
     kills: int
     seed: int
     calm: tuple[float, float] = (0.05, 0.3)  # seconds from one kill to the next
+    pause: float = 0.004  # at most, at every point of the journey
     poison: bytes = b""
     disturb: Callable[[], object] = lambda: None  # what else happens at each kill
 
@@ -213,7 +214,7 @@ def harass(place, storm, **environment):
     with ExitStack() as stack:
 
         def start():
-            orders = Orders(pause=0.004, seed=chance.random(), patience=9, poison=storm.poison)
+            orders = Orders(pause=storm.pause, seed=chance.random(), patience=9, poison=storm.poison)
             return stack.enter_context(Job(sign, place, orders, **environment))
 
         jobs = [start() for _ in range(storm.runners)]
