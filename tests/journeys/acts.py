@@ -1,5 +1,7 @@
 """What tests do with whole environments: found and copy them, hold ceremonies, issue leafs."""
 
+import base64
+import csv
 import re
 import shutil
 import subprocess
@@ -17,7 +19,8 @@ from pki_core.runtime.founding import Founding, found_environment
 from pki_core.services.enroll import Order
 from pki_core.services.hierarchy import ceremony_file
 from pki_core.services.runners import runner_token
-from pki_core.services.uploads import issuer_for
+from pki_core.services.uploads import Upload, issuer_for
+from pki_core.wire.batch_file import BatchLimits
 from pki_core.wire.pem import pem_to_der
 from tests.builders import EMAID, new_key, spki
 
@@ -29,6 +32,14 @@ LEAF_NAMES = {
     "oem_provisioning_leaf": "WPNABCDEFGHJKLMN1",
     "cps_leaf": "CPS 2026.1",
 }
+LIMITS = BatchLimits(
+    max_octets=1_000_000,
+    max_rows=1000,
+    max_archive_octets=1_000_000,
+    max_archive_ratio=100,
+    max_archive_entries=1000,
+    piece_rows=4,
+)
 GENERATIONS = {KeyAlgorithm.SECP256R1: "", KeyAlgorithm.SECP521R1: "-20", KeyAlgorithm.ED448: "-20-ed448"}
 
 
@@ -168,3 +179,20 @@ def holders_of(secret, home):
         for path in home.rglob("*")
         if path.is_file() and path.parent.name != "secrets" and secret.encode() in path.read_bytes()
     ]
+
+
+def upload_of(path, partner="demo-mo", profile="contract_leaf", name=None):
+    """A file handed over by a partner."""
+    return Upload(path=path, source_name=name or path.name, partner_id=partner, profile_name=profile)
+
+
+def write_rows(path, table, header=("row_id", "csr", "identifier")):
+    """Write a CSV upload."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *table])
+    return path
+
+
+def in_base64(der):
+    """A request as most uploads hold it."""
+    return base64.b64encode(der).decode()

@@ -1,7 +1,5 @@
 """Uploads: a file becomes a batch, once; rows that are no requests get their verdict, a bad file leaves nothing."""
 
-import base64
-import csv
 import hashlib
 from contextlib import closing
 from dataclasses import replace
@@ -20,40 +18,17 @@ from pki_core.model.errors import (
 from pki_core.model.states import BatchState
 from pki_core.runtime.wiring import open_runtime
 from pki_core.services.runners import running
-from pki_core.services.uploads import Upload, Uploads
-from pki_core.wire.batch_file import BatchLimits
-from tests.journeys.acts import copy_home, hold, rows, sub2
+from pki_core.services.uploads import Uploads
+from tests.journeys.acts import LIMITS, copy_home, hold, in_base64, rows, sub2, upload_of, write_rows
 
 pytest_plugins = ["tests.journeys.environments"]
 
-LIMITS = BatchLimits(
-    max_octets=1_000_000,
-    max_rows=1000,
-    max_archive_octets=1_000_000,
-    max_archive_ratio=100,
-    max_archive_entries=1000,
-    piece_rows=4,
-)
 BATCH_TABLES = ("batch", "batch_item", "batch_verdict", "batch_chunk")
-
-
-def upload_of(path, partner="demo-mo", profile="contract_leaf", name=None):
-    return Upload(path=path, source_name=name or path.name, partner_id=partner, profile_name=profile)
 
 
 def with_limits(runtime, chunk_rows=1000, **limits):
     """Uploads of the environment under other limits; pieces of four rows, so that files have several."""
     return Uploads(runtime.store, runtime.clock, runtime.profiles, replace(LIMITS, **limits), chunk_rows)
-
-
-def write_rows(path, table, header=("row_id", "csr", "identifier")):
-    with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([header, *table])
-    return path
-
-
-def in_base64(der):
-    return base64.b64encode(der).decode()
 
 
 @pytest.fixture
