@@ -7,6 +7,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pki_core.issuance.issuer import PLACEHOLDER_SIGNATURE
 from pki_core.model.errors import MalformedError
@@ -40,6 +42,7 @@ from tests.builders import (
 
 SERIAL = 0x01_FEDCBA9876543210_FEDCBA9876543210_77
 ISSUER_KEY_IDENTIFIER = bytes.fromhex("4123456789abcdef")
+OTHER_KEY = new_key()
 TWO_YEARS = NOW, NOW + timedelta(days=730)
 CONTRACT = (("C", "DE"), ("O", "Test Mobility"), ("DC", "MO"), ("CN", EMAID))
 
@@ -153,11 +156,11 @@ def ours(wanted, subject=CONTRACT, key=None, validity=TWO_YEARS, algorithm=None)
     return CertificateTemplate(wanted, names(algorithm)).tbs(SERIAL, subject, spki(key), validity)
 
 
-def oracle(extensions, algorithm, subject=CONTRACT, key=None, validity=TWO_YEARS):
+def oracle(extensions, algorithm, subject=CONTRACT, key=None, validity=TWO_YEARS, *, serial=SERIAL):
     """The to-be-signed bytes by CertificateBuilder; the subject key identifier stands behind basic constraints."""
     key = key or some_key(algorithm)
     builder = (
-        x509.CertificateBuilder(issuer_name("the-ca"), name(*subject), key.public_key(), SERIAL)
+        x509.CertificateBuilder(issuer_name("the-ca"), name(*subject), key.public_key(), serial)
         .not_valid_before(validity[0])
         .not_valid_after(validity[1])
     )
@@ -210,6 +213,28 @@ def test_every_part_of_a_name_is_encoded_like_the_oracle_does():
     )
     assert ours(profile(), subject) == oracle(EXTENSIONS["contract_leaf"], KeyAlgorithm.SECP256R1, subject)
     assert name_der(subject) == name(*subject).public_bytes()
+
+
+POOLS = st.tuples(
+    st.sampled_from([1, 0x7F, 0x80, 0xFF, SERIAL, SERIAL + 1, 1 << 136, (1 << 159) - 1]),
+    st.sampled_from(["A", "MO", "DEPNCC00000001A", "DEPNCC00000002B", "DE*PNC*E1", "Zoë", "Zoe", "x" * 64]),
+    st.sampled_from(["MO", "Test Mobility", "DEPNCC00000001A", "Zoë"]),
+    st.sampled_from([TWO_YEARS, (NOW, NOW + timedelta(days=20 * 365)), (NOW, datetime(2051, 1, 1, tzinfo=UTC))]),
+    st.booleans(),
+)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(POOLS, min_size=2, max_size=8))
+def test_one_template_makes_what_the_oracle_makes_in_any_order(several):
+    template = CertificateTemplate(profile(), names(KeyAlgorithm.SECP256R1))
+    keys = some_key(), OTHER_KEY
+    for serial, common_name, organization, validity, other in several:
+        subject = (("C", "DE"), ("O", organization), ("DC", "MO"), ("CN", common_name))
+        expected = oracle(
+            EXTENSIONS["contract_leaf"], KeyAlgorithm.SECP256R1, subject, keys[other], validity, serial=serial
+        )
+        assert template.tbs(serial, subject, spki(keys[other]), validity) == expected
 
 
 EDGES_OF_TIME = [
