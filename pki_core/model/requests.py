@@ -1,11 +1,14 @@
-"""What is asked of the issuing engine, and what comes back: a value for each request, never an exception."""
+"""What is asked of the issuing engine, and what comes back: a value for each request, never an exception.
 
-from dataclasses import dataclass, field
+Named tuples where a batch makes thousands: half the cost of a frozen dataclass, and as immutable.
+"""
+
+from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestedSubject:
+class RequestedSubject(NamedTuple):
     """The names a request asks for; the profile decides which of them a certificate carries."""
 
     common_name: str
@@ -16,8 +19,7 @@ class RequestedSubject:
     state: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CsrProof:
+class CsrProof(NamedTuple):
     """Proof of possession: the signature of a PKCS#10 request over its own body (RFC 2986 4.2)."""
 
     signed_bytes: bytes
@@ -30,8 +32,7 @@ class OwnKeyProof:
     """The key pair was made by us for this request: possession needs no further proof."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IssueRequest:
+class IssueRequest(NamedTuple):
     """One certificate asked for. A CSR is one source of it, a key pair made for a partner another."""
 
     reference: str
@@ -42,8 +43,7 @@ class IssueRequest:
     not_after: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Issued:
+class Issued(NamedTuple):
     """A certificate that exists in the store."""
 
     reference: str
@@ -53,7 +53,7 @@ class Issued:
     certificate_der: bytes
     not_before: datetime
     not_after: datetime
-    warnings: tuple[str, ...] = field(default=())
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

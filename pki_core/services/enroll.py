@@ -96,9 +96,10 @@ class Enrollment:
             with self._store.transaction() as work:
                 hooks.recorded(work, refused)
             return refused
-        reservation = self._reserve(issuer, order, [one for _, one, _ in prepared], hooks)
+        ready = [one for _, one, _ in prepared]
+        reservation = self._reserve(issuer, order, ready, hooks)
         try:
-            certificates = issuer.sign([one for _, one, _ in prepared])
+            certificates = issuer.sign(ready)
             for index, ((position, one, name), certificate_der) in enumerate(zip(prepared, certificates, strict=True)):
                 outcomes[position] = Issued(
                     reference=one.reference,
@@ -111,7 +112,7 @@ class Enrollment:
                     warnings=name.warnings,
                 )
             ordered = [outcomes[position] for position in range(len(requests))]
-            self._record(issuer, order, reservation, ([one for _, one, _ in prepared], certificates), (ordered, hooks))
+            self._record(issuer, order, reservation, (ready, certificates), (ordered, hooks))
         except PkiError:
             self._give_up(reservation)
             raise
