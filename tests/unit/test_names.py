@@ -45,6 +45,7 @@ def refusal(*arguments, **options):
         ("evse_leaf_20", "DEPNCS" + "A" * 33),
         ("oem_provisioning_leaf", "WPNABCDEFGHJKLMN1"),
         ("oem_provisioning_leaf_20", "WPNABCDEFGHJKLMN1"),
+        ("oem_provisioning_leaf_20", "WPN" + "A" * 61),
     ],
 )
 def test_an_identifier_of_the_right_kind_and_partner_is_kept(profile_name, common_name):
@@ -82,6 +83,7 @@ def test_a_request_without_a_name_is_refused(profile_name):
         ("evse_leaf", "DEPNCE"),
         ("oem_provisioning_leaf", EMAID),
         ("oem_provisioning_leaf", "WPNABCDEFGHJKLM"),
+        ("oem_provisioning_leaf", "WPN" + "A" * 61),  # edition 20 only
     ],
 )
 def test_an_identifier_of_another_kind_is_refused(profile_name, common_name):

@@ -114,6 +114,19 @@ def test_what_is_not_der_of_rfc_5280_is_malformed(parts, mutate):
         decode_tbs(mutate(parts))
 
 
+def test_without_a_key_identifier_no_other_extension_is_taken_for_one(parts):
+    others = [one for one in elements_of(content_of(parts[EXTENSIONS])) if bytes.fromhex(SKI) not in one]
+    tbs = decode_tbs(replaced(parts, EXTENSIONS, tlv(0xA3, sequence(*others))))
+    assert tbs.subject_key_identifier is None
+    assert len(tbs.other_extensions) == len(others)
+
+
+def test_a_critical_key_identifier_is_none(parts):
+    critical = extension(SKI, b"\x04\x01a", bytes.fromhex("0101ff"))
+    tbs = decode_tbs(replaced(parts, EXTENSIONS, tlv(0xA3, sequence(critical))))
+    assert (tbs.subject_key_identifier, len(tbs.other_extensions)) == (None, 1)
+
+
 def test_a_second_or_critical_key_identifier_is_shown_as_another_extension(parts):
     own = next(element for element in elements_of(content_of(parts[EXTENSIONS])) if bytes.fromhex(SKI) in element)
     critical = extension(SKI, b"\x04\x01a", bytes.fromhex("0101ff"))
