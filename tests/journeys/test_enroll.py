@@ -11,6 +11,7 @@ from pki_core.model.errors import (
     InvariantError,
     LeaseLostError,
     LintError,
+    NotFoundError,
     SignatureInvalidError,
 )
 from pki_core.model.identifiers import CheckDigitPolicy
@@ -147,6 +148,22 @@ def test_a_key_pair_of_our_own_needs_no_csr(any_environment, order):
     own = IssueRequest(reference="own", subject=subject, spki_der=spki(key), proof=OwnKeyProof())
     (issued,) = issue(any_environment, order, own)
     assert x509.load_der_x509_certificate(issued.certificate_der).public_key() == key.public_key()
+
+
+def test_a_certificate_is_found_by_any_spelling_of_its_serial(any_environment, order):
+    (issued,) = issue(any_environment, order, request())
+    digits = f"{issued.serial:036x}"
+    for spelling in (digits.upper(), f"0x{issued.serial:x}", ":".join(digits[at : at + 2] for at in range(0, 36, 2))):
+        assert any_environment.certificates.show(spelling).certificate_der == issued.certificate_der
+    with pytest.raises(NotFoundError, match="no certificate with serial 0123"):
+        any_environment.certificates.show("01:23")
+
+
+def test_a_chain_goes_from_the_issuer_to_below_the_root(untouched):
+    assert [record.label for record in untouched.certificates.chain("mo-sub2")] == ["mo-sub2", "mo-sub1"]
+    assert untouched.certificates.chain("v2g-root") == []
+    with pytest.raises(NotFoundError):
+        untouched.certificates.chain("mo-sub9")
 
 
 def test_an_end_that_was_asked_for_is_kept(any_environment, order):

@@ -25,6 +25,7 @@ from pki_core.wire.certificate import (
     signature_of,
     signed_bytes_of,
 )
+from pki_core.wire.certificate_text import subject_text
 from tests.builders import (
     EMAID,
     NOW,
@@ -320,9 +321,18 @@ def test_key_identifiers_are_those_of_rfc_5280(algorithm, octets):
         assert (found[0] >> 4, found[0] & 0x0F, found[1:]) == (4, whole[-8] & 0x0F, whole[-7:])
 
 
+def test_a_subject_is_told_in_one_line_as_operators_write_it():
+    subject = (("C", "DE"), ("ST", "BW"), ("L", "Ulm"), ("O", "Söhne, Inc."), ("OU", "Y"), ("DC", "MO"), ("CN", EMAID))
+    tbs_der = ours(profile(), subject)
+    certificate_der = assemble(tbs_der, KeyAlgorithm.SECP256R1, sign(some_key(), tbs_der))
+    assert subject_text(certificate_der) == f"CN={EMAID}, DC=MO, OU=Y, O=Söhne, Inc., L=Ulm, ST=BW, C=DE"
+
+
 @pytest.mark.parametrize("octets", [b"", b"0", b"\x30\x00", b"\x30\x80\x00\x00", b"-----BEGIN CERTIFICATE-----"])
 def test_what_is_no_certificate_is_malformed(octets):
     with pytest.raises(MalformedError):
         signed_bytes_of(octets)
     with pytest.raises(MalformedError):
         signature_of(octets)
+    with pytest.raises(MalformedError):
+        subject_text(octets)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pki_core.services.runners import is_dead, runner_token
+from pki_core.services import runners
+from pki_core.services.runners import is_dead, runner_token, running
 
 ROOT = Path(__file__).parents[2]
 PRINT_AND_WAIT = """
@@ -53,6 +54,36 @@ def test_every_piece_of_work_has_a_token_of_its_own_that_fits_its_column():
 
 def test_this_process_is_alive():
     assert not is_dead(runner_token())
+
+
+def test_work_is_over_when_its_block_is_left_though_the_process_lives_on():
+    with running() as first, running() as second:
+        assert not is_dead(first)
+        assert not is_dead(second)
+    assert is_dead(first)
+    assert is_dead(second)
+    assert not is_dead(runner_token())
+
+
+def test_work_that_failed_is_over_too():
+    tokens = []
+
+    def fail():
+        with running() as token:
+            tokens.append(token)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert is_dead(tokens[0])
+
+
+def test_what_is_over_is_remembered_within_bounds():
+    for _ in range(runners._REMEMBERED + 10):
+        with running() as token:
+            pass
+    assert is_dead(token)
+    assert len(runners._ended) == runners._REMEMBERED
 
 
 def test_another_process_is_alive_until_it_is_killed(other_runner):
