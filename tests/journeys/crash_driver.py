@@ -203,7 +203,7 @@ class Storm:
     kills: int
     seed: int
     calm: tuple[float, float] = (0.05, 0.3)  # seconds from one kill to the next
-    pause: float = 0.004  # at most, at every point of the journey
+    pause: float = 0.006  # at most, at every point of the journey
     poison: bytes = b""
     disturb: Callable[[], object] = lambda: None  # what else happens at each kill
 

@@ -16,7 +16,7 @@ from tests.invariants import check_books
 from tests.journeys.crash_driver import FILE_KEYS, OVERRIDES, AheadClock, Orders, Place, found, run, sign
 
 DATABASES = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
-ROWS = 120
+ROWS, BAD = 80, 8
 
 
 class Template:
@@ -71,9 +71,9 @@ class Templates:
 
 @pytest.fixture(scope="session")
 def crash_sample(tmp_path_factory):
-    """A file of 120 requests, a dozen of them wrong, one in each chunk."""
+    """A file of 80 requests, one of them wrong in each chunk."""
     file = tmp_path_factory.mktemp("sample") / "batch.csv"
-    write_sample(file, ROWS, bad=12)
+    write_sample(file, ROWS, bad=BAD)
     return file
 
 
@@ -162,7 +162,7 @@ def expected_codes(sqlite_templates, tmp_path_factory):
     run(sign, place, Orders())
     books = check_books(place.url, place.batch_id)
     assert books.void == 0
-    assert len(books.refused) == 12
+    assert len(books.refused) == BAD
     return books.codes
 
 

@@ -25,7 +25,7 @@ DAMAGES = {
         "(SELECT csr_der FROM batch_item WHERE batch_number = 1 AND seq = 4) WHERE seq = 3"
     ),
     "names": "UPDATE batch_verdict SET common_name = 'DEPNCC000000001' WHERE seq = 3",
-    "rows of 120 are stored": "DELETE FROM batch_item WHERE seq = 119",
+    "rows of 80 are stored": "DELETE FROM batch_item WHERE seq = 79",
     "the code": "UPDATE batch_verdict SET code = 'key.weak' WHERE seq = 3",
     "good serials and certificates": "DELETE FROM certificate WHERE id = {one}",
     "good serials and DER": "DELETE FROM certificate_der WHERE id = {one}",
@@ -41,7 +41,7 @@ DAMAGES = {
         "SELECT stream, at, actor, action, detail FROM audit WHERE action = 'batch.done'"
     ),
     "the chunks count": "UPDATE batch_chunk SET issued = issued + 1 WHERE first_seq = 0",
-    "the chunks do not cover": "DELETE FROM batch_chunk WHERE first_seq = 110",
+    "the chunks do not cover": "DELETE FROM batch_chunk WHERE first_seq = 70",
     "chunks that are not done": "UPDATE batch_chunk SET state = 'open' WHERE first_seq = 0",
     "is running": "UPDATE batch SET state = 'running'",
     "items of batches": "INSERT INTO batch_item VALUES (7, 0, 'a', x'00', '')",

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import text
 
-from pki_core.model.errors import ConflictError, PkiError, RequestError, StoreUnavailableError
+from pki_core.model.errors import ConflictError, LeaseLostError, PkiError, RequestError, StoreUnavailableError
 from pki_core.services import maintenance, uploads
 from pki_core.services.runners import is_dead, runner_token
 from pki_core.services.uploads import Uploads
@@ -168,6 +168,27 @@ def test_a_batch_loaded_anew_by_two_at_once_is_loaded_by_one(faulty, opened, cra
     runtime = opened()
     sign_all(runtime, faulty.batch_id)
     check_books(faulty.url, faulty.batch_id)
+
+
+def test_a_loader_that_was_taken_for_dead_does_not_finish_its_successors_batch(
+    faulty, opened, other_sample, monkeypatch
+):
+    """A host that shares its name with another one, for example."""
+    read = uploads.read_batch
+
+    def read_and_lose(*arguments):
+        execute(faulty.url, "UPDATE batch SET runner = :other WHERE state = 'loading'", other="other")
+        return read(*arguments)
+
+    monkeypatch.setattr(uploads, "read_batch", read_and_lose)
+    with pytest.raises((ConflictError, LeaseLostError)):
+        hand_in(opened(), other_sample)
+    monkeypatch.undo()
+    after = read_snapshot(faulty.url)
+    assert [row.state for row in after.batches] == ["queued", "loading"]
+    assert len(after.items) == len([row for row in after.items if row.batch_number == after.batches[0].number])
+    execute(faulty.url, "UPDATE batch SET runner = :dead WHERE state = 'loading'", dead=_dead())
+    check_the_other_batch(opened(), faulty, other_sample)
 
 
 @pytest.mark.postgres
