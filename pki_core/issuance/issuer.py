@@ -145,6 +145,8 @@ class Issuer:
                 message = "a prepared certificate is signed once, by the issuer that prepared it"
                 raise InvariantError(message) from None
         signatures = self._signer.sign([one.tbs_der for one in prepared])
+        if len(signatures) != len(prepared):
+            raise SignatureInvalidError(f"key {self._signer.label!r} returned {len(signatures)} signatures")
         algorithm = self.record.algorithm
         certificates = [
             assemble(one.tbs_der, algorithm, signature) for one, signature in zip(prepared, signatures, strict=True)

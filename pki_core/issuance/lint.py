@@ -38,6 +38,11 @@ _NAME_OIDS = {
     "CN": "2.5.4.3",
 }
 _PRINTABLE_TAG, _UTF8_TAG, _IA5_TAG = 0x13, 0x0C, 0x16
+_ALPHABETS = {  # X.680 41.4 and 41.3; a UTF8String is checked by comparing it
+    _PRINTABLE_TAG: frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 '()+,-./:=?"),
+    _UTF8_TAG: frozenset(range(256)),
+    _IA5_TAG: frozenset(range(128)),
+}
 _REMEMBERED = 1024  # skeletons: one for each spelling of names and each second of validity
 
 Places = tuple[tuple[int, int], ...]
@@ -136,7 +141,7 @@ class TbsLint:
             if oid != _NAME_OIDS[name] or octets != text.encode():
                 return Finding(code="lint.subject", message=f"{name} in the subject is not what was asked for")
             allowed = (_IA5_TAG,) if name == "DC" else (_PRINTABLE_TAG,) if name == "C" else (_PRINTABLE_TAG, _UTF8_TAG)
-            if tag not in allowed:
+            if tag not in allowed or not _ALPHABETS[tag].issuperset(octets):
                 return Finding(code="lint.subject", message=f"{name} has a string type RFC 5280 does not allow for it")
             if not octets or len(text) > UPPER_BOUNDS[name]:
                 return Finding(code="lint.subject", message=f"{name} is empty or longer than {UPPER_BOUNDS[name]}")

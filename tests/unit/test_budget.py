@@ -9,8 +9,9 @@ from pki_core.issuance.subject import build_subject
 from pki_core.model.errors import CeremonyError
 from pki_core.model.profiles import Edition, Level
 from pki_core.model.requests import RequestedSubject
+from pki_core.model.signer import KeyAlgorithm
 from pki_core.services.budget import MAX_OCTETS, certificate_octets, check_ocpp_budget
-from tests.builders import MemorySigner, draft, issuer_for, issuer_record, prepare, profile, profiles
+from tests.builders import MemorySigner, draft, issuer_for, issuer_name, issuer_record, prepare, profile, profiles
 
 SIGNER = MemorySigner()
 CAS = [(branch, level) for branch in ("mo", "cps") for level in (Level.SUB1, Level.SUB2)]
@@ -70,6 +71,18 @@ def test_the_newest_ca_of_a_kind_counts():
     assert check_ocpp_budget(profiles(), [*hierarchy(), newer]) < total
 
 
+def test_leafs_are_measured_under_their_sub_ca_2():
+    total = check_ocpp_budget(profiles(), hierarchy())
+    long_name = issuer_name("a much longer name than before").public_bytes()
+    sizes = {}
+    for position, (branch, level) in enumerate(CAS):
+        issuers = hierarchy()
+        issuers[position] = replace(issuers[position], subject_der=long_name)
+        sizes[branch, level] = check_ocpp_budget(profiles(), issuers) - total
+    assert sizes["mo", Level.SUB1] == sizes["cps", Level.SUB1] == 0
+    assert sizes["mo", Level.SUB2] == sizes["cps", Level.SUB2] == len(long_name) - len(hierarchy()[1].subject_der)
+
+
 @pytest.mark.parametrize(
     "other",
     [
@@ -87,6 +100,18 @@ def test_cas_that_are_in_no_answer_do_not_count(other):
 def test_the_long_form_breaks_the_budget():
     with pytest.raises(CeremonyError, match="3398"):
         check_ocpp_budget(profiles("full_extensions"), hierarchy(mo_sub1=630, mo_sub2=640, cps_sub1=630, cps_sub2=630))
+
+
+@pytest.mark.parametrize("profile_name", ["mo_sub2_20", "evse_leaf_20_ed448"])
+def test_what_has_signatures_of_one_length_is_measured_exactly(profile_name):
+    wanted = profile(profile_name)
+    signer = MemorySigner(KeyAlgorithm.ED448)
+    issuer = issuer_for(wanted, signer=signer)
+    subject = (("O", "Example"), ("CN", "DE*PNC*E1"))
+    if wanted.subject.domain_component:
+        subject = (subject[0], ("DC", wanted.subject.domain_component), subject[1])
+    (der,) = issuer.sign(prepare(issuer, wanted, draft(subject=subject, key=signer.key)))
+    assert len(der) == certificate_octets(wanted, issuer.record, subject)
 
 
 @pytest.mark.parametrize("profile_name", [name for name, one in profiles().items() if one.level is not Level.ROOT])

@@ -193,6 +193,15 @@ def test_a_signature_that_does_not_verify_stops_everything(wanted, tamper):
         issuer.sign(prepare(issuer, wanted, draft(), draft("DEPNCC00000002C")))
 
 
+@pytest.mark.parametrize(
+    "tamper", [lambda _, signatures, __: signatures[:-1], lambda _, signatures, __: signatures * 2]
+)
+def test_another_number_of_signatures_stops_everything(wanted, tamper):
+    issuer = issuer_for(wanted, signer=TamperingSigner(tamper))
+    with pytest.raises(SignatureInvalidError, match="test-key"):
+        issuer.sign(prepare(issuer, wanted, draft(), draft("DEPNCC00000002C")))
+
+
 def test_a_signature_that_changes_the_signed_bytes_is_seen(wanted, issuer, monkeypatch):
     # what a fault in the assembly would look like
     def assemble_badly(tbs_der, algorithm, signature):
@@ -318,9 +327,23 @@ def test_an_expired_issuer_stops_the_run(wanted):
         prepare(issuer_for(wanted, not_after=NOW), wanted)
 
 
-def test_an_issuer_without_a_certificate_issues_nothing(wanted):
+@pytest.mark.parametrize("end", ["not_before", "not_after"])
+def test_an_issuer_without_a_certificate_issues_nothing(wanted, end):
     with pytest.raises(InvariantError, match="no validity"):
-        prepare(issuer_for(wanted, not_after=None), wanted)
+        prepare(issuer_for(wanted, **{end: None}), wanted)
+
+
+def test_the_public_linter_sees_the_first_certificate_and_then_one_in_so_many(wanted, issuer, monkeypatch):
+    seen = []
+    monkeypatch.setattr("pki_core.issuance.issuer.SAMPLE_EVERY", 5)
+    monkeypatch.setattr("pki_core.issuance.issuer.refuse_findings", lambda ders, _: seen.append(len(ders)))
+    sampled = []
+    for count in (1, 3, 1, 4, 2, 12, 0, 1):
+        before = len(seen)
+        issuer.prepare(wanted, wanted.hash, [draft() for _ in range(count)], NOW)
+        sampled.append(len(seen) - before)
+    assert sampled == [1, 0, 1, 0, 1, 1, 0, 0]  # 1, 4, 5!, 9, 11!, 23!, 23, 24 certificates so far
+    assert set(seen) == {1}
 
 
 def test_the_template_follows_the_profile_version(issuer):

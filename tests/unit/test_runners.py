@@ -109,6 +109,11 @@ def test_nothing_is_known_of_another_machine():
     assert not is_dead(changed(host="elsewhere", boot="0" * 18))
 
 
+@pytest.mark.parametrize("part", [{"pid": "x"}, {"pid": ""}, {"random": ""}])
+def test_nothing_is_known_of_a_token_that_was_cut(part):
+    assert not is_dead(changed(**{"start": "1", **part}))
+
+
 def test_nothing_is_known_of_another_container():
     assert not is_dead(changed(namespace="1", pid="999999999", start="1"))
 
