@@ -4,10 +4,14 @@ import os
 from itertools import chain
 from pathlib import Path
 
+from pki_core.hsm.gate import locked
 from pki_core.model.errors import SettingsError
 
 _VARIABLE = "SOFTHSM2_CONF"
 _CONFIGURATION_FILE = "softhsm2.conf"
+_OBJECT_FILES = "tokens/*/token.object"
+_COPIES = "copies"
+_PATIENCE_SECONDS = 30.0
 _USUAL_PLACES = (
     "usr/lib/softhsm/libsofthsm2.so",  # Debian, Alpine
     "usr/lib/*-linux-*/softhsm/libsofthsm2.so",  # Ubuntu
@@ -45,6 +49,35 @@ def prepare_softhsm(directory: Path) -> None:
     except OSError as error:
         raise SettingsError(f"SoftHSM directory {directory}: {error.strerror}") from error
     os.environ[_VARIABLE] = str(configuration)
+
+
+def mend_tokens(directory: Path, lock_file: Path) -> None:
+    """Put a token's own file back where a kill during a login left it empty, and keep a copy of it where it is whole.
+
+    SoftHSM 2.6.1 empties that file, which holds what the token's keys are encrypted with, at every login and writes it
+    anew: a process killed in between would take every key with it. Logins take the same lock.
+    """
+    copies = directory / _COPIES
+    with locked(lock_file, _PATIENCE_SECONDS):
+        copies.mkdir(mode=0o700, exist_ok=True)
+        for file in directory.glob(_OBJECT_FILES):
+            copy = copies / f"{file.parent.name}.object"
+            content, kept = file.read_bytes(), copy.read_bytes() if copy.is_file() else b""
+            if content and content != kept:
+                _replace(copy, content)
+            elif not content and kept:
+                _replace(file, kept)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write it whole or not at all, and to the disk."""
+    unfinished = path.with_name(f"{path.name}.new")
+    with unfinished.open("wb") as file:
+        os.fchmod(file.fileno(), 0o600)
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(path)
 
 
 def _write(path: Path, text: str) -> None:

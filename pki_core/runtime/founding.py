@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from pki_core.hsm.pin import PinSource
+from pki_core.hsm.softhsm import mend_tokens
 from pki_core.hsm.tokens import create_token
+from pki_core.issuance.load import load_profiles
 from pki_core.model.errors import ConflictError, SettingsError
 from pki_core.model.partners import Partner
 from pki_core.model.signer import KeyAlgorithm
@@ -73,12 +75,11 @@ def found_environment(founding: Founding, say: Say) -> Runtime:
     own = _own_settings(founding)
     settings = check_settings(own, home)
     check_witnesses(settings.environment, founding.witnesses)
+    load_profiles(settings.environment_values)  # before anything is made: a switch may be misspelt
     home.mkdir(parents=True, exist_ok=True)
     home.chmod(0o700)
     migrate(settings.database_url)
-    with Runtime(home, settings).store.reading() as work:
-        if work.environment.read() is not None:
-            raise ConflictError("the database belongs to an environment already; give this one its own")
+    _refuse_taken_database(Runtime(home, settings))
     own["key_store"]["token_serial"] = _make_token(home, settings)
     _write_private(home / HOME_FILE, _toml(own), mode=0o600)
     say(f"{settings.key_store.kind} token {settings.key_store.token_label} made")
@@ -95,6 +96,15 @@ def found_environment(founding: Founding, say: Say) -> Runtime:
         with runtime.store.transaction() as work:
             work.partners.add(partner, runtime.clock.now())
     return runtime
+
+
+def _refuse_taken_database(runtime: Runtime) -> None:
+    try:
+        with runtime.store.reading() as work:
+            if work.environment.read() is not None:
+                raise ConflictError("the database belongs to an environment already; give this one its own")
+    finally:
+        runtime.close()
 
 
 def _own_settings(founding: Founding) -> dict[str, Any]:
@@ -128,6 +138,7 @@ def _make_token(home: Path, settings: Settings) -> str:
             PinSource.from_file(pin_file),
             lock_file=home / "token.lock",
         )
+        mend_tokens(home / "token", home / "token.lock")
         return identity.serial
     store = open_key_store(home, section)
     return store.identity.serial

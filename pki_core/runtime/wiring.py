@@ -7,7 +7,7 @@ from pathlib import Path
 from pki_core.hsm.pin import PinSource
 from pki_core.issuance.load import load_profiles
 from pki_core.model.clock import Clock, SystemClock
-from pki_core.model.errors import SettingsError
+from pki_core.model.errors import PkiError, SettingsError
 from pki_core.model.profiles import Profile
 from pki_core.model.signer import KeyStore
 from pki_core.services.batches import Batches
@@ -129,16 +129,25 @@ def open_runtime(home: Path, clock: Clock | None = None) -> Runtime:
         raise SettingsError(f"the database {url.removeprefix('sqlite:///')} is gone")
     if not is_current(url):
         raise SettingsError("the database has no schema or an older one; bring it up to date with: pncpki migrate")
+    try:
+        _check_stamp(runtime, home)
+    except PkiError:
+        runtime.close()
+        raise
+    return runtime
+
+
+def _check_stamp(runtime: Runtime, home: Path) -> None:
+    settings = runtime.settings
     with runtime.store.reading() as work:
         stamp = work.environment.read()
-    if stamp is None or stamp[0] != runtime.settings.environment or stamp[1] != runtime.settings.environment_id:
+    if stamp is None or stamp[0] != settings.environment or stamp[1] != settings.environment_id:
         owner = "no environment" if stamp is None else f"another environment ({stamp[0]})"
-        raise SettingsError(f"the database belongs to {owner}, not to the {runtime.settings.environment} one in {home}")
-    section = runtime.settings.key_store
+        raise SettingsError(f"the database belongs to {owner}, not to the {settings.environment} one in {home}")
+    section = settings.key_store
     named = section.token_label if section.kind != "file" else stamp[2].label  # key files have a directory, no label
     if (named, section.token_serial) != (stamp[2].label, stamp[2].serial):
         raise SettingsError("the settings name another token than the one this environment was founded with")
-    return runtime
 
 
 def open_key_store(home: Path, section: KeyStoreSettings) -> KeyStore:
@@ -165,10 +174,11 @@ def open_key_store(home: Path, section: KeyStoreSettings) -> KeyStore:
 
 def module_path_of(home: Path, section: KeyStoreSettings) -> Path:
     """Return the PKCS#11 module of a section; SoftHSM is pointed at this environment's own token directory."""
-    from pki_core.hsm.softhsm import find_softhsm_module, prepare_softhsm  # noqa: PLC0415
+    from pki_core.hsm.softhsm import find_softhsm_module, mend_tokens, prepare_softhsm  # noqa: PLC0415
 
     if section.kind == "softhsm":
         prepare_softhsm(home / "token")
+        mend_tokens(home / "token", home / "token.lock")
     path = Path(section.module) if section.module else find_softhsm_module()
     if path is None or not path.exists():
         raise SettingsError("there is no PKCS#11 module: install softhsm2, or name one in key_store.module")

@@ -197,10 +197,10 @@ class Enrollment:
             digest = hashlib.sha256(certificate_der).digest()
             entries.append(AuditEntry(order.actor, "certificate.issued", issuer_id, serial, profile_id, digest))
         with self._store.transaction() as work:
+            caller[1].recorded(work, caller[0])  # the caller's rows first: whoever takes over locks them in this order
             work.reservations.close(reservation, order.runner, now, len(rows))
             work.certificates.record(rows, ders)
             work.audit.append("issuance", now, entries)
-            caller[1].recorded(work, caller[0])
 
     def _give_up(self, reservation: int) -> None:
         """Void what was reserved. When the store is away too, the lease and ``sweep_stuck`` do it later."""

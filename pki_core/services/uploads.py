@@ -21,12 +21,12 @@ from pki_core.model.errors import (
     UnavailableError,
 )
 from pki_core.model.issuers import IssuerRecord
-from pki_core.model.profiles import Level, Profile
+from pki_core.model.profiles import IdentifierRule, Level, Profile
 from pki_core.model.states import BatchState
 from pki_core.services.runners import is_dead, running
 from pki_core.store.audit import AuditEntry
 from pki_core.store.times import to_seconds
-from pki_core.store.unit_of_work import Store
+from pki_core.store.unit_of_work import Store, UnitOfWork
 from pki_core.wire.batch_duplicates import RepeatedRows
 from pki_core.wire.batch_file import BatchLimits, BatchRow, file_digest, read_batch
 from pki_core.wire.csr import peek_common_name
@@ -37,6 +37,8 @@ _REPEATS = {
     "name": ("row.duplicate_identifier", "Row {first} of this file names the same identifier."),
 }
 _SEPARATORS = b"-*"
+_EMAID_KEY = 14  # without its check digit an EMAID is the same identifier
+_WHOLE_NAME = 255
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,26 +128,34 @@ class Uploads:
         slices, total = self._store_rows(batch, upload.path)
         now = self._clock.now()
         with self._store.transaction() as work:
+            self._refuse_lost_batch(work, batch)
             work.chunks.add(batch.number, slices)
-            if not work.batches.move(batch, BatchState.QUEUED, now, total):
-                raise ConflictError("another process has taken over the loading of this file")
+            work.batches.move(batch, BatchState.QUEUED, now, total)
             detail = f"{batch.id} file {digest} rows {total}"
             entry = AuditEntry(actor=upload.partner_id, action="batch.submitted", detail=detail)
             work.audit.append("batches", now, [entry])
             return work.batches.get(batch.id)
 
+    @staticmethod
+    def _refuse_lost_batch(work: UnitOfWork, batch: BatchRecord) -> None:
+        if not work.batches.still_loading(batch):
+            raise ConflictError("another process has taken over the loading of this file")
+
     def _store_rows(self, batch: BatchRecord, path: Path) -> tuple[list[tuple[int, int, int]], int]:
         """Store items and early verdicts; return chunks as (first, last, refused rows) and the number of rows."""
         repeats = RepeatedRows()
+        is_emaid = self._profiles[batch.profile_name].subject.identifier is IdentifierRule.EMAID
+        key_length = _EMAID_KEY if is_emaid else _WHOLE_NAME
         refused: set[int] = set()
         total = 0
         for piece in read_batch(path, self._limits):
             items = [
                 (seq, row.row_id, row.csr_der, row.expected_identifier) for seq, row in enumerate(piece, start=total)
             ]
-            early = list(_problems(piece, total, repeats))
+            early = list(_problems(piece, total, repeats, key_length))
             refused.update(verdict.seq for verdict in early)
             with self._store.transaction() as work:
+                self._refuse_lost_batch(work, batch)
                 work.batches.add_items(batch.number, items)
                 work.batches.add_verdicts(batch.number, early)
             total += len(piece)
@@ -162,18 +172,19 @@ class Uploads:
         ]
         if again:
             with self._store.transaction() as work:
+                self._refuse_lost_batch(work, batch)
                 work.batches.add_verdicts(batch.number, again)
         refused.update(verdict.seq for verdict in again)
         return _slices(total, sorted(refused), self._chunk_rows), total
 
 
-def _problems(piece: list[BatchRow], start: int, repeats: RepeatedRows) -> Iterator[Verdict]:
+def _problems(piece: list[BatchRow], start: int, repeats: RepeatedRows, key_length: int) -> Iterator[Verdict]:
     for seq, row in enumerate(piece, start=start):
         if row.problem is not None:
             code, message = row.problem
             yield Verdict(seq=seq, certificate_id=None, code=code, message=message, common_name="")
             continue
-        name = peek_common_name(row.csr_der).upper().translate(None, _SEPARATORS)
+        name = peek_common_name(row.csr_der).upper().translate(None, _SEPARATORS)[:key_length]
         repeats.add(seq, row_id=row.row_id.encode(), csr=hashlib.sha256(row.csr_der).digest(), name=name)
 
 

@@ -48,6 +48,11 @@ class BatchGateway:
             self._empty(batch.number)
         return taken == 1
 
+    def still_loading(self, batch: BatchRecord) -> bool:
+        """Tell whether a batch is still this loader's, and keep it so until the transaction ends."""
+        mine = self._loading_by(batch.number, batch.runner)
+        return self._connection.execute(update(tables.batch).where(*mine).values(runner=batch.runner)).rowcount == 1
+
     def discard(self, number: int, runner: str) -> bool:
         """Remove a batch that its loader never finished; False when it is no longer that loader's."""
         removed = self._connection.execute(delete(tables.batch).where(*self._loading_by(number, runner))).rowcount

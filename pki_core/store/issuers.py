@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, insert, select, text, update
 
 from pki_core.model.errors import ConflictError, NotFoundError
 from pki_core.model.issuers import IssuerRecord
@@ -68,13 +68,23 @@ class IssuerGateway:
 
     def pin_profile(self, profile: Profile, now: datetime) -> int:
         """Store a profile version under its hash when it is new; return its number."""
-        number = self._connection.scalar(select(tables.profile.c.id).where(tables.profile.c.hash == profile.hash))
+        by_hash = select(tables.profile.c.id).where(tables.profile.c.hash == profile.hash)
+        number = self._connection.scalar(by_hash)
         if number is None:
-            number = self._connection.execute(
-                insert(tables.profile)
-                .values(hash=profile.hash, name=profile.id, document=profile.to_json(), first_used_at=to_seconds(now))
-                .returning(tables.profile.c.id)
-            ).scalar_one()
+            # Two processes may be the first to use it at once; the same clause on both databases.
+            self._connection.execute(
+                text(
+                    "INSERT INTO profile (hash, name, document, first_used_at)"
+                    " VALUES (:hash, :name, :document, :first_used_at) ON CONFLICT (hash) DO NOTHING"
+                ),
+                {
+                    "hash": profile.hash,
+                    "name": profile.id,
+                    "document": profile.to_json(),
+                    "first_used_at": to_seconds(now),
+                },
+            )
+            number = self._connection.execute(by_hash).scalar_one()
         return int(number)
 
     def profile(self, number: int) -> Profile:

@@ -37,6 +37,7 @@ class BatchLimits:
     max_archive_ratio: int  # unpacked to packed
     max_archive_entries: int
     max_row_id_length: int = 128
+    max_identifier_length: int = 64  # RFC 5280 appendix A: no common name is longer
     max_csr_octets: int = 8192
     piece_rows: int = 5000
 
@@ -127,8 +128,9 @@ class RowBuilder:
     def _text_problem(self, number: int, row_id: str | None, identifier: str | None) -> Problem | None:
         # isprintable is the cheap half of the search for control characters, and enough for nearly all rows
         if row_id and identifier is not None and (row_id + identifier).isprintable():
-            longest = self._limits.max_row_id_length
-            if len(row_id) <= longest and len(identifier) <= longest and not row_id.isspace():
+            limits = self._limits
+            fits = len(row_id) <= limits.max_row_id_length and len(identifier) <= limits.max_identifier_length
+            if fits and not row_id.isspace():
                 return None
         return self._id_problem(number, row_id) or self._identifier_problem(identifier)
 
@@ -147,7 +149,7 @@ class RowBuilder:
     def _identifier_problem(self, identifier: str | None) -> Problem | None:
         if identifier is None:
             return ("row.identifier_not_text", "the identifier is not text")
-        longest = self._limits.max_row_id_length
+        longest = self._limits.max_identifier_length
         if len(identifier) > longest:
             return ("row.identifier_too_long", f"the identifier is longer than {longest} characters")
         if _CONTROL.search(identifier):
@@ -155,11 +157,11 @@ class RowBuilder:
         return None
 
     def _refused(self, row_id: str, identifier: str, problem: Problem | None) -> BatchRow:
-        longest = self._limits.max_row_id_length
+        limits = self._limits
         return BatchRow(
-            row_id=_CONTROL.sub("\ufffd", row_id[:longest]),
+            row_id=_CONTROL.sub("\ufffd", row_id[: limits.max_row_id_length]),
             csr_der=b"",
-            expected_identifier=_CONTROL.sub("\ufffd", identifier[:longest]),
+            expected_identifier=_CONTROL.sub("\ufffd", identifier[: limits.max_identifier_length]),
             problem=problem,
         )
 
