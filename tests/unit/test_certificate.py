@@ -19,6 +19,7 @@ from pki_core.wire.certificate import (
     CertificateTemplate,
     IssuerNames,
     assemble,
+    carries,
     key_identifier_of,
     name_der,
     signature_is_valid,
@@ -281,6 +282,18 @@ def test_an_assembled_certificate_is_the_one_the_oracle_reads(algorithm):
         len(certificate_der) - len(tbs_der)
         <= len(SIGNATURE_ALGORITHM_DER[algorithm]) + LARGEST_SIGNATURE[algorithm] + 4
     )
+
+
+def test_a_certificate_carries_the_octets_it_was_made_of_and_no_others():
+    tbs_der = ours(profile())
+    certificate_der = assemble(tbs_der, KeyAlgorithm.SECP256R1, sign(some_key(), tbs_der))
+    assert carries(certificate_der, tbs_der)
+    assert not carries(certificate_der, tbs_der[:-1] + bytes((tbs_der[-1] ^ 1,)))
+    assert not carries(certificate_der, ours(profile("cps_leaf")))
+    assert not carries(certificate_der[:4] + b"\0" + certificate_der[4:], tbs_der)
+    assert not carries(b"\x30\x83" + certificate_der[2:], tbs_der)
+    assert not carries(tbs_der, tbs_der)
+    assert not carries(b"", tbs_der)
 
 
 @pytest.mark.parametrize("algorithm", KeyAlgorithm)

@@ -228,10 +228,23 @@ def test_what_is_not_der_of_rfc_2986_is_refused(csr_der):
 
 
 def test_a_request_is_bounded_in_size():
-    filler = tlv(0xA0, bytes(MAX_CSR_OCTETS))
-    assert refused(raw_csr(attributes=filler)) == "csr.too_large"
-    room = MAX_CSR_OCTETS - len(raw_csr(attributes=tlv(0xA0, bytes(4000)))) + 3990
-    assert parse_csr("row-1", raw_csr(attributes=tlv(0xA0, bytes(room)))).subject.common_name == EMAID
+    key = some_key(KeyAlgorithm.ED448)  # its signatures have one length
+    sizes = {filler: len(raw_csr(key=key, attributes=tlv(0xA0, bytes(filler)))) for filler in (4000, 4001)}
+    assert sizes[4001] == sizes[4000] + 1
+    largest = MAX_CSR_OCTETS - sizes[4000] + 4000
+    csr_der = raw_csr(key=key, attributes=tlv(0xA0, bytes(largest)))
+    assert len(csr_der) == MAX_CSR_OCTETS
+    assert parse_csr("row-1", csr_der).subject.common_name == EMAID
+    assert refused(raw_csr(key=key, attributes=tlv(0xA0, bytes(largest + 1)))) == "csr.too_large"
+
+
+@pytest.mark.parametrize("tag", [UTF8, 0x13, 0x14])
+def test_a_part_of_a_name_is_bounded_in_size(tag):
+    def named(length):
+        return raw_csr(subject=tlv(SEQUENCE, common_name_rdn(tlv(tag, b"x" * length))))
+
+    assert parse_csr("row-1", named(200)).subject.common_name == "x" * 200
+    assert refused(named(201)) == "csr.subject_invalid"
 
 
 # --- proofs that are refused

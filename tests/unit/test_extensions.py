@@ -118,6 +118,7 @@ BROKEN = {
     "a boolean of 1": (BASIC_CONSTRAINTS, "3003010101"),
     "an authority with its serial number": (AUTHORITY_KEY_IDENTIFIER, "301480084123456789abcdefa1058603616263820101"),
     "a distribution point for some reasons": (CRL_DISTRIBUTION_POINTS, "300f300da007a005860361626381020640"),
+    "a distribution point of another issuer": (CRL_DISTRIBUTION_POINTS, "30123010a007a0058603616263a2058603616263"),
     "indefinite length": (BASIC_CONSTRAINTS, "30800000"),
 }
 
