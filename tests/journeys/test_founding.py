@@ -2,14 +2,18 @@
 
 import sqlite3
 import stat
+import tomllib
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sqlalchemy import create_engine, text
 
 from pki_core.model.errors import CeremonyError, ConflictError, KeyRejectedError, SettingsError
 from pki_core.model.signer import KeyAlgorithm
+from pki_core.runtime import founding as founding_module
 from pki_core.runtime.founding import DEV_PARTNERS, Founding, found_environment
 from pki_core.runtime.wiring import migrate_home, open_runtime
 from pki_core.settings import DATABASE_VARIABLE
@@ -145,6 +149,12 @@ def test_a_database_that_belongs_to_an_environment_gets_no_second_one(founded_ho
     assert not (tmp_path / "home" / "keys").exists()
 
 
+@settings(deadline=None)
+@given(st.dictionaries(st.sampled_from("abc"), st.text() | st.booleans() | st.integers(0) | st.lists(st.text())))
+def test_whatever_a_home_is_told_stands_in_its_file(values):
+    assert tomllib.loads(founding_module._toml({**values, "section": values})) == {**values, "section": values}
+
+
 # --- what is opened is closed
 
 
@@ -189,7 +199,7 @@ def test_an_environment_opens_again(home):
 
 CHANGES = {
     "another token": (r'^token_serial = ".*"', 'token_serial = "0123456789abcdef"', "another token"),
-    "another environment": (r'^environment_id = ".*"', 'environment_id = "other"', r"another environment \(dev\)"),
+    "another environment": (r'^environment_id = ".*"', 'environment_id = "other"', r"another environment \(dev"),
     "production": (r'^environment = "dev"', 'environment = "prod"', "file keys are for dev only"),
 }
 
