@@ -3,17 +3,23 @@
 import gc
 import math
 import os
+import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing import get_context, parent_process
 from pathlib import Path
-from threading import Thread
+from threading import Thread, current_thread, main_thread
+from typing import TypeVar
 
+from pki_core.model.errors import WorkerLostError
 from pki_core.runtime import Runtime, open_runtime
 from pki_core.services.runners import running
+
+T = TypeVar("T")
 
 _COLLECT_AFTER = 50_000  # new objects; a chunk of 1,000 rows makes about as many
 MAX_TASKS = 50  # a task costs Prefect 8 ms and a page of its database; a batch is never more of them
@@ -57,13 +63,14 @@ def sign_directly(home: str, batch_id: str, workers: int) -> WorkReport:
     """Sign a batch to its end without Prefect."""
     if workers == 1:
         return _until_nothing_is_open(lambda: sign_chunks(home, batch_id, 1))
+    process_runtime(home).batches.check_ready(batch_id)  # a wrong PIN is found out once, not by each worker
     report = WorkReport()
     with worker_processes(workers) as pool:
         running: set[Future[WorkReport]] = {pool.submit(sign_chunks, home, batch_id, 1) for _ in range(workers)}
         while running:
             done, running = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
-                one = future.result()
+                one = result_of(future)
                 report += one
                 if one.chunks:
                     running.add(pool.submit(sign_chunks, home, batch_id, 1))
@@ -74,7 +81,35 @@ def sign_directly(home: str, batch_id: str, workers: int) -> WorkReport:
 def worker_processes(count: int) -> Iterator[ProcessPoolExecutor]:
     """Start spawned processes: never forked, a token's state does not survive a fork."""
     with ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_end_with_parent) as pool:
-        yield pool
+        with _interrupts_ignored():
+            for future in [pool.submit(os.getpid) for _ in range(count)]:
+                result_of(future)
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(cancel_futures=True)  # what runs is finished: a chunk takes a second
+            raise
+
+
+def result_of(future: Future[T]) -> T:
+    """Return what a worker process did; WorkerLostError when it died."""
+    try:
+        return future.result()
+    except BrokenProcessPool as error:
+        raise WorkerLostError("a worker process died; resume the batch to go on") from error
+
+
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """Let processes that start now ignore Ctrl-C: it is the parent that stops them, between two chunks."""
+    if current_thread() is not main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _end_with_parent() -> None:

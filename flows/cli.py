@@ -4,6 +4,7 @@ Importing this module must stay cheap: each command imports what it needs.
 """
 
 import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,8 @@ import typer
 
 from flows.cli_batch import batch_app
 from flows.cli_ca import ca_app, ceremony_app, certificate_app, partner_app
-from flows.output import Home, Json, answer, chosen_home, reports_errors, say
+from flows.output import EXIT_USAGE, Home, Json, answer, chosen_home, open_home, reports_errors, say, tell
+from pki_core.model.errors import MalformedError
 
 app = typer.Typer(
     help="The open Plug & Charge PKI: certificates for ISO 15118 from a key in an HSM.",
@@ -51,13 +53,20 @@ def init(
         home=chosen_home(home),
         key_store=key_store,
         witnesses=tuple(witness or ()),
-        overrides=settings.read_text(encoding="utf-8") if settings else "",
+        overrides=_text_of(settings) if settings else "",
     )
     runtime = found_environment(founding, (lambda _line: None) if as_json else say)
     labels = [record.label for record in runtime.certificates.issuers()]
     result = {"environment": env, "home": str(runtime.home), "issuers": labels}
     text = f"{env} environment with {len(labels)} CAs in {runtime.home}\nnext: export PNCPKI_HOME={runtime.home}"
     answer(result, text, as_json=as_json)
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise MalformedError(f"{path} is not UTF-8 text") from error
 
 
 @app.command()
@@ -81,7 +90,7 @@ def run(
     """Run a flow now."""
     from flows.run_now import run_flow  # noqa: PLC0415
 
-    result = run_flow(name, chosen_home(home), dry_run=dry_run)
+    result = run_flow(name, open_home(home), dry_run=dry_run)
     answer(result, "\n".join(f"{key}: {value}" for key, value in result.items()), as_json=as_json)
 
 
@@ -96,6 +105,8 @@ def sample(
     """Write a sample batch of contract CSRs for the partner demo-mo."""
     from flows.sample_batch import write_sample  # noqa: PLC0415
 
+    if bad > rows:
+        raise MalformedError(f"{bad} of {rows} rows cannot be wrong")
     write_sample(out, rows, bad)
     answer({"file": str(out), "rows": rows, "bad": bad}, f"{out}: {rows} rows, {bad} of them wrong", as_json=as_json)
 
@@ -114,5 +125,16 @@ def demo(
 
 
 def main() -> None:
-    """Run the command line."""
-    app()
+    """Run the command line; with ``--json`` a usage error is one JSON object too."""
+    if "--json" not in sys.argv:
+        app()
+        return
+    try:
+        code = app(standalone_mode=False)
+    except Exception as error:
+        message = getattr(error, "format_message", None)  # typer carries its own copy of click's errors
+        if message is None:
+            raise
+        tell("usage", message(), as_json=True)
+        raise SystemExit(EXIT_USAGE) from None
+    raise SystemExit(code if isinstance(code, int) else 0)

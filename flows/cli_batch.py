@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.output import Home, Json, answer, chosen_home, reports_errors
+from flows.output import EXIT_UNAVAILABLE, Home, Json, answer, chosen_home, open_home, reports_errors
 
 if TYPE_CHECKING:
     from pki_core.runtime import Runtime
@@ -30,7 +30,7 @@ def submit(
     from pki_core.services.uploads import Upload  # noqa: PLC0415
 
     upload = Upload(path=file, source_name=file.name, partner_id=partner, profile_name=profile)
-    batch, fresh = _runtime(home).uploads.submit(upload)
+    batch, fresh = open_home(home).uploads.submit(upload)
     result = {"batch_id": batch.id, "total": batch.total, "new": fresh}
     note = "" if fresh else " (this file was submitted before)"
     answer(result, f"batch {batch.id}: {batch.total} rows{note}\nnext: pncpki batch sign {batch.id}", as_json=as_json)
@@ -45,10 +45,13 @@ def sign(
     from flows.run_now import sign_batch  # noqa: PLC0415
 
     directory = chosen_home(home)
-    runtime = _runtime(home)
+    runtime = open_home(home)
     runtime.batches.free_dead_runners(batch_id)
     sign_batch(runtime, batch_id, directory, workers=workers, direct=direct, quiet=as_json)
     result = _status(runtime, batch_id)
+    if result["pending"]:
+        answer(result, f"{_text(result)}\nanother runner holds what is pending", as_json=as_json)
+        raise typer.Exit(EXIT_UNAVAILABLE)
     answer(result, f"{_text(result)}\nnext: pncpki batch result {batch_id} --out DIRECTORY", as_json=as_json)
 
 
@@ -65,7 +68,7 @@ def resume(
 @reports_errors
 def status(batch_id: BatchId, home: Home = None, as_json: Json = False) -> None:
     """Tell how far a batch is."""
-    result = _status(_runtime(home), batch_id)
+    result = _status(open_home(home), batch_id)
     answer(result, _text(result), as_json=as_json)
 
 
@@ -78,16 +81,10 @@ def result(
     as_json: Json = False,
 ) -> None:
     """Write the result bundle of a finished batch."""
-    runtime = _runtime(home)
+    runtime = open_home(home)
     counts = runtime.results.write(batch_id, out)
     written = {"batch_id": batch_id, "out": str(out), "issued": counts.issued, "refused": counts.refused}
     answer(written, f"{counts.issued} certificates and {counts.refused} refusals in {out}", as_json=as_json)
-
-
-def _runtime(home: Path | None) -> "Runtime":
-    from pki_core.runtime import open_runtime  # noqa: PLC0415
-
-    return open_runtime(chosen_home(home))
 
 
 def _status(runtime: "Runtime", batch_id: str) -> dict[str, Any]:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.output import Home, Json, answer, chosen_home, reports_errors, say
+from flows.output import Home, Json, answer, open_home, reports_errors, say
 
 if TYPE_CHECKING:
-    from pki_core.runtime import Runtime
+    pass
 
 ca_app = typer.Typer(help="The CAs of the environment.", no_args_is_help=True)
 ceremony_app = typer.Typer(help="Key ceremonies: one reviewed file, one act.", no_args_is_help=True)
@@ -36,7 +36,7 @@ def list_cas(home: Home = None, as_json: Json = False) -> None:
             "not_after": record.not_after.isoformat().replace("+00:00", "Z") if record.not_after else "",
             "pem": certificate_pem(record.certificate_der),
         }
-        for record in _runtime(home).certificates.issuers()
+        for record in open_home(home).certificates.issuers()
         if record.certificate_der
     ]
     lines = [f"{ca['label']:22} {ca['fingerprint'][:16]}  until {ca['not_after'][:10]}  {ca['subject']}" for ca in cas]
@@ -53,7 +53,7 @@ def show_certificate(
     """Show one certificate and its status."""
     from pki_core.wire.pem import certificate_pem  # noqa: PLC0415
 
-    record = _runtime(home).certificates.show(serial)
+    record = open_home(home).certificates.show(serial)
     shown: dict[str, Any] = {
         "serial": record.serial,
         "issuer": record.issuer_label,
@@ -80,7 +80,7 @@ def run_ceremony(
     as_json: Json = False,
 ) -> None:
     """Run the one act a file describes."""
-    ceremonies = _runtime(home).ceremonies
+    ceremonies = open_home(home).ceremonies
     plan = ceremonies.read(file)
     artefacts = ceremonies.run(plan, (lambda _line: None) if as_json else say, reviewed_sha256=sha256)
     answer(
@@ -105,7 +105,7 @@ def add_partner(
     from pki_core.services.partners import describe_partner  # noqa: PLC0415
 
     partner = describe_partner(partner_id, role, provider or [], operator or [], wmi or [])
-    _runtime(home).partners.add(partner)
+    open_home(home).partners.add(partner)
     answer({"partner": partner.id}, f"partner {partner.id} added", as_json=as_json)
 
 
@@ -113,7 +113,7 @@ def add_partner(
 @reports_errors
 def list_partners(home: Home = None, as_json: Json = False) -> None:
     """List partners with their roles and prefixes."""
-    partners = _runtime(home).partners.all()
+    partners = open_home(home).partners.all()
     shown = [
         {
             "partner": partner.id,
@@ -125,9 +125,3 @@ def list_partners(home: Home = None, as_json: Json = False) -> None:
         for partner in partners
     ]
     answer({"partners": shown}, "\n".join(str(one) for one in shown), as_json=as_json)
-
-
-def _runtime(home: Path | None) -> "Runtime":
-    from pki_core.runtime import open_runtime  # noqa: PLC0415
-
-    return open_runtime(chosen_home(home))

@@ -1,20 +1,26 @@
 """How commands answer: text for people on stderr and stdout, or with ``--json`` one JSON object on stdout and no more.
 
-Exit codes: 0 done, 1 the request was refused, 2 wrong usage, 3 a dependency is away (try again), 4 our own fault.
+Exit codes: 0 done, 1 the request or the settings were refused, 2 wrong usage, 3 a dependency is away or rows are still
+open (try again), 4 our own fault, or the token refused its PIN, 130 interrupted.
 """
 
 import functools
 import json
+import logging
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
 import typer
 
 from pki_core.model.errors import InvariantError, PkiError, RequestError, SettingsError
 
-EXIT_REFUSED, EXIT_UNAVAILABLE, EXIT_FAULT = 1, 3, 4
+if TYPE_CHECKING:
+    from pki_core.runtime import Runtime
+
+EXIT_REFUSED, EXIT_USAGE, EXIT_UNAVAILABLE, EXIT_FAULT = 1, 2, 3, 4
+EXIT_INTERRUPTED = 130
 
 Home = Annotated[
     Path | None,
@@ -47,16 +53,41 @@ def reports_errors(command: Callable[P, None]) -> Callable[P, None]:
 
     @functools.wraps(command)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
+        as_json = bool(kwargs.get("as_json"))
         try:
             command(*args, **kwargs)
         except PkiError as error:
-            if kwargs.get("as_json"):
-                answer({"error": error.code, "message": str(error)}, "", as_json=True)
-            else:
-                say(f"pncpki: {error}")
+            tell(error.code, str(error), as_json=as_json)
             raise typer.Exit(_exit_code(error)) from None
+        except OSError as error:
+            tell("file.unusable", f"{error.filename or 'a file'}: {error.strerror or error}", as_json=as_json)
+            raise typer.Exit(EXIT_REFUSED) from None
+        except KeyboardInterrupt:
+            tell("interrupted", "interrupted; resume goes on where it was", as_json=as_json)
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+        except typer.Exit:
+            raise
+        except Exception as error:  # the one place where what nobody foresaw becomes an answer
+            logging.getLogger("pncpki").debug("unforeseen", exc_info=True)
+            tell("internal", f"an unforeseen {type(error).__name__} stopped the command: {error}", as_json=as_json)
+            raise typer.Exit(EXIT_FAULT) from None
 
     return guarded
+
+
+def tell(code: str, message: str, *, as_json: bool) -> None:
+    """Print why a command did not do what was asked."""
+    if as_json:
+        answer({"error": code, "message": message}, "", as_json=True)
+    else:
+        say(f"pncpki: {message}")
+
+
+def open_home(home: Path | None) -> "Runtime":
+    """Open the environment a command works on."""
+    from pki_core.runtime import open_runtime  # noqa: PLC0415  # half a second
+
+    return open_runtime(chosen_home(home))
 
 
 def _exit_code(error: PkiError) -> int:

@@ -1,9 +1,11 @@
-"""Runs a flow inside a command: against the operator's Prefect server, or one started for the command's length."""
+"""Runs a flow inside a command."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 from flows.output import say
+from flows.prefect_here import prefect_at_hand
 from flows.progress import batch_progress
 from pki_core.model.errors import MalformedError
 from pki_core.runtime import Runtime
@@ -19,14 +21,16 @@ def sign_batch(runtime: Runtime, batch_id: str, home: Path, *, workers: int, dir
         with batch_progress(lambda: runtime.batches.status(batch_id)[1], quiet=quiet):
             sign_directly(str(home.resolve()), batch_id, workers)
         return
-    _start_prefect(home, quiet=quiet)
-    from flows.sign_batches import sign_batches  # noqa: PLC0415  # 2 s to import
+    if not quiet and not os.environ.get("PREFECT_API_URL"):
+        say("starting a Prefect server for this command (about 15 s; set PREFECT_API_URL to use a running one)")
+    with prefect_at_hand(home, runtime.settings.key_store.pin_variable):
+        from flows.sign_batches import sign_batches  # noqa: PLC0415  # 2 s to import
 
-    with batch_progress(lambda: runtime.batches.status(batch_id)[1], quiet=quiet):
-        sign_batches(batch_id, workers)
+        with batch_progress(lambda: runtime.batches.status(batch_id)[1], quiet=quiet):
+            sign_batches(batch_id, workers)
 
 
-def run_flow(name: str, home: Path, *, dry_run: bool) -> dict[str, Any]:
+def run_flow(name: str, runtime: Runtime, *, dry_run: bool) -> dict[str, Any]:
     """Run a maintenance flow by name.
 
     Raises:
@@ -34,22 +38,11 @@ def run_flow(name: str, home: Path, *, dry_run: bool) -> dict[str, Any]:
     """
     if name not in FLOWS:
         raise MalformedError(f"there is no flow {name!r}; there are {', '.join(FLOWS)}")
-    _start_prefect(home, quiet=True)
-    if name == "dispatch":
-        from flows.dispatch import dispatch  # noqa: PLC0415
+    with prefect_at_hand(runtime.home, runtime.settings.key_store.pin_variable):
+        if name == "dispatch":
+            from flows.dispatch import dispatch  # noqa: PLC0415
 
-        return dict(dispatch())
-    from flows.sweep_stuck import sweep_stuck  # noqa: PLC0415
+            return dict(dispatch())
+        from flows.sweep_stuck import sweep_stuck  # noqa: PLC0415
 
-    return dict(sweep_stuck(dry_run=dry_run))
-
-
-def _start_prefect(home: Path, *, quiet: bool) -> None:
-    from flows.prefect_here import prepare_prefect  # noqa: PLC0415
-
-    if not prepare_prefect(home) and not quiet:
-        say("starting a Prefect server for this command (about 20 s; set PREFECT_API_URL to use a running one)")
-    from prefect.client.orchestration import get_client  # noqa: PLC0415  # 2 s to import
-
-    with get_client(sync_client=True) as client:
-        client.hello()  # the server is up before the bar starts
+        return dict(sweep_stuck(dry_run=dry_run))

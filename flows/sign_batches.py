@@ -13,7 +13,14 @@ from prefect.futures import as_completed
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.tasks import Task
 
-from flows.chunk_worker import WorkReport, chunks_a_task, process_runtime, sign_chunks, worker_processes
+from flows.chunk_worker import (
+    WorkReport,
+    chunks_a_task,
+    process_runtime,
+    result_of,
+    sign_chunks,
+    worker_processes,
+)
 from pki_core.model.errors import UnavailableError
 
 # Each thread waits for one worker process; signing itself never shares a process.
@@ -31,6 +38,7 @@ def sign_batches(batch_id: str, workers: int = 1) -> dict[str, int]:
     home = os.environ["PNCPKI_HOME"]
     batches = process_runtime(home).batches
     batches.free_dead_runners(batch_id)
+    batches.check_ready(batch_id)
     open_chunks = batches.open_chunks(batch_id)
     at_most = chunks_a_task(open_chunks)
     artifact = create_progress_artifact(progress=0.0, key=f"batch-{batch_id}", description=f"batch {batch_id}")
@@ -63,7 +71,7 @@ def _task(home: str, batch_id: str, at_most: int, pool: ProcessPoolExecutor | No
         if pool is None:
             report = sign_chunks(home, batch_id, at_most)
         else:
-            report = pool.submit(sign_chunks, home, batch_id, at_most).result()
+            report = result_of(pool.submit(sign_chunks, home, batch_id, at_most))
         return {"chunks": report.chunks, "issued": report.issued, "refused": report.refused}
 
     return sign_chunks_here_or_there

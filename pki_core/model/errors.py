@@ -89,6 +89,18 @@ class StoreUnavailableError(UnavailableError):
     code = "store.unavailable"
 
 
+class WorkerLostError(UnavailableError):
+    """A worker process died; what it held is taken over by the next run."""
+
+    code = "worker.lost"
+
+
+class OrchestratorUnavailableError(UnavailableError):
+    """The Prefect server does not answer."""
+
+    code = "prefect.unavailable"
+
+
 class LeaseLostError(UnavailableError):
     """The lease ran out or another runner took it over: what was signed under it is void."""
 

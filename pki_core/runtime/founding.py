@@ -1,6 +1,7 @@
 """Founds an environment: directory, secrets, token, database, hierarchy by ceremony, partners."""
 
 import hashlib
+import json
 import secrets
 import tomllib
 import uuid
@@ -187,5 +188,5 @@ def _value(value: object) -> str:
         return "[" + ", ".join(_value(one) for one in value) + "]"
     if isinstance(value, int):
         return str(value)
-    escaped = str(value).replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+    # A JSON string is a TOML basic string, but for DEL, which JSON leaves as it is.
+    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -7,7 +7,7 @@ from pathlib import Path
 from pki_core.hsm.pin import PinSource
 from pki_core.issuance.load import load_profiles
 from pki_core.model.clock import Clock, SystemClock
-from pki_core.model.errors import PkiError, SettingsError
+from pki_core.model.errors import PkiError, SettingsError, StoreUnavailableError
 from pki_core.model.profiles import Profile
 from pki_core.model.signer import KeyStore
 from pki_core.services.batches import Batches
@@ -51,7 +51,7 @@ class Runtime:
     @cached_property
     def issuers(self) -> Issuers:
         """The CAs with their keys."""
-        return Issuers(self.store, self.key_store, self.settings.issuance.serial_prefix)
+        return Issuers(self.store, lambda: self.key_store, self.settings.issuance.serial_prefix)
 
     @cached_property
     def enrollment(self) -> Enrollment:
@@ -142,8 +142,9 @@ def _check_stamp(runtime: Runtime, home: Path) -> None:
     with runtime.store.reading() as work:
         stamp = work.environment.read()
     if stamp is None or stamp[0] != settings.environment or stamp[1] != settings.environment_id:
-        owner = "no environment" if stamp is None else f"another environment ({stamp[0]})"
-        raise SettingsError(f"the database belongs to {owner}, not to the {settings.environment} one in {home}")
+        owner = "no environment" if stamp is None else f"another environment ({stamp[0]} {stamp[1][:8]})"
+        mine = f"{settings.environment} {settings.environment_id[:8]}"
+        raise SettingsError(f"the database belongs to {owner}, not to the one in {home} ({mine})")
     section = settings.key_store
     named = section.token_label if section.kind != "file" else stamp[2].label  # key files have a directory, no label
     if (named, section.token_serial) != (stamp[2].label, stamp[2].serial):
@@ -186,8 +187,19 @@ def module_path_of(home: Path, section: KeyStoreSettings) -> Path:
 
 
 def migrate_home(home: Path) -> None:
-    """Bring the database of an environment to this version's schema."""
-    migrate(load_settings(home).database_url)
+    """Bring the database of an environment to this version's schema.
+
+    Raises:
+        SettingsError: the database carries no stamp, or another environment's.
+    """
+    runtime = Runtime(home, load_settings(home))
+    try:
+        _check_stamp(runtime, home)
+    except StoreUnavailableError as error:
+        raise SettingsError(f"the database of the environment in {home} carries no stamp or does not answer") from error
+    finally:
+        runtime.close()
+    migrate(runtime.settings.database_url)
 
 
 def softhsm_is_installed() -> bool:

@@ -38,11 +38,13 @@ class ChunkReport:
 class _ChunkHooks:
     """Ties a chunk to its reservation, and its verdicts to its certificates."""
 
-    def __init__(self, clock: Clock, chunk: Chunk, seqs: Sequence[int], early: Sequence[Verdict]) -> None:
+    def __init__(
+        self, clock: Clock, batch: BatchRecord, chunk: Chunk, rows: tuple[Sequence[int], Sequence[Verdict]]
+    ) -> None:
         self._clock = clock
+        self._batch = batch
         self._chunk = chunk
-        self._seqs = seqs
-        self._early = early
+        self._seqs, self._early = rows  # of the requests; the verdicts that need no signing
         self.report = ChunkReport(rows=0, issued=0, refused=0)
 
     def reserved(self, work: UnitOfWork, reservation: int) -> None:
@@ -55,6 +57,7 @@ class _ChunkHooks:
         refused = len(verdicts) - issued
         work.batches.add_verdicts(self._chunk.batch_number, verdicts)
         work.chunks.finish(self._chunk, self._clock.now(), issued, refused)
+        finish_when_complete(work, self._batch, self._chunk.runner, self._clock)
         self.report = ChunkReport(rows=len(verdicts), issued=issued, refused=refused)
 
 
@@ -80,6 +83,14 @@ class Batches:
         with self._store.reading() as work:
             batch = work.batches.get(batch_id)
             return batch, work.batches.counts(batch)
+
+    def check_ready(self, batch_id: str) -> None:
+        """Bind the key a batch is signed with.
+
+        Raises:
+            HsmUnavailableError, HsmPinRejectedError, KeyRejectedError: signing would fail; no row was touched.
+        """
+        self._issuers.get(self.get(batch_id).issuer_label)
 
     def open_chunks(self, batch_id: str) -> int:
         """Return how many chunks are not done."""
@@ -115,7 +126,7 @@ class Batches:
         with self._store.transaction(forgettable=True) as work:  # lost at a power cut: the chunk is open again
             claimed = work.chunks.claim(batch.number, runner, now, now + self._lease)
             if claimed is None:
-                self._finish_when_complete(work, batch, runner)
+                finish_when_complete(work, batch, runner, self._clock)
                 return None
             chunk, _ = claimed
             if chunk.reservation is not None:
@@ -123,13 +134,6 @@ class Batches:
             if batch.state is BatchState.QUEUED:
                 work.batches.move(batch, BatchState.RUNNING, now)
         return chunk
-
-    def _finish_when_complete(self, work: UnitOfWork, batch: BatchRecord, runner: str) -> None:
-        now = self._clock.now()
-        if batch.state is BatchState.DONE or work.chunks.unfinished(batch.number):
-            return
-        if work.batches.move(batch, BatchState.DONE, now):
-            work.audit.append("batches", now, [AuditEntry(actor=runner[:64], action="batch.done", detail=batch.id)])
 
     def _sign(self, batch: BatchRecord, chunk: Chunk) -> ChunkReport:
         finished = innocent = False
@@ -147,7 +151,7 @@ class Batches:
                     continue
                 requests.append(request)
                 seqs.append(item.seq)
-            hooks = _ChunkHooks(self._clock, chunk, seqs, early)
+            hooks = _ChunkHooks(self._clock, batch, chunk, (seqs, early))
             order = Order(
                 profile=profile,
                 profile_id=batch.profile_id,
@@ -201,6 +205,16 @@ class Batches:
                 "batches", now, [AuditEntry(actor=chunk.runner[:64], action="row.quarantined", detail=detail)]
             )
         return ChunkReport(rows=len(items), issued=0, refused=len(items))
+
+
+def finish_when_complete(work: UnitOfWork, batch: BatchRecord, runner: str, clock: Clock) -> None:
+    """Move a batch to done when its last chunk is; two that finish at once leave it to the next claim."""
+    if batch.state is BatchState.DONE or work.chunks.unfinished(batch.number):
+        return
+    now = clock.now()
+    current = work.batches.get(batch.id)
+    if current.state is not BatchState.DONE and work.batches.move(current, BatchState.DONE, now):
+        work.audit.append("batches", now, [AuditEntry(actor=runner[:64], action="batch.done", detail=batch.id)])
 
 
 def _verdict(seq: int, outcome: Outcome) -> Verdict:

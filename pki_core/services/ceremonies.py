@@ -52,40 +52,25 @@ def check_witnesses(environment: str, witnesses: Sequence[str]) -> None:
         raise CeremonyError(f"outside dev a ceremony needs {_WITNESSES} different witnesses")
 
 
-class _Activate:
-    """Gives the new issuer its certificate, or lists the new responder, in the transaction that records it."""
-
-    def __init__(self, clock: Clock, plan: CeremonyPlan, issuer_id: int, key_label: str) -> None:
-        self._clock = clock
-        self._plan = plan
-        self._issuer_id = issuer_id
-        self._key_label = key_label
+class _NothingRefused:
+    """A ceremony's one request must become a certificate; what comes of it is decided when it is verified."""
 
     def reserved(self, work: UnitOfWork, reservation: int) -> None:
-        """Nothing to write yet."""
+        """Nothing to write."""
 
-    def recorded(self, work: UnitOfWork, outcomes: Sequence[Outcome]) -> None:
-        outcome = outcomes[0]
-        if not isinstance(outcome, Issued):
-            raise CeremonyError(f"{outcome.code}: {outcome.message}")
-        now = self._clock.now()
-        if self._plan.act is Act.CREATE_RESPONDER:
-            work.issuers.add_responder(
-                label=self._plan.label,
-                issuer_id=self._issuer_id,
-                key_label=self._key_label,
-                certificate_id=outcome.certificate_id,
-                certificate_der=outcome.certificate_der,
-                not_before=to_seconds(outcome.not_before),
-                not_after=to_seconds(outcome.not_after),
-            )
-        else:
-            validity = (outcome.not_before, outcome.not_after)
-            work.issuers.activate(self._issuer_id, outcome.certificate_id, outcome.certificate_der, validity)
-        detail = (
-            f"{self._plan.act} {self._plan.label} file {self._plan.sha256} witnesses {', '.join(self._plan.witnesses)}"
-        )
-        work.audit.append("ceremonies", now, [AuditEntry(actor="operator", action="ceremony.run", detail=detail)])
+    def recorded(self, work: UnitOfWork, outcomes: Sequence[Outcome]) -> None:  # noqa: ARG002  # the hook's shape
+        for outcome in outcomes:
+            if not isinstance(outcome, Issued):
+                raise CeremonyError(f"{outcome.code}: {outcome.message}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Made:
+    """What a ceremony made, before it counts."""
+
+    outcome: Issued
+    signer: Signer
+    issuer_id: int  # the new CA's own, or the one a responder answers for
 
 
 class Ceremonies:
@@ -141,11 +126,16 @@ class Ceremonies:
         note(f"input file sha256 {plan.sha256}; witnesses {', '.join(plan.witnesses) or 'none (dev)'}")
         identity = self._key_store.identity
         note(f"token {identity.label} ({identity.kind}, serial {identity.serial})")
-        outcome, signer = self._issue(plan, note)
+        made = self._issue(plan, note)
         certificate_path.parent.mkdir(parents=True, exist_ok=True)
-        _write_new(certificate_path, certificate_pem(outcome.certificate_der))
-        self._verify(plan, certificate_path, outcome, signer, note)
-        _write_new(transcript_path, "\n".join([*lines, ""]))
+        unfinished = [path.with_name(f"{path.name}.unfinished") for path in (certificate_path, transcript_path)]
+        unfinished[0].write_text(certificate_pem(made.outcome.certificate_der), encoding="ascii")
+        self._verify(plan, unfinished[0], made, note)
+        note("ceremony complete")
+        unfinished[1].write_text("\n".join([*lines, ""]), encoding="utf-8")
+        self._put_into_service(plan, made)  # from here on the CA issues; before, nobody can use it
+        for path, final in zip(unfinished, (certificate_path, transcript_path), strict=True):
+            path.rename(final)
         return [certificate_path, transcript_path]
 
     def _check(self, plan: CeremonyPlan) -> None:
@@ -176,7 +166,7 @@ class Ceremonies:
 
     def _check_review(self, plan: CeremonyPlan, reviewed_sha256: str) -> None:
         check_witnesses(self._environment.name, plan.witnesses)
-        if self._environment.name != "dev" and reviewed_sha256 != plan.sha256:
+        if self._environment.name != "dev" and reviewed_sha256.strip().casefold() != plan.sha256:
             raise CeremonyError("the reviewed hash is not this file's: give --sha256 with the hash both witnesses saw")
 
     def _artefacts(self, plan: CeremonyPlan) -> tuple[Path, Path]:
@@ -187,26 +177,24 @@ class Ceremonies:
                 raise CeremonyError(f"{path} exists: a ceremony overwrites nothing")
         return paths
 
-    def _issue(self, plan: CeremonyPlan, note: Say) -> tuple[Issued, Signer]:
+    def _issue(self, plan: CeremonyPlan, note: Say) -> _Made:
         profile = self._environment.profiles[plan.profile]
         parent = self._issuers.get(plan.parent) if plan.parent else None
         if parent is not None:
             _check_parent(plan, profile, parent.record)
         with self._store.reading() as work:
-            taken = work.issuers.find(plan.label) is not None or plan.label in work.issuers.responder_labels()
-        if taken:
+            pending = work.issuers.find(plan.label)
+            taken = plan.label in work.issuers.responder_labels()
+        if taken or (pending is not None and pending.certificate_der):
             raise ConflictError(f"there is an issuer or responder {plan.label!r} already")
         self._check_size(plan, profile, parent, note)
-        signer = self._key_store.generate(plan.key_label, plan.algorithm)
-        in_file = self._key_store.identity.kind == "file"
-        place = "in a file, for development only" if in_file else "in the token: sensitive, never extractable"
-        note(f"key {plan.key_label} {plan.algorithm} made {place}")
-        note(f"public key sha256 {hashlib.sha256(signer.spki_der).hexdigest()}")
+        signer = self._make_key(plan, note) if pending is None else self._take_up(plan, profile, pending, note)
         with self._store.transaction() as work:
             profile_id = work.issuers.pin_profile(profile, self._clock.now())
-            issuer_id = parent.record.id if parent else 0
-            if plan.act is not Act.CREATE_RESPONDER:
-                issuer_id = work.issuers.add(**_pending(plan, profile, parent, signer))
+            if plan.act is Act.CREATE_RESPONDER and parent is not None:
+                issuer_id = parent.record.id
+            else:
+                issuer_id = pending.id if pending else work.issuers.add(**_pending(plan, profile, parent, signer))
         issuer = parent or self._own_issuer(plan.label, profile)
         outcome = self._enrollment.issue(
             issuer,
@@ -226,14 +214,51 @@ class Ceremonies:
                     proof=OwnKeyProof(),
                 )
             ],
-            _Activate(self._clock, plan, issuer_id, plan.key_label),
+            _NothingRefused(),
         )[0]
         if not isinstance(outcome, Issued):
             raise InvariantError("a refused ceremony was recorded")
         note(f"profile {profile.id} sha256 {profile.hash}")
         note(f"certificate serial {serial_text(outcome.serial)} issued by {plan.parent or 'itself'}")
         note(f"certificate sha256 {hashlib.sha256(outcome.certificate_der).hexdigest()}")
-        return outcome, signer
+        return _Made(outcome=outcome, signer=signer, issuer_id=issuer_id)
+
+    def _make_key(self, plan: CeremonyPlan, note: Say) -> Signer:
+        signer = self._key_store.generate(plan.key_label, plan.algorithm)
+        in_file = self._key_store.identity.kind == "file"
+        place = "in a file, for development only" if in_file else "in the token: sensitive, never extractable"
+        note(f"key {plan.key_label} {plan.algorithm} made {place}")
+        note(f"public key sha256 {hashlib.sha256(signer.spki_der).hexdigest()}")
+        return signer
+
+    def _take_up(self, plan: CeremonyPlan, profile: Profile, pending: IssuerRecord, note: Say) -> Signer:
+        """Go on with a ceremony that was interrupted before its CA was put into service: same file, same key."""
+        same = pending.key_label == plan.key_label and pending.subject_der == name_der(_subject(plan, profile))
+        signer = self._key_store.bind(pending.key_label)
+        if not same or signer.spki_der != pending.spki_der or pending.algorithm is not plan.algorithm:
+            raise ConflictError(f"an interrupted ceremony made {plan.label!r} with another name or key; use its file")
+        note(f"key {plan.key_label} is that of an interrupted run; what that run issued was never put into service")
+        note(f"public key sha256 {hashlib.sha256(signer.spki_der).hexdigest()}")
+        return signer
+
+    def _put_into_service(self, plan: CeremonyPlan, made: _Made) -> None:
+        outcome, now = made.outcome, self._clock.now()
+        with self._store.transaction() as work:
+            if plan.act is Act.CREATE_RESPONDER:
+                work.issuers.add_responder(
+                    label=plan.label,
+                    issuer_id=made.issuer_id,
+                    key_label=plan.key_label,
+                    certificate_id=outcome.certificate_id,
+                    certificate_der=outcome.certificate_der,
+                    not_before=to_seconds(outcome.not_before),
+                    not_after=to_seconds(outcome.not_after),
+                )
+            else:
+                validity = (outcome.not_before, outcome.not_after)
+                work.issuers.activate(made.issuer_id, outcome.certificate_id, outcome.certificate_der, validity)
+            detail = f"{plan.act} {plan.label} file {plan.sha256} witnesses {', '.join(plan.witnesses)}"
+            work.audit.append("ceremonies", now, [AuditEntry(actor="operator", action="ceremony.run", detail=detail)])
 
     def _check_size(self, plan: CeremonyPlan, profile: Profile, parent: Issuer | None, note: Say) -> None:
         """Measure the planned certificate, alone and in its installation answer, before a key is made for it."""
@@ -273,8 +298,9 @@ class Ceremonies:
         window = first, first + timedelta(days=profile.validity_days, minutes=2 * profile.backdate_minutes)
         return self._issuers.bind(replace(record, not_before=window[0], not_after=window[1]))
 
-    def _verify(self, plan: CeremonyPlan, path: Path, outcome: Issued, signer: Signer, note: Say) -> None:
-        """Read the artefact back and prove it: bytes, signature, key, budget."""
+    def _verify(self, plan: CeremonyPlan, path: Path, made: _Made, note: Say) -> None:
+        """Read the artefact back and prove it: bytes, signature, key."""
+        outcome, signer = made.outcome, made.signer
         der = pem_to_der(path.read_text(encoding="ascii"), ("CERTIFICATE",))
         if der != outcome.certificate_der:
             raise InvariantError(f"{path} does not hold the certificate that was issued")
@@ -283,13 +309,12 @@ class Ceremonies:
         algorithm, key = load_public_key(issuer.spki_der)
         if not signature_is_valid(key, algorithm, signed_bytes_of(der), signature_of(der)):
             raise InvariantError(f"{path} does not verify under {issuer.label}")
-        note(f"verified: signature of {issuer.label} over the artefact {path.name}")
+        note(f"verified: signature of {issuer.label} over the artefact {path.name.removesuffix('.unfinished')}")
         challenge = b"pncpki ceremony proof of possession " + plan.sha256.encode()
         own_algorithm, own_key = load_public_key(signer.spki_der)
         if not signature_is_valid(own_key, own_algorithm, challenge, signer.sign([challenge])[0]):
             raise InvariantError(f"key {plan.key_label} does not sign for its own certificate")
         note(f"verified: the token signs with the key of {plan.label}")
-        note("ceremony complete")
 
 
 def _check_parent(plan: CeremonyPlan, profile: Profile, parent: IssuerRecord) -> None:
@@ -324,11 +349,3 @@ def _requested(plan: CeremonyPlan) -> RequestedSubject:
 
 def _subject(plan: CeremonyPlan, profile: Profile) -> Subject:
     return build_subject(profile.subject, _requested(plan), plan.common_name)
-
-
-def _write_new(path: Path, text: str) -> None:
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError as error:
-        raise CeremonyError(f"{path} exists: a ceremony overwrites nothing") from error

@@ -1,5 +1,6 @@
 """The hierarchy of a new environment, as ceremony files: one root an edition and algorithm, four branches below."""
 
+import json
 from dataclasses import dataclass
 
 from pki_core.model.ceremonies import Act, CeremonyPlan
@@ -55,18 +56,23 @@ def plan_hierarchy(names: HierarchyNames, *, ed448: bool) -> list[tuple[str, str
 
 def ceremony_file(plan: CeremonyPlan) -> str:
     """Return the file of a plan, as two witnesses would review it."""
-    witnesses = ", ".join(f'"{name}"' for name in plan.witnesses)
+    # A JSON string is a TOML basic string.
+    texts = {
+        name: json.dumps(str(getattr(plan, name)), ensure_ascii=False)
+        for name in ("act", "environment", "label", "profile", "parent", "key_label", "algorithm")
+    }
+    names = {name: json.dumps(getattr(plan, name), ensure_ascii=False) for name in ("common_name", "organization")}
     return f"""\
 # One act. Read every line, agree on this file's SHA-256, then: pncpki ceremony run FILE
-act = "{plan.act}"
-environment = "{plan.environment}"
-label = "{plan.label}"  # becomes part of URLs and file names; never used again
-profile = "{plan.profile}"
-parent = "{plan.parent}"
-key_label = "{plan.key_label}"  # in the token
-algorithm = "{plan.algorithm}"
-common_name = "{plan.common_name}"
-organization = "{plan.organization}"
-country = "{plan.country}"
-witnesses = [{witnesses}]
+act = {texts["act"]}
+environment = {texts["environment"]}
+label = {texts["label"]}  # becomes part of URLs and file names; never used again
+profile = {texts["profile"]}
+parent = {texts["parent"]}
+key_label = {texts["key_label"]}  # in the token
+algorithm = {texts["algorithm"]}
+common_name = {names["common_name"]}
+organization = {names["organization"]}
+country = {json.dumps(plan.country)}
+witnesses = {json.dumps(list(plan.witnesses), ensure_ascii=False)}
 """

@@ -1,5 +1,6 @@
 """The issuers of one environment, bound to their keys when first used."""
 
+from collections.abc import Callable
 from threading import Lock
 
 from pki_core.issuance.issuer import Issuer
@@ -12,7 +13,7 @@ from pki_core.store.unit_of_work import Store
 class Issuers:
     """Gives issuers by label. Start-up does not depend on how many there are: a key is bound at its first use."""
 
-    def __init__(self, store: Store, key_store: KeyStore, serial_prefix: int) -> None:
+    def __init__(self, store: Store, key_store: Callable[[], KeyStore], serial_prefix: int) -> None:
         self._store = store
         self._key_store = key_store
         self._prefix = serial_prefix
@@ -40,7 +41,7 @@ class Issuers:
 
     def bind(self, record: IssuerRecord) -> Issuer:
         """Return an issuer for a record as it stands, unremembered: a root before its own certificate exists."""
-        return Issuer(record, self._key_store.bind(record.key_label), self._prefix)
+        return Issuer(record, self._key_store().bind(record.key_label), self._prefix)
 
     def records(self) -> list[IssuerRecord]:
         """Return every issuer of the environment."""

@@ -14,7 +14,9 @@ from pki_core.model.batches import BatchRecord, Verdict
 from pki_core.model.clock import Clock
 from pki_core.model.errors import (
     ConflictError,
+    CsrRejectedError,
     LimitExceededError,
+    MalformedError,
     NotAuthorizedError,
     NotFoundError,
     PkiError,
@@ -23,13 +25,14 @@ from pki_core.model.errors import (
 from pki_core.model.issuers import IssuerRecord
 from pki_core.model.profiles import IdentifierRule, Level, Profile
 from pki_core.model.states import BatchState
+from pki_core.services.enroll import prove_possession
 from pki_core.services.runners import is_dead, running
 from pki_core.store.audit import AuditEntry
 from pki_core.store.times import to_seconds
 from pki_core.store.unit_of_work import Store, UnitOfWork
 from pki_core.wire.batch_duplicates import RepeatedRows
 from pki_core.wire.batch_file import BatchLimits, BatchRow, file_digest, read_batch
-from pki_core.wire.csr import peek_common_name
+from pki_core.wire.csr import parse_csr, peek_common_name
 
 _REPEATS = {
     "row_id": ("row.duplicate_id", "The row id was used before in this file, in row {first}."),
@@ -71,6 +74,8 @@ class Uploads:
             MalformedError, LimitExceededError: the file is refused whole; nothing of it is kept.
             ConflictError: another process is loading this very file.
         """
+        if not upload.path.is_file():
+            raise MalformedError(f"{upload.source_name} is not a regular file")
         size = upload.path.stat().st_size
         if size > self._limits.max_octets:
             raise LimitExceededError(f"the file has {size} octets; batches.max_octets allows {self._limits.max_octets}")
@@ -136,6 +141,32 @@ class Uploads:
             work.audit.append("batches", now, [entry])
             return work.batches.get(batch.id)
 
+    def _settle_names(
+        self, batch: BatchRecord, repeats: RepeatedRows, refused: set[int]
+    ) -> Iterator[tuple[int, str, int]]:
+        """Yield the rows that repeat another. A name belongs to the first row whose request proves its key."""
+        profile = self._profiles[batch.profile_name]
+        same_name: dict[int, list[int]] = {}
+        for seq, kind, first in repeats.found():
+            if kind == "name":
+                same_name.setdefault(first, [first]).append(seq)
+            elif seq not in refused:
+                yield seq, kind, first
+        for rows in same_name.values():
+            holder = next((seq for seq in rows if self._is_provable(batch, seq, profile)), None)
+            if holder is not None:
+                yield from ((seq, "name", holder) for seq in rows if seq > holder)
+
+    def _is_provable(self, batch: BatchRecord, seq: int, profile: Profile) -> bool:
+        with self._store.reading() as work:
+            items = work.batches.open_items(batch.number, seq, seq)
+        try:
+            for item in items:
+                prove_possession(parse_csr(item.row_id, item.csr_der), profile)
+        except CsrRejectedError:
+            return False
+        return bool(items)
+
     @staticmethod
     def _refuse_lost_batch(work: UnitOfWork, batch: BatchRecord) -> None:
         if not work.batches.still_loading(batch):
@@ -167,7 +198,7 @@ class Uploads:
                 message=_REPEATS[kind][1].format(first=first + 1),
                 common_name="",
             )
-            for seq, kind, first in repeats.found()
+            for seq, kind, first in self._settle_names(batch, repeats, refused)
             if seq not in refused
         ]
         if again:

@@ -1,5 +1,6 @@
 """Uploads: a file becomes a batch, once; rows that are no requests get their verdict, a bad file leaves nothing."""
 
+import base64
 import hashlib
 from contextlib import closing
 from dataclasses import replace
@@ -312,3 +313,18 @@ def test_a_file_that_a_living_process_is_loading_is_not_loaded_twice(environment
             work.audit._connection.execute(text("UPDATE batch SET runner = :runner"), {"runner": runner})
         with pytest.raises(ConflictError, match="loading this file right now"):
             environment.uploads.submit(upload_of(sample))
+
+
+def test_a_name_belongs_to_the_first_row_that_proves_its_key(any_environment, tmp_path):
+    bad, good, late = sample_rows(3)
+    der = bytearray(sample_csr(good[2]))
+    der[-1] ^= 1
+    table = [
+        (bad[0], base64.b64encode(bytes(der)).decode(), ""),
+        (good[0], good[1], ""),
+        (late[0], base64.b64encode(sample_csr(good[2])).decode(), ""),
+    ]
+    batch, _ = any_environment.uploads.submit(upload_of(write_rows(tmp_path / "rows.csv", table)))
+    found = verdicts(any_environment, batch)
+    assert {row_id: code for row_id, (code, _) in found.items()} == {late[0]: "row.duplicate_identifier"}
+    assert "Row 2" in found[late[0]][1]

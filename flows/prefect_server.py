@@ -1,0 +1,80 @@
+"""A Prefect server for the length of one command: on loopback, in a session of its own, gone when its parent is.
+
+Prefect's built-in one is no use here: Ctrl-C reaches it before the flow has ended, it outlives a killed command, and it
+inherits secrets it does not need.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Thread
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from pki_core.model.errors import OrchestratorUnavailableError
+
+_START_SECONDS = 120
+_STOP_SECONDS = 10
+
+
+@contextmanager
+def temporary_server(secret_variable: str) -> Iterator[str]:
+    """Start a server and give the URL of its API; ``secret_variable`` stays out of its environment.
+
+    Raises:
+        OrchestratorUnavailableError: it did not come up in two minutes.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {name: value for name, value in os.environ.items() if name != secret_variable}
+    server = subprocess.Popen(  # noqa: S603  # our own module
+        [sys.executable, "-m", "flows.prefect_server", str(port)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+        start_new_session=True,
+    )
+    url = f"http://127.0.0.1:{port}/api"
+    try:
+        _wait_until_healthy(server, url)
+        yield url
+    finally:
+        server.stdin.close()  # type: ignore[union-attr]  # a pipe, by the call above
+        try:
+            server.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+def _wait_until_healthy(server: "subprocess.Popen[bytes]", url: str) -> None:
+    end = time.monotonic() + _START_SECONDS
+    while server.poll() is None and time.monotonic() < end:
+        try:
+            with urlopen(f"{url}/health", timeout=2) as answer:  # noqa: S310  # our own loopback URL
+                if answer.status == 200:  # noqa: PLR2004  # OK
+                    return
+        except (URLError, OSError):
+            time.sleep(0.2)
+    raise OrchestratorUnavailableError("the temporary Prefect server did not start; --direct signs without it")
+
+
+def _serve(port: int) -> None:
+    import uvicorn  # noqa: PLC0415  # Prefect's own server; only this process needs it
+
+    def end_with_parent() -> None:
+        sys.stdin.buffer.read()  # ends when the parent closes the pipe, or dies
+        os._exit(0)
+
+    Thread(target=end_with_parent, daemon=True).start()
+    uvicorn.run("prefect.server.api.server:create_app", factory=True, host="127.0.0.1", port=port, log_level="critical")
+
+
+if __name__ == "__main__":
+    _serve(int(sys.argv[1]))
