@@ -188,6 +188,18 @@ VECTORS = {
             subject=(SUBJECT[0], ("O", "a@b"), *SUBJECT[2:]),
         ),
     ),
+    "a PrintableString of other characters, as long as a known one": (
+        "lint.subject",
+        with_rdns(
+            lambda rdns: [*rdns[:3], rdn(CN, 0x13, b"DEPNC@00000001A")],
+            subject=(*SUBJECT[:3], ("CN", "DEPNC@00000001A")),
+        ),
+    ),
+    "another organisation asked for": ("lint.subject", replace(good(), subject=(SUBJECT[0], ("O", "X"), *SUBJECT[2:]))),
+    "another domain component asked for": (
+        "lint.subject",
+        replace(good(), subject=(*SUBJECT[:2], ("DC", "OEM"), SUBJECT[3])),
+    ),
     "a PrintableString of UTF-8": (
         "lint.subject",
         with_rdns(
