@@ -239,6 +239,49 @@ def test_one_template_makes_what_the_oracle_makes_in_any_order(several):
         assert template.tbs(serial, subject, spki(keys[other]), validity) == expected
 
 
+NEIGHBOURS = {
+    "a longer serial": {"serial": (1 << 150) + 12345},
+    "a shorter serial": {"serial": (1 << 120) + 12345},
+    "a common name of another string type": {"common_name": "DEPNC@00000002B"},
+    "a common name of letters beyond ASCII": {"common_name": "Zo\u00eb4567890123"},
+    "a shorter common name": {"common_name": "DEPNCC00000002"},
+    "another organisation": {"organization": "Else Mobility"},
+    "another end": {"validity": (NOW, NOW + timedelta(days=731))},
+    "another key": {"key": OTHER_KEY},
+}
+
+
+@pytest.mark.parametrize("change", NEIGHBOURS.values(), ids=NEIGHBOURS)
+def test_a_template_that_knows_one_certificate_makes_its_neighbour_like_the_oracle(change):
+    template = CertificateTemplate(profile(), names(KeyAlgorithm.SECP256R1))
+    plain = {
+        "serial": SERIAL,
+        "common_name": EMAID,
+        "organization": "Test Mobility",
+        "validity": TWO_YEARS,
+        "key": some_key(),
+    }
+    for asked in (plain, {**plain, **change}, plain):
+        subject = (("C", "DE"), ("O", asked["organization"]), ("DC", "MO"), ("CN", asked["common_name"]))
+        expected = oracle(
+            EXTENSIONS["contract_leaf"],
+            KeyAlgorithm.SECP256R1,
+            subject,
+            asked["key"],
+            asked["validity"],
+            serial=asked["serial"],
+        )
+        assert template.tbs(asked["serial"], subject, spki(asked["key"]), asked["validity"]) == expected
+
+
+def test_a_name_that_stands_in_two_places_is_set_into_the_right_one():
+    template = CertificateTemplate(profile(), names(KeyAlgorithm.SECP256R1))
+    for common_name in (EMAID, "DEPNCC00000002B", EMAID):
+        subject = (("C", "DE"), ("O", EMAID), ("DC", "MO"), ("CN", common_name))
+        expected = oracle(EXTENSIONS["contract_leaf"], KeyAlgorithm.SECP256R1, subject)
+        assert template.tbs(SERIAL, subject, spki(some_key()), TWO_YEARS) == expected
+
+
 EDGES_OF_TIME = [
     datetime(2026, 1, 1, tzinfo=UTC),
     datetime(2049, 12, 31, 23, 59, 59, tzinfo=UTC),
