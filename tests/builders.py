@@ -74,9 +74,13 @@ def new_key(algorithm=KeyAlgorithm.SECP256R1):
     return ec.generate_private_key(_CURVES[algorithm])
 
 
-@cache
 def some_key(algorithm=KeyAlgorithm.SECP256R1):
     """One key an algorithm, where it does not matter which."""
+    return _kept_key(algorithm)
+
+
+@cache
+def _kept_key(algorithm):
     return new_key(algorithm)
 
 
