@@ -19,7 +19,6 @@ from pki_core.model.signer import TokenIdentity
 from pki_core.model.states import CertificateState
 from pki_core.store.audit import AuditEntry
 from pki_core.store.reservations import POSITIONS
-from pki_core.store.unit_of_work import Store
 from tests.builders import NOW, PARTNER, profile
 from tests.store.rows import LATER, OTHER_RUNNER, RUNNER, issuer_columns, record, reserve, states
 
@@ -41,12 +40,12 @@ def test_a_transaction_that_raises_leaves_nothing(store):
         assert work.partners.ids() == []
 
 
-@pytest.mark.postgres
-def test_nobody_writes_while_reading(postgres_database_url):
-    store = Store(postgres_database_url)
+def test_nobody_writes_while_reading(store, request):
+    if request.node.callspec.params["database_url"] == "sqlite":
+        reason = "a reading transaction on SQLite takes writes and commits them: PRAGMA query_only is missing"
+        request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
     with pytest.raises(StoreUnavailableError), store.reading() as work:
         work.partners.add(PARTNER, NOW)
-    store.close()
 
 
 def test_a_reader_sees_one_moment(store):
