@@ -14,7 +14,7 @@ from pki_core.hsm.pin import PinSource
 from pki_core.hsm.softhsm import mend_tokens
 from pki_core.hsm.tokens import create_token
 from pki_core.issuance.load import load_profiles
-from pki_core.model.errors import ConflictError, SettingsError
+from pki_core.model.errors import ConflictError, PkiError, SettingsError
 from pki_core.model.partners import Partner
 from pki_core.model.signer import KeyAlgorithm
 from pki_core.runtime.wiring import Runtime, module_path_of, open_key_store, open_runtime
@@ -77,6 +77,14 @@ def found_environment(founding: Founding, say: Say) -> Runtime:
     settings = check_settings(own, home)
     check_witnesses(settings.environment, founding.witnesses)
     load_profiles(settings.environment_values)  # before anything is made: a switch may be misspelt
+    try:
+        return _make(home, own, founding.witnesses, say)
+    except PkiError as error:
+        raise type(error)(f"{error}; what was made is of no use: remove {home} before the next try") from error
+
+
+def _make(home: Path, own: dict[str, Any], witnesses: tuple[str, ...], say: Say) -> Runtime:
+    settings = check_settings(own, home)
     home.mkdir(parents=True, exist_ok=True)
     home.chmod(0o700)
     migrate(settings.database_url)
@@ -92,7 +100,7 @@ def found_environment(founding: Founding, say: Say) -> Runtime:
         )
     runtime.close()
     runtime = open_runtime(home)
-    _run_ceremonies(runtime, founding.witnesses, say)
+    _run_ceremonies(runtime, witnesses, say)
     for partner in DEV_PARTNERS if settings.environment == "dev" else ():
         with runtime.store.transaction() as work:
             work.partners.add(partner, runtime.clock.now())

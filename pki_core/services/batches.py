@@ -55,8 +55,8 @@ class _ChunkHooks:
         verdicts.extend(_verdict(seq, outcome) for seq, outcome in zip(self._seqs, outcomes, strict=True))
         issued = sum(1 for verdict in verdicts if verdict.certificate_id is not None)
         refused = len(verdicts) - issued
+        work.chunks.finish(self._chunk, self._clock.now(), issued, refused)  # first: it tells a late runner that it is
         work.batches.add_verdicts(self._chunk.batch_number, verdicts)
-        work.chunks.finish(self._chunk, self._clock.now(), issued, refused)
         finish_when_complete(work, self._batch, self._chunk.runner, self._clock)
         self.report = ChunkReport(rows=len(verdicts), issued=issued, refused=refused)
 

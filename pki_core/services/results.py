@@ -7,7 +7,7 @@ from pki_core.model.batches import BatchCounts, BatchResult
 from pki_core.model.errors import ConflictError
 from pki_core.services.certificates import Certificates
 from pki_core.store.unit_of_work import Store
-from pki_core.wire.batch_result import ResultRow, ResultWriter
+from pki_core.wire.batch_result import ResultRow, ResultWriter, bundled_batch
 from pki_core.wire.pem import certificate_pem
 
 _PIECE = 2000
@@ -24,13 +24,15 @@ class Results:
         """Write the bundle of a finished batch into a directory; returns its counts.
 
         Raises:
-            ConflictError: rows are still without a verdict.
+            ConflictError: rows are still without a verdict, or the directory holds another batch's bundle.
         """
         with self._store.reading() as work:
             batch = work.batches.get(batch_id)
             counts = work.batches.counts(batch)
         if counts.pending:
             raise ConflictError(f"{counts.pending} rows of this batch have no verdict yet")
+        if (other := bundled_batch(directory)) not in {"", batch.id}:
+            raise ConflictError(f"{directory} holds the bundle of batch {other}; choose another directory")
         chain = self._certificates.chain(batch.issuer_label)
         chain_pem = "".join(certificate_pem(record.certificate_der) for record in chain)
         described: dict[str, str | int] = {

@@ -45,7 +45,7 @@ def is_dead(token: str) -> bool:
     place, _, rest = token.rpartition("/")
     place, _, start = place.rpartition("/")
     place, _, pid = place.rpartition("/")
-    if not rest or not pid.isdigit() or place.partition("/")[0] != _here().partition("/")[0]:
+    if not rest or not (pid.isascii() and pid.isdecimal()) or place.partition("/")[0] != _here().partition("/")[0]:
         return False
     if place != _here():
         # Same host name: another boot is over; another pid namespace is another container.

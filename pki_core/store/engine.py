@@ -69,6 +69,7 @@ def _on_sqlite_begin(connection: Connection) -> None:
     # IMMEDIATE: a writer waits for the lock at its start, where busy_timeout works, and never at an upgrade.
     options = connection.get_execution_options()
     connection.exec_driver_sql(f"PRAGMA synchronous={'NORMAL' if options.get(FORGETTABLE) else 'FULL'}")
+    connection.exec_driver_sql(f"PRAGMA query_only={'ON' if options.get(READ_ONLY) else 'OFF'}")
     connection.exec_driver_sql("BEGIN" if options.get(READ_ONLY) else "BEGIN IMMEDIATE")
 
 

@@ -55,6 +55,16 @@ class ResultRow:
     certificate_der: bytes
 
 
+def bundled_batch(directory: Path) -> str:
+    """Return the id of the batch whose bundle a directory holds; "" when it holds none."""
+    try:
+        manifest = json.loads((directory / MANIFEST_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""
+    batch = manifest.get("batch") if isinstance(manifest, dict) else None
+    return str(batch.get("batch_id", "")) if isinstance(batch, dict) else ""
+
+
 class ResultWriter:
     """Writes a bundle as a stream: all of it appears at the end of the ``with`` block, or nothing changes.
 

@@ -59,8 +59,8 @@ SIGNING = {
     "after recording": Point(Enrollment, "_record", "after"),
 }
 FINISHING = {
-    "before the batch ends": Point(BatchGateway, "move", "before", counts=_finishes),
-    "before the end is committed": Point(BatchGateway, "move", "after", counts=_finishes),
+    "before the batch ends": Point(BatchGateway, "move", "before", burns=True, counts=_finishes),
+    "before the end is committed": Point(BatchGateway, "move", "after", burns=True, counts=_finishes),
     "after the batch has ended": Point(batches.Batches, "_claim", "after", counts=_has_finished),
 }
 UPLOADING = {

@@ -202,3 +202,39 @@ def test_the_web_front_answers_health_questions(home):
     client = create_app(open_runtime(home)).test_client()
     assert client.get("/healthz").json == {"status": "alive"}
     assert client.get("/readyz").status_code == 200
+
+
+@pytest.mark.usefixtures("home")
+def test_a_bundle_is_written_again_but_never_over_another_batchs(sample, tmp_path):
+    batch_ids = []
+    for rows in (sample, tmp_path / "other.csv"):
+        if rows is not sample:
+            write_sample(rows, 20, bad=0)
+        batch_ids.append(as_json("batch", "submit", rows, "--partner", "demo-mo")["batch_id"])
+        as_json("batch", "sign", batch_ids[-1], "--direct")
+    out = tmp_path / "out"
+    for _ in range(2):
+        as_json("batch", "result", batch_ids[0], "--out", out)
+    before = (out / "results.csv").read_bytes()
+    assert as_json("batch", "result", batch_ids[1], "--out", out, code=1)["error"] == "request.conflict"
+    assert (out / "results.csv").read_bytes() == before
+
+
+def test_a_usage_error_is_one_object_too():
+    done = subprocess.run(
+        [sys.executable, "-m", "flows", "batch", "status", "--json"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert json.loads(done.stdout)["error"] == "usage"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["sample", "/nonexistent/x.csv"],
+        ["init", "--settings", "/nonexistent.toml", "--home", "/nonexistent/home"],
+        ["sample", "x.csv", "--rows", "5", "--bad", "6"],
+    ],
+)
+def test_files_that_cannot_be_used_are_one_sentence(arguments):
+    assert as_json(*arguments, code=1)["error"] in {"file.unusable", "request.malformed"}
