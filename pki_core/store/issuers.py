@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select, text, update
 
-from pki_core.model.errors import ConflictError, NotFoundError
+from pki_core.model.errors import ConflictError, InvariantError, NotFoundError
 from pki_core.model.issuers import IssuerRecord
 from pki_core.model.profiles import Edition, Level, Profile
 from pki_core.model.signer import KeyAlgorithm
@@ -91,12 +91,12 @@ class IssuerGateway:
         """Return a pinned profile version.
 
         Raises:
-            ConflictError: the stored document does not have the hash it is stored under.
+            InvariantError: the stored document does not have the hash it is stored under.
         """
         row = self._connection.execute(select(tables.profile).where(tables.profile.c.id == number)).one()
         profile = Profile.from_json(row.document)
         if profile.hash != row.hash:
-            raise ConflictError(f"profile {row.name} was changed in the database: its hash is not {row.hash[:16]}")
+            raise InvariantError(f"profile {row.name} was changed in the database: its hash is not {row.hash[:16]}")
         return profile
 
 

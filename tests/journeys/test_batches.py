@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from flows import sample_batch
 from flows.sample_batch import sample_rows, write_sample
-from pki_core.model.errors import ConflictError, NotFoundError
+from pki_core.model.errors import ConflictError, InvariantError, NotFoundError
 from pki_core.model.states import BatchState
 from pki_core.runtime.wiring import open_runtime
 from pki_core.services.runners import runner_token
@@ -226,7 +226,7 @@ def test_a_pinned_profile_that_was_tampered_with_signs_nothing(environment, tmp_
     batch = submit(environment, sample(tmp_path / "batch.csv", 3))
     with environment.store.transaction() as work:
         work.audit._connection.execute(text("UPDATE profile SET document = replace(document, '730', '9999')"))
-    with pytest.raises(ConflictError, match="contract_leaf was changed in the database"):
+    with pytest.raises(InvariantError, match="contract_leaf was changed in the database"):
         environment.batches.sign_next_chunk(batch.id, runner_token())
     assert certificates(environment, batch) == []
 

@@ -182,7 +182,7 @@ def test_a_profile_that_was_changed_in_the_database_is_refused(store):
     with store.transaction() as work:
         number = work.issuers.pin_profile(profile(), NOW)
         work.audit._connection.execute(text("UPDATE profile SET document = replace(document, '730', '9999')"))
-    with pytest.raises(ConflictError, match="contract_leaf was changed"), store.reading() as work:
+    with pytest.raises(InvariantError, match="contract_leaf was changed"), store.reading() as work:
         work.issuers.profile(number)
 
 
