@@ -110,7 +110,7 @@ def measure(home: str, program: str, profile: str, seconds: float, rounds: int) 
 def _contract_issuer(runtime: Runtime, edition: Edition) -> IssuerRecord:
     return next(
         issuer
-        for issuer in runtime.issuers.records()
+        for issuer in runtime.certificates.issuers()
         if (issuer.branch, issuer.level, issuer.edition) == ("mo", Level.SUB2, edition)
         and issuer.algorithm in _DIGEST_OCTETS
     )

@@ -42,8 +42,3 @@ class Issuers:
     def bind(self, record: IssuerRecord) -> Issuer:
         """Return an issuer for a record as it stands, unremembered: a root before its own certificate exists."""
         return Issuer(record, self._key_store().bind(record.key_label), self._prefix)
-
-    def records(self) -> list[IssuerRecord]:
-        """Return every issuer of the environment."""
-        with self._store.reading() as work:
-            return work.issuers.all()

@@ -129,7 +129,7 @@ def order_for(runtime, profile, partner=None):
 def issue_leaf(runtime, profile_name, common_name=None):
     """Issue one leaf as the operator would; returns its issuer's record and the outcome."""
     profile = runtime.profiles[profile_name]
-    record = issuer_for(profile, runtime.issuers.records())
+    record = issuer_for(profile, runtime.certificates.issuers())
     subject = RequestedSubject(
         common_name=common_name or LEAF_NAMES[profile_name.partition("_20")[0]],
         organization="Test Mobility Ltd",

@@ -86,7 +86,7 @@ def every_kind(founded_home, tmp_path_factory):
     """One certificate of every kind: every CA, every leaf, and a responder of every level, in every hierarchy."""
     home = copy_home(founded_home, tmp_path_factory.mktemp("every-kind") / "home")
     with closing(open_runtime(home)) as runtime:
-        by_id = {record.id: record for record in runtime.issuers.records()}
+        by_id = {record.id: record for record in runtime.certificates.issuers()}
 
         def above(record):
             chain = [record.certificate_der]

@@ -185,7 +185,7 @@ def test_a_file_says_any_name_as_it_is(untouched, name):
 
 
 def test_every_ca_of_a_founded_environment_has_its_transcript_and_file(untouched):
-    for record in untouched.issuers.records():
+    for record in untouched.certificates.issuers():
         transcript = (untouched.home / "ca" / f"{record.label}.transcript.txt").read_text()
         assert transcript.splitlines()[-1].endswith("ceremony complete")
         (file,) = (untouched.home / "ceremonies").glob(f"[0-9][0-9]-{record.label}.toml")

@@ -49,14 +49,14 @@ def copy_database(source, target):
 
 
 def test_an_environment_has_three_hierarchies_of_nine_cas(untouched):
-    labels = [record.label for record in untouched.issuers.records()]
+    labels = [record.label for record in untouched.certificates.issuers()]
     expected = {
         f"{name}{suffix}"
         for suffix in GENERATIONS.values()
         for name in ("v2g-root", *(f"{branch}-sub{level}" for branch in BRANCHES for level in (1, 2)))
     }
     assert sorted(labels) == sorted(expected)
-    algorithms = {record.label: record.algorithm for record in untouched.issuers.records()}
+    algorithms = {record.label: record.algorithm for record in untouched.certificates.issuers()}
     for algorithm, suffix in GENERATIONS.items():
         assert algorithms[f"mo-sub2{suffix}"] is algorithm
 
@@ -96,7 +96,7 @@ def test_a_pin_is_never_said(tmp_path):
         assert pin not in "\n".join(said)
         assert pin not in repr(runtime.settings)
         assert pin not in repr(vars(runtime.key_store))
-        assert KeyAlgorithm.ED448 not in {record.algorithm for record in runtime.issuers.records()}
+        assert KeyAlgorithm.ED448 not in {record.algorithm for record in runtime.certificates.issuers()}
 
 
 # --- what is not founded
