@@ -23,7 +23,7 @@ _QUERIES = {
     "audits": "SELECT action, actor, issuer_id, serial, profile_id, certificate_sha256, detail FROM audit",
     "issuers": "SELECT id, certificate_der FROM issuer",
     "reservations": "SELECT number FROM reservation",
-    "intents": "SELECT certificate_id FROM intent",
+    "intents": "SELECT reservation, serials, tbs_der FROM intent",
     "batches": "SELECT number, id, partner_id, profile_id, issuer_id, state, total FROM batch",
     "items": "SELECT batch_number, seq, row_id, csr_der FROM batch_item ORDER BY batch_number, seq",
     "verdicts": "SELECT batch_number, seq, certificate_id, code, common_name FROM batch_verdict",
@@ -116,7 +116,15 @@ def check_serials(snapshot):
     mixed = {number: fate for number, fate in fates.items() if len(fate) > 1}
     assert not mixed, f"reservations settled in part: {mixed}"
     reserved = {row.certificate_id for row in snapshot.statuses if row.status == RESERVED}
-    intents = {row.certificate_id for row in snapshot.intents}
+    in_order = {
+        row.reservation * POSITIONS + position
+        for row in snapshot.intents
+        for position, _ in enumerate(row.serials.split())
+    }
+    drawn = {(row.certificate_id // POSITIONS, row.serial) for row in snapshot.statuses if row.status == RESERVED}
+    named = {(row.reservation, serial) for row in snapshot.intents for serial in row.serials.split()}
+    assert drawn == named, f"reserved serials and stored to-be-signed bytes differ: {drawn ^ named}"
+    intents = in_order
     assert reserved == intents, f"reserved serials and stored to-be-signed bytes differ: {reserved ^ intents}"
     held = {row.number for row in snapshot.reservations}
     assert {one // POSITIONS for one in reserved} <= held, "reserved serials without a reservation"

@@ -32,7 +32,6 @@ from pki_core.store.times import to_seconds
 
 POSITIONS = 4096  # certificate id = reservation number * POSITIONS + position
 
-_INTENT_COLUMNS = ("certificate_id", "serial", "tbs_der")
 _STATUS_COLUMNS = ("issuer_id", "serial", "certificate_id", "status", "not_after")
 
 
@@ -71,11 +70,12 @@ class ReservationGateway:
                 for position, (serial, _, not_after) in enumerate(intents)
             ],
         )
-        insert_rows(
-            self._connection,
-            tables.intent,
-            _INTENT_COLUMNS,
-            [(first + position, serial, tbs_der) for position, (serial, tbs_der, _) in enumerate(intents)],
+        self._connection.execute(
+            insert(tables.intent).values(
+                reservation=number,
+                serials=" ".join([serial for serial, _, _ in intents]),
+                tbs_der=b"".join([tbs_der for _, tbs_der, _ in intents]),
+            )
         )
 
     def close(self, number: int, runner: str, now: datetime, count: int) -> None:
@@ -108,15 +108,10 @@ class ReservationGateway:
         ).scalar()
         return 0 if issuer_id is None else self._settle(number, issuer_id, CertificateState.VOID)
 
-    def tbs_of(self, number: int) -> list[bytes]:
-        """Return the stored to-be-signed bytes of a reservation, in order."""
-        first = number * POSITIONS
-        rows = self._connection.execute(
-            select(tables.intent.c.tbs_der)
-            .where(tables.intent.c.certificate_id.between(first, first + POSITIONS - 1))
-            .order_by(tables.intent.c.certificate_id)
-        )
-        return [bytes(row.tbs_der) for row in rows]
+    def tbs_of(self, number: int) -> bytes:
+        """Return the stored to-be-signed bytes of a reservation, one behind the other."""
+        stored = self._connection.scalar(select(tables.intent.c.tbs_der).where(tables.intent.c.reservation == number))
+        return bytes(stored or b"")
 
     def expired(self, now: datetime, limit: int) -> list[tuple[int, str]]:
         """Return (number, runner) of reservations whose lease ran out."""
@@ -136,12 +131,10 @@ class ReservationGateway:
         return [(row.number, row.runner) for row in rows]
 
     def _settle(self, number: int, issuer_id: int, state: CertificateState) -> int:
-        first = number * POSITIONS
-        serials = self._connection.scalars(
-            delete(tables.intent)
-            .where(tables.intent.c.certificate_id.between(first, first + POSITIONS - 1))
-            .returning(tables.intent.c.serial)
-        ).all()
+        stored = self._connection.scalar(
+            delete(tables.intent).where(tables.intent.c.reservation == number).returning(tables.intent.c.serials)
+        )
+        serials = (stored or "").split()
         settled = self._connection.execute(
             update(tables.certificate_status)
             .where(

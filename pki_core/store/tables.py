@@ -122,9 +122,12 @@ reservation = Table(
 intent = Table(
     "intent",
     metadata,
-    Column("certificate_id", _Number, primary_key=True, autoincrement=False),
-    Column("serial", _SERIAL, nullable=False),
-    Column("tbs_der", LargeBinary, nullable=False),
+    # One row for all of a reservation: a row each costs more than all else that is stored before a signature.
+    Column("reservation", _Number, primary_key=True, autoincrement=False),
+    Column("serials", Text, nullable=False),  # in order, separated by blanks
+    Column(
+        "tbs_der", LargeBinary, nullable=False
+    ),  # the to-be-signed bytes, one behind the other: DER knows its length
 )
 
 certificate_status = Table(
@@ -241,4 +244,118 @@ batch_chunk = Table(
     sqlite_with_rowid=False,
 )
 
+revocation = Table(
+    "revocation",
+    metadata,
+    Column("number", _Number, Identity(), primary_key=True),  # order of recording, and of the entries of a CRL
+    Column("issuer_id", Integer, nullable=False),
+    Column("serial", _SERIAL, nullable=False),
+    Column("status", SmallInteger, nullable=False),  # revoked | hold
+    Column("revoked_at", BigInteger, nullable=False),
+    Column("reason", SmallInteger),  # RFC 5280 5.3.1; null = unspecified, which a CRL leaves out
+    Column("not_after", BigInteger, nullable=False),
+    Column("shard", SmallInteger),  # of the CRL the certificate names; null = it names none, or the full one
+    Column("entry_der", LargeBinary, nullable=False),  # its line in a CRL, encoded once
+    Column("changed_at", BigInteger, nullable=False),  # when it was recorded, or released from hold
+    Column("released_at", BigInteger),  # a hold that ended; null = in force
+    sqlite_autoincrement=True,
+)
+
+crl = Table(
+    "crl",
+    metadata,
+    Column("id", _Number, Identity(), primary_key=True),
+    Column("issuer_id", ForeignKey("issuer.id"), nullable=False),
+    Column("scope", String(16), nullable=False),  # full, or the number of a shard
+    Column("crl_number", BigInteger, nullable=False),
+    Column("base_number", BigInteger),  # of a delta; null = a complete CRL
+    Column("this_update", BigInteger, nullable=False),
+    Column("next_update", BigInteger, nullable=False),
+    Column("snapshot", BigInteger, nullable=False),  # when its data was read
+    Column("entries", Integer, nullable=False),
+    Column("octets", BigInteger, nullable=False),
+    Column("sha256", _HASH, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+crl_piece = Table(
+    "crl_piece",
+    metadata,
+    Column("crl_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("octets", LargeBinary, nullable=False),
+)
+
+crl_publication = Table(
+    "crl_publication",
+    metadata,
+    Column("issuer_id", ForeignKey("issuer.id"), primary_key=True),
+    Column("scope", String(16), primary_key=True),
+    Column("kind", String(8), primary_key=True),  # complete | delta
+    Column("crl_id", BigInteger),  # what is served; null = nothing yet
+    Column("crl_number", BigInteger, nullable=False),
+    Column("runner", String(160), nullable=False),  # who is making the next one
+    Column("lease_until", BigInteger, nullable=False),
+)
+
+ocsp_response = Table(
+    "ocsp_response",
+    metadata,
+    Column("issuer_id", Integer, primary_key=True, autoincrement=False),
+    Column("serial", _SERIAL, primary_key=True),
+    Column("hash_algorithm", String(8), primary_key=True),  # of the CertID it answers: sha1 | sha256 | sha384 | sha512
+    Column("this_update", BigInteger, nullable=False),
+    Column("next_update", BigInteger, nullable=False),
+    Column("response_der", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+credential = Table(
+    "credential",
+    metadata,
+    Column("id", Integer, Identity(), primary_key=True),
+    Column("partner_id", ForeignKey("partner.id"), nullable=False),
+    Column("kind", String(16), nullable=False),  # secret | certificate
+    Column("sha256", _HASH, nullable=False, unique=True),  # of the machine secret, or of the certificate
+    Column("created_at", BigInteger, nullable=False),
+    Column("not_after", BigInteger),
+    Column("ended_at", BigInteger),  # withdrawn; null = in force
+)
+
+est_request = Table(
+    "est_request",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("partner_id", ForeignKey("partner.id"), nullable=False),
+    Column("label", String(64), nullable=False),
+    Column("subject_sha256", _HASH, nullable=False),
+    Column("spki_sha256", _HASH, nullable=False),
+    Column("csr_der", LargeBinary, nullable=False),
+    Column("common_name", String(200), nullable=False),
+    Column("state", String(16), nullable=False),  # pending | approved | refused | issued
+    Column("asked_at", BigInteger, nullable=False),
+    Column("decided_at", BigInteger),
+    Column("decided_by", String(64)),
+    Column("certificate_id", BigInteger),
+)
+
+mark = Table(
+    "mark",
+    metadata,
+    Column("name", String(64), primary_key=True),  # last signed time, last run of a flow
+    Column("at", BigInteger, nullable=False),
+)
+
 Index("ix_batch_state", batch.c.state)
+Index("ix_revocation_issuer_id_number", revocation.c.issuer_id, revocation.c.number)
+Index("ix_revocation_changed_at", revocation.c.changed_at)
+Index("ix_crl_issuer_id_scope_crl_number", crl.c.issuer_id, crl.c.scope, crl.c.crl_number)
+Index("ix_ocsp_response_this_update", ocsp_response.c.this_update)
+Index("ix_credential_partner_id", credential.c.partner_id)
+Index(
+    "ix_est_request_who",
+    est_request.c.partner_id,
+    est_request.c.label,
+    est_request.c.spki_sha256,
+    est_request.c.subject_sha256,
+)

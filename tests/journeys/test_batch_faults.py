@@ -28,7 +28,7 @@ TABLES = {
     "certificate": "NEW.id & 4095 = 4",
     "certificate_der": "NEW.id & 4095 = 4",
     "certificate_status": "NEW.certificate_id & 4095 = 4",
-    "intent": "NEW.certificate_id & 4095 = 4",
+    "intent": "NEW.reservation > 0",
     "audit": "NEW.action = 'certificate.issued'",
     "batch_verdict": "NEW.seq = 15",
 }

@@ -215,10 +215,11 @@ def test_the_bytes_in_the_store_are_those_that_are_signed(any_environment, order
 
     class Look(Hooks):
         def reserved(self, work, reservation):
-            stored.extend(work.reservations.tbs_of(reservation))
+            stored.append(work.reservations.tbs_of(reservation))
 
     outcomes = issue(any_environment, order, request(), request(OTHER_EMAID), hooks=Look())
-    assert stored == [x509.load_der_x509_certificate(one.certificate_der).tbs_certificate_bytes for one in outcomes]
+    tbs = [x509.load_der_x509_certificate(one.certificate_der).tbs_certificate_bytes for one in outcomes]
+    assert stored == [b"".join(tbs)]
 
 
 def test_hooks_are_told_once_with_every_outcome(any_environment, order):

@@ -33,7 +33,7 @@ DAMAGES = {
     "neither good nor void": "INSERT INTO certificate_status VALUES (1, '01ff', 1, 2, 1, NULL, NULL)",
     "reserved serials and stored": "INSERT INTO certificate_status VALUES (1, '01ff', 1, 0, 1, NULL, NULL)",
     "reservations left": "INSERT INTO reservation VALUES (99999, 1, 1, 'somebody', 0, 0)",
-    "reserved serials and": "INSERT INTO intent VALUES (1, '01ff', x'00')",
+    "reserved serials and": "INSERT INTO intent VALUES (1, '01ff', x'3000')",
     "audit rows differ": "UPDATE audit SET certificate_sha256 = x'00' WHERE serial = {serial}",
     "audit rows differ from": "DELETE FROM audit WHERE serial = {serial}",
     "2 audit rows batch.done": (

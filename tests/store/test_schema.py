@@ -229,3 +229,18 @@ def test_a_database_has_room_for_one_stamp_only(database_url):
     stamp = text("INSERT INTO environment VALUES (2, 'dev', 'x', 'x', 'x', 'x', 1)")
     with connected(database_url) as connection, pytest.raises(IntegrityError):
         connection.execute(stamp)
+
+
+def test_the_intents_of_open_reservations_survive_the_migration_to_one_row_each(empty_url):
+    run(empty_url, command.upgrade, "0001")
+    with connected(empty_url) as connection:
+        for position, serial in enumerate(("01aa", "01bb", "01cc")):
+            connection.execute(
+                text("INSERT INTO intent (certificate_id, serial, tbs_der) VALUES (:id, :serial, :tbs_der)"),
+                {"id": 7 * 4096 + position, "serial": serial, "tbs_der": bytes((0x30, 1, position))},
+            )
+    migrate(empty_url)
+    with connected(empty_url) as connection:
+        row = connection.execute(text("SELECT reservation, serials, tbs_der FROM intent")).one()
+    assert (row.reservation, row.serials) == (7, "01aa 01bb 01cc")
+    assert bytes(row.tbs_der) == b"\x30\x01\x00\x30\x01\x01\x30\x01\x02"
