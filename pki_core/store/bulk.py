@@ -1,9 +1,25 @@
-"""Set-wise inserts: binary COPY on PostgreSQL, executemany on SQLite; the count is always checked."""
+"""Sets in one go: inserts by binary COPY on PostgreSQL, executemany on SQLite, counted; look-ups by a list of keys."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Integer, LargeBinary, SmallInteger, Table
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Column,
+    ColumnElement,
+    Connection,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    Table,
+    any_,
+    cast,
+    column,
+    func,
+    select,
+)
 
 from pki_core.model.errors import ConflictError, InvariantError, StoreUnavailableError
 from pki_core.store.engine import is_postgres
@@ -24,6 +40,18 @@ def insert_rows(connection: Connection, table: Table, columns: Sequence[str], ro
     )
     if taken != len(rows):
         raise InvariantError(f"{table.name} took {taken} rows of {len(rows)}")
+
+
+def is_one_of(connection: Connection, key: Column[Any], values: Sequence[Any]) -> ColumnElement[bool]:
+    """Return the condition that a key is in a list, with the list as one parameter, not thousands.
+
+    An explicit list, not a join: of tables that have just been filled or emptied PostgreSQL has no statistics, and it
+    would read the table instead of looking at its keys.
+    """
+    if is_postgres(connection):
+        return key == any_(cast(list(values), ARRAY(key.type)))
+    listed = func.json_each(json.dumps(list(values)))
+    return key.in_(select(column("value", key.type)).select_from(listed))
 
 
 def _copy(connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> int:

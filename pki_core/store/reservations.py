@@ -4,30 +4,15 @@ A reservation belongs to one runner for the time of its lease. Whoever takes it 
 its to-be-signed bytes are dropped, and nothing is ever signed under it again.
 """
 
-import json
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import (
-    ARRAY,
-    ColumnElement,
-    Connection,
-    String,
-    any_,
-    cast,
-    column,
-    delete,
-    func,
-    insert,
-    select,
-    update,
-)
+from sqlalchemy import Connection, delete, insert, select, update
 
 from pki_core.model.errors import InvariantError, LeaseLostError
 from pki_core.model.states import CertificateState
 from pki_core.store import tables
-from pki_core.store.bulk import insert_rows
-from pki_core.store.engine import is_postgres
+from pki_core.store.bulk import insert_rows, is_one_of
 from pki_core.store.times import to_seconds
 
 POSITIONS = 4096  # certificate id = reservation number * POSITIONS + position
@@ -139,7 +124,7 @@ class ReservationGateway:
             update(tables.certificate_status)
             .where(
                 tables.certificate_status.c.issuer_id == issuer_id,
-                self._is_one_of(serials),
+                is_one_of(self._connection, tables.certificate_status.c.serial, serials),
                 tables.certificate_status.c.status == CertificateState.RESERVED.value,
             )
             .values(status=state.value)
@@ -147,15 +132,3 @@ class ReservationGateway:
         if settled != len(serials):
             raise InvariantError(f"reservation {number} holds {len(serials)} intents but {settled} reserved serials")
         return settled
-
-    def _is_one_of(self, serials: Sequence[str]) -> ColumnElement[bool]:
-        """Return the condition with the serials as one parameter, not thousands.
-
-        An explicit set, not a join with ``intent``: PostgreSQL has no statistics of a table that is always emptied,
-        and would look at every serial of the issuer instead of using the key.
-        """
-        serial = tables.certificate_status.c.serial
-        if is_postgres(self._connection):
-            return serial == any_(cast(list(serials), ARRAY(String)))
-        values = func.json_each(json.dumps(list(serials)))
-        return serial.in_(select(column("value", String)).select_from(values))
