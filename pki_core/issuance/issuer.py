@@ -50,6 +50,7 @@ class Draft(NamedTuple):
     subject: Subject
     spki_der: bytes
     not_after: datetime | None = None
+    alternative_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, weakref_slot=True)
@@ -111,8 +112,8 @@ class Issuer:
             if isinstance(validity, Finding):
                 prepared.append(validity)
                 continue
-            tbs_der = template.tbs(serial, draft.subject, draft.spki_der, validity)
-            finding = lint.check(tbs_der, serial, draft.subject, draft.spki_der)
+            tbs_der = template.tbs(serial, draft.subject, draft.spki_der, validity, draft.alternative_names)
+            finding = lint.check(tbs_der, serial, draft.subject, draft.spki_der, draft.alternative_names)
             if finding is None:
                 one = Prepared(
                     reference=draft.reference,

@@ -69,10 +69,12 @@ class TbsLint:
         self._places: dict[object, Places] = {}
         self._clean: set[bytes] = set()
 
-    def check(self, tbs_der: bytes, serial: int, subject: Subject, spki_der: bytes) -> Finding | None:
+    def check(
+        self, tbs_der: bytes, serial: int, subject: Subject, spki_der: bytes, alternative_names: tuple[str, ...] = ()
+    ) -> Finding | None:
         """Return the first rule that does not hold, or None."""
-        if serial <= 0:
-            return self._judge(tbs_der, serial, subject, spki_der)  # a known skeleton says nothing of the sign
+        if serial <= 0 or alternative_names:  # a known skeleton says nothing of the sign, and nothing of these names
+            return self._judge(tbs_der, serial, subject, spki_der, alternative_names)
         key_identifier = key_identifier_of(spki_der, self._profile.extensions.key_identifier_octets)
         common_name = subject[-1][1].encode()
         values = (serial.to_bytes((serial.bit_length() + 8) // 8, "big"), common_name, spki_der, key_identifier)
@@ -101,7 +103,9 @@ class TbsLint:
         self._places[shape] = tuple(places)
         self._clean.add(_skeleton(tbs_der, tuple(places)))
 
-    def _judge(self, tbs_der: bytes, serial: int, subject: Subject, spki_der: bytes) -> Finding | None:
+    def _judge(
+        self, tbs_der: bytes, serial: int, subject: Subject, spki_der: bytes, alternative_names: tuple[str, ...] = ()
+    ) -> Finding | None:
         if len(tbs_der) > self._room:
             message = (
                 f"The certificate would be larger than the {self._profile.max_der_octets} octets ISO 15118 allows."
@@ -115,7 +119,7 @@ class TbsLint:
             self._head(tbs, serial, spki_der)
             or self._names(tbs, subject)
             or self._validity(tbs)
-            or self._extensions(tbs)
+            or self._extensions(tbs, alternative_names)
         )
 
     def _head(self, tbs: DecodedTbs, serial: int, spki_der: bytes) -> Finding | None:  # noqa: PLR0911  # one return a rule
@@ -167,18 +171,20 @@ class TbsLint:
             return Finding(code="lint.validity", message="the validity leaves the issuer's own")
         return None
 
-    def _extensions(self, tbs: DecodedTbs) -> Finding | None:
+    def _extensions(self, tbs: DecodedTbs, alternative_names: tuple[str, ...]) -> Finding | None:
         try:
             values = read_extensions(tbs.other_extensions)
         except MalformedError as error:
             return Finding(code="lint.extension", message=str(error))
-        expected = self._expected()
+        if bool(alternative_names) is not self._profile.extensions.subject_alternative_names:
+            return Finding(code="lint.extension", message="alternative names are not what the profile says")
+        expected = self._expected(alternative_names)
         for field in ExtensionValues.__slots__:
             if getattr(values, field) != getattr(expected, field):
                 return Finding(code="lint.extension", message=f"{field.replace('_', ' ')} is not what the profile says")
         return None
 
-    def _expected(self) -> ExtensionValues:
+    def _expected(self, alternative_names: tuple[str, ...]) -> ExtensionValues:
         wanted, label = self._profile.extensions, self._issuer.label
         critical = {BASIC_CONSTRAINTS, KEY_USAGE}  # [V2G2-009] and RFC 5280 4.2.1.3, 4.2.1.9
         if wanted.extended_key_usage and wanted.extended_key_usage_critical:
@@ -195,6 +201,7 @@ class TbsLint:
             crl_urls=(wanted.crl_url.format(issuer=label),) if wanted.crl_url else None,
             policies=tuple((oid, qualifiers) for oid in wanted.policy_oids) or None,
             ocsp_no_check=wanted.ocsp_no_check,
+            alternative_names=alternative_names,
         )
 
 

@@ -129,6 +129,7 @@ def _extensions(raw: dict[str, Any], values: EnvironmentValues) -> Extensions:
         policy_oids=(values.policy_oid,) if policies else (),
         cps_uri=values.cps_uri if policies and qualifier else "",
         ocsp_no_check=raw.pop("ocsp_no_check", False),
+        subject_alternative_names=raw.pop("subject_alternative_names", False),
     )
     _nothing_left(raw, "extensions.")
     return extensions

@@ -15,10 +15,11 @@ from pki_core.model.signer import KeyAlgorithm
 
 
 class Edition(StrEnum):
-    """ISO 15118 editions with certificate profiles."""
+    """ISO 15118 editions with certificate profiles, and what belongs to no edition."""
 
     ISO_2 = "iso15118-2"
     ISO_20 = "iso15118-20"
+    INTERNET = "rfc5280"  # TLS of our own services: outside ISO 15118, outside every V2G hierarchy
 
 
 class Level(StrEnum):
@@ -78,6 +79,7 @@ class Extensions:
     policy_oids: tuple[str, ...]
     cps_uri: str
     ocsp_no_check: bool
+    subject_alternative_names: bool = False  # those of the request: DNS names and IP addresses, one at least
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +88,7 @@ class Profile:
 
     id: str
     edition: Edition
-    branch: str  # v2g | cpo | mo | oem | cps
+    branch: str  # v2g | cpo | mo | oem | cps | tls
     level: Level
     issuer_level: Level | None  # None = self-signed
     key_algorithms: tuple[KeyAlgorithm, ...]
@@ -101,7 +103,11 @@ class Profile:
 
     def to_json(self) -> str:
         """Return the canonical form: sorted keys, no white space."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        document = asdict(self)
+        if not self.extensions.subject_alternative_names:
+            # Younger than the first stored profiles, whose hashes must stay what they are.
+            del document["extensions"]["subject_alternative_names"]
+        return json.dumps(document, sort_keys=True, separators=(",", ":"))
 
     @property
     def hash(self) -> str:

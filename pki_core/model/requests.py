@@ -41,6 +41,7 @@ class IssueRequest(NamedTuple):
     proof: CsrProof | OwnKeyProof
     expected_identifier: str = ""  # the caller's own idea of the name; another one in the request is refused
     not_after: datetime | None = None
+    alternative_names: tuple[str, ...] = ()  # DNS names and IP addresses, for profiles that carry them
 
 
 class Issued(NamedTuple):

@@ -25,7 +25,7 @@ from pki_core.model.errors import CsrRejectedError, PkiError, StoreUnavailableEr
 from pki_core.model.partners import Partner
 from pki_core.model.profiles import Profile
 from pki_core.model.requests import Issued, IssueRequest, Outcome, Refused
-from pki_core.services.names import JudgedName, NamePolicy, judge_name
+from pki_core.services.names import JudgedName, NamePolicy, judge_alternative_names, judge_name
 from pki_core.store.audit import AuditEntry
 from pki_core.store.reservations import POSITIONS
 from pki_core.store.times import to_seconds
@@ -127,11 +127,16 @@ class Enrollment:
             try:
                 name = judge_name(request, order.profile, order.partner, self._names)
                 subject = build_subject(order.profile.subject, request.subject, name.common_name)
+                names = judge_alternative_names(request, order.profile)
             except CsrRejectedError as error:
                 outcomes[position] = _refused(request, error)
                 continue
             draft = Draft(
-                reference=request.reference, subject=subject, spki_der=request.spki_der, not_after=request.not_after
+                reference=request.reference,
+                subject=subject,
+                spki_der=request.spki_der,
+                not_after=request.not_after,
+                alternative_names=names,
             )
             drafts.append((position, draft, name))
         proven: list[tuple[int, Draft, JudgedName]] = []

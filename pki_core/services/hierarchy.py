@@ -1,4 +1,7 @@
-"""The hierarchy of a new environment, as ceremony files: one root an edition and algorithm, four branches below."""
+"""The hierarchy of a new environment, as ceremony files.
+
+One V2G root an edition and algorithm with four branches below; apart from them the root of our own TLS certificates.
+"""
 
 import json
 from dataclasses import dataclass
@@ -6,6 +9,7 @@ from dataclasses import dataclass
 from pki_core.model.ceremonies import Act, CeremonyPlan
 from pki_core.model.signer import KeyAlgorithm
 
+TLS_ROOT = "tls-root"  # the CA of our own TLS: the web server, and the clients of partners
 _BRANCHES = {"cpo": "CPO", "mo": "MO", "oem": "OEM", "cps": "Prov"}  # the names real V2G hierarchies use
 
 
@@ -24,34 +28,42 @@ def plan_hierarchy(names: HierarchyNames, *, ed448: bool) -> list[tuple[str, str
     generations = [("", "", KeyAlgorithm.SECP256R1, ""), ("_20", "-20", KeyAlgorithm.SECP521R1, " -20")]
     if ed448:
         generations.append(("_20", "-20-ed448", KeyAlgorithm.ED448, " -20 Ed448"))
-    files = []
+    plans = []
     for profile_suffix, label_suffix, algorithm, title in generations:
         root = f"v2g-root{label_suffix}"
-        plans = [(Act.CREATE_ROOT, root, "v2g_root", "", "V2G Root CA")]
+        cas = [(Act.CREATE_ROOT, root, "v2g_root", "", "V2G Root CA")]
         for branch, printed in _BRANCHES.items():
             upper = f"{branch}-sub1{label_suffix}"
-            plans.append((Act.CREATE_SUB_CA, upper, f"{branch}_sub1", root, f"{printed} Sub1 CA"))
-            plans.append(
+            cas.append((Act.CREATE_SUB_CA, upper, f"{branch}_sub1", root, f"{printed} Sub1 CA"))
+            cas.append(
                 (Act.CREATE_SUB_CA, f"{branch}-sub2{label_suffix}", f"{branch}_sub2", upper, f"{printed} Sub2 CA")
             )
-        files += [
-            CeremonyPlan(
-                act=act,
-                environment=names.environment,
-                label=label,
-                profile=profile + profile_suffix,
-                parent=parent,
-                key_label=label,
-                algorithm=algorithm,
-                common_name=common_name + title,
-                organization=names.organization,
-                country=names.country,
-                witnesses=names.witnesses,
-                sha256="",
-            )
-            for act, label, profile, parent, common_name in plans
+        plans += [
+            _plan(names, (act, algorithm), (label, parent), profile + profile_suffix, common_name + title)
+            for act, label, profile, parent, common_name in cas
         ]
-    return [(f"{number:02d}-{plan.label}.toml", ceremony_file(plan)) for number, plan in enumerate(files, start=1)]
+    plans.append(_plan(names, (Act.CREATE_ROOT, KeyAlgorithm.SECP256R1), (TLS_ROOT, ""), "tls_root", "TLS Root CA"))
+    return [(f"{number:02d}-{plan.label}.toml", ceremony_file(plan)) for number, plan in enumerate(plans, start=1)]
+
+
+def _plan(
+    names: HierarchyNames, what: tuple[Act, KeyAlgorithm], where: tuple[str, str], profile: str, common_name: str
+) -> CeremonyPlan:
+    (act, algorithm), (label, parent) = what, where
+    return CeremonyPlan(
+        act=act,
+        environment=names.environment,
+        label=label,
+        profile=profile,
+        parent=parent,
+        key_label=label,
+        algorithm=algorithm,
+        common_name=common_name,
+        organization=names.organization,
+        country=names.country,
+        witnesses=names.witnesses,
+        sha256="",
+    )
 
 
 def ceremony_file(plan: CeremonyPlan) -> str:

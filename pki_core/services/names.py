@@ -1,6 +1,8 @@
 """Names: is the common name an identifier of the right kind, and does it belong to the partner who asks?"""
 
+import re
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import NamedTuple
 
 from pki_core.model.errors import CsrRejectedError, MalformedError
@@ -8,6 +10,11 @@ from pki_core.model.identifiers import CheckDigitPolicy, Emaid, Pcid, judge_chec
 from pki_core.model.partners import Partner
 from pki_core.model.profiles import Edition, IdentifierRule, Profile
 from pki_core.model.requests import IssueRequest
+
+_MAX_ALTERNATIVE_NAMES = 16
+_MAX_HOST = 253
+# RFC 1123 2.1: labels of letters, digits and inner dashes; the last one is not a number.
+_HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +31,36 @@ class JudgedName(NamedTuple):
     common_name: str
     canonical: str  # equal for all spellings of the same identifier
     warnings: tuple[str, ...] = ()
+
+
+def judge_alternative_names(request: IssueRequest, profile: Profile) -> tuple[str, ...]:
+    """Return the alternative names a certificate will carry: DNS names (RFC 5280 4.2.1.6) and IP addresses.
+
+    Raises:
+        CsrRejectedError: ``names.not_allowed``, ``names.missing``, ``names.too_many`` or ``names.invalid``.
+    """
+    names = request.alternative_names
+    if not profile.extensions.subject_alternative_names:
+        if names:
+            raise CsrRejectedError("names.not_allowed", "This certificate kind carries no alternative names.")
+        return ()
+    if not names:
+        raise CsrRejectedError("names.missing", "This certificate kind needs a DNS name or an IP address.")
+    if len(names) > _MAX_ALTERNATIVE_NAMES or len(set(names)) != len(names):
+        message = f"Alternative names must differ, and {_MAX_ALTERNATIVE_NAMES} are allowed."
+        raise CsrRejectedError("names.too_many", message)
+    for name in names:
+        if not _is_host(name):
+            raise CsrRejectedError("names.invalid", f"{name[:64]!r} is neither a DNS name nor an IP address.")
+    return names
+
+
+def _is_host(name: str) -> bool:
+    """Tell whether a name is an IP address in its canonical text, or a DNS name without a wildcard."""
+    try:
+        return str(ip_address(name)) == name
+    except ValueError:
+        return len(name) <= _MAX_HOST and _HOST.fullmatch(name) is not None
 
 
 def judge_name(request: IssueRequest, profile: Profile, partner: Partner | None, policy: NamePolicy) -> JudgedName:

@@ -10,12 +10,12 @@ from pki_core.model.batches import BatchCounts, BatchItem, BatchRecord, BatchRes
 from pki_core.model.errors import NotFoundError
 from pki_core.model.states import BatchState, check_batch_transition
 from pki_core.store import tables
-from pki_core.store.bulk import insert_rows, is_one_of
+from pki_core.store.bulk import insert_rows
+from pki_core.store.engine import is_postgres
 from pki_core.store.times import from_seconds, to_seconds
 
 _ITEM_COLUMNS = ("batch_number", "seq", "row_id", "csr_der", "expected_identifier")
 _VERDICT_COLUMNS = ("batch_number", "seq", "certificate_id", "code", "message", "common_name")
-_AnyRow = Row[*tuple[Any, ...]]
 
 
 class BatchGateway:
@@ -140,53 +140,28 @@ class BatchGateway:
         return [BatchItem(*row) for row in rows if row.seq not in judged]
 
     def results(self, number: int, piece: int) -> Iterator[list[BatchResult]]:
-        """Yield every row with its verdict in pieces, in order; keys looked up, not joined (see ``open_items``)."""
-        item, verdict, certificate = tables.batch_item.c, tables.batch_verdict.c, tables.certificate.c
+        """Yield every row with its verdict in pieces, in order, by keyset."""
+        if is_postgres(self._connection):
+            # Of tables that have just been filled it has no statistics, and would read all of them for each piece.
+            self._connection.exec_driver_sql(
+                "SET LOCAL enable_hashjoin TO OFF; SET LOCAL enable_mergejoin TO OFF; SET LOCAL enable_seqscan TO OFF"
+            )
         last = -1
         while True:
-            items = self._connection.execute(
-                select(item.seq, item.row_id)
-                .where(item.batch_number == number, item.seq > last)
-                .order_by(item.seq)
-                .limit(piece)
+            rows = self._connection.execute(
+                _select_results().where(_ITEM.batch_number == number, _ITEM.seq > last).order_by(_ITEM.seq).limit(piece)
             ).all()
-            if not items:
+            if not rows:
                 return
-            verdicts = self._connection.execute(
-                select(verdict.seq, verdict.certificate_id, verdict.code, verdict.message, verdict.common_name)
-                .where(verdict.batch_number == number, verdict.seq.between(items[0].seq, items[-1].seq))
-                .order_by(verdict.seq)
-            ).all()
-            last = items[-1].seq
-            issued = [row.certificate_id for row in verdicts if row.certificate_id is not None]
-            records = {
-                row.id: row
-                for row in self._connection.execute(
-                    select(certificate.id, certificate.serial, certificate.not_after).where(
-                        is_one_of(self._connection, certificate.id, issued)
-                    )
-                )
-            }
-            ders = self._ders({row.id: row.not_after for row in records.values()})
-            row_ids = {row.seq: row.row_id for row in items}
-            yield [
-                _result(row_ids[row.seq], row, records.get(row.certificate_id), ders.get(row.certificate_id, b""))
-                for row in verdicts
-            ]
-
-    def _ders(self, not_afters: dict[int, int]) -> dict[int, bytes]:
-        der = tables.certificate_der.c
-        rows = self._connection.execute(
-            select(der.id, der.der).where(
-                is_one_of(self._connection, der.id, list(not_afters)),
-                is_one_of(self._connection, der.not_after, sorted(set(not_afters.values()))),  # names the partitions
-            )
-        )
-        return {row.id: bytes(row.der) for row in rows}
+            last = rows[-1].seq
+            yield [_result(row) for row in rows]
 
     def _first(self, query: Select[Any]) -> BatchRecord | None:
         row = self._connection.execute(query).first()
         return None if row is None else _record(row)
+
+
+_ITEM = tables.batch_item.c
 
 
 def _select_batch() -> Select[Any]:
@@ -194,6 +169,26 @@ def _select_batch() -> Select[Any]:
         select(tables.batch, tables.profile.c.hash, tables.issuer.c.label)
         .join(tables.profile, tables.profile.c.id == tables.batch.c.profile_id)
         .join(tables.issuer, tables.issuer.c.id == tables.batch.c.issuer_id)
+    )
+
+
+def _select_results() -> Select[Any]:
+    item, verdict = tables.batch_item, tables.batch_verdict
+    certificate, der = tables.certificate, tables.certificate_der
+    return (
+        select(
+            item.c.seq,
+            item.c.row_id,
+            verdict.c.code,
+            verdict.c.message,
+            verdict.c.common_name,
+            certificate.c.serial,
+            certificate.c.not_after,
+            der.c.der,
+        )
+        .join_from(item, verdict, (verdict.c.batch_number == item.c.batch_number) & (verdict.c.seq == item.c.seq))
+        .join(certificate, certificate.c.id == verdict.c.certificate_id, isouter=True)
+        .join(der, (der.c.id == certificate.c.id) & (der.c.not_after == certificate.c.not_after), isouter=True)
     )
 
 
@@ -217,14 +212,14 @@ def _record(row: Row[Any]) -> BatchRecord:
     )
 
 
-def _result(row_id: str, verdict: _AnyRow, record: _AnyRow | None, certificate_der: bytes) -> BatchResult:
+def _result(row: Row[Any]) -> BatchResult:
     return BatchResult(
-        seq=verdict.seq,
-        row_id=row_id,
-        code=verdict.code,
-        message=verdict.message,
-        common_name=verdict.common_name,
-        serial="" if record is None else record.serial,
-        not_after=None if record is None else from_seconds(record.not_after),
-        certificate_der=certificate_der,
+        seq=row.seq,
+        row_id=row.row_id,
+        code=row.code,
+        message=row.message,
+        common_name=row.common_name,
+        serial=row.serial or "",
+        not_after=None if row.not_after is None else from_seconds(row.not_after),
+        certificate_der=row.der or b"",
     )

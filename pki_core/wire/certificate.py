@@ -20,7 +20,7 @@ from pki_core.model.errors import MalformedError
 from pki_core.model.profiles import Profile
 from pki_core.model.signer import KeyAlgorithm
 from pki_core.wire.csr import PublicKey, key_bits_of
-from pki_core.wire.extensions import constant_extensions
+from pki_core.wire.extensions import SUBJECT_ALTERNATIVE_NAME, alternative_names_value, constant_extensions
 
 SIGNATURE_ALGORITHM_DER = {
     # RFC 5758 3.2: parameters absent. RFC 8410 3: the same for Ed448.
@@ -47,6 +47,7 @@ _OID = {
 _FORMS = 256  # names and seconds of validity come and go
 _LONG_SEQUENCE = b"\x30\x82"  # no certificate of ours has fewer than 256 octets
 _SKI = x509.ObjectIdentifier("2.5.29.14")
+_SAN = x509.ObjectIdentifier(SUBJECT_ALTERNATIVE_NAME)
 _FIRST_GENERALIZED_YEAR = 2050  # RFC 5280 4.1.2.5
 _PRINTABLE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 '()+,-./:=?")
 
@@ -119,7 +120,12 @@ class CertificateTemplate:
         self._forms: dict[object, tuple[bytes, ...]] = {}
 
     def tbs(
-        self, serial: int, subject: tuple[tuple[str, str], ...], spki_der: bytes, validity: tuple[datetime, datetime]
+        self,
+        serial: int,
+        subject: tuple[tuple[str, str], ...],
+        spki_der: bytes,
+        validity: tuple[datetime, datetime],
+        alternative_names: tuple[str, ...] = (),
     ) -> bytes:
         """Return the DER TBSCertificate; ``subject`` is the RDN sequence as (short name, text), the CN last.
 
@@ -128,6 +134,9 @@ class CertificateTemplate:
         """
         common_name = subject[-1][1].encode()
         key_identifier = key_identifier_of(spki_der, self._octets)
+        if alternative_names:
+            own = _Extension(id=_SAN, critical=False, value=alternative_names_value(alternative_names))
+            return self._encode(serial, (subject, validity), spki_der, key_identifier, own)
         values = (
             serial.to_bytes((serial.bit_length() + 8) // 8, "big", signed=True),
             common_name,
@@ -138,7 +147,7 @@ class CertificateTemplate:
         form = self._forms.get(shape)
         if form is not None and common_name.isalnum():  # letters and digits: the same string type as the first one
             return b"".join([octets for pair in zip(form, (*values, b""), strict=True) for octets in pair])
-        tbs_der = self._encode(serial, subject, spki_der, validity, key_identifier)
+        tbs_der = self._encode(serial, (subject, validity), spki_der, key_identifier)
         form = _form(tbs_der, values)
         if form is not None and common_name.isalnum():
             if len(self._forms) >= _FORMS:
@@ -149,11 +158,12 @@ class CertificateTemplate:
     def _encode(
         self,
         serial: int,
-        subject: tuple[tuple[str, str], ...],
+        named: tuple[tuple[tuple[str, str], ...], tuple[datetime, datetime]],
         spki_der: bytes,
-        validity: tuple[datetime, datetime],
         key_identifier: bytes,
+        *own: _Extension,
     ) -> bytes:
+        subject, validity = named
         extension = _Extension(id=_SKI, critical=False, value=b"\x04" + bytes((self._octets,)) + key_identifier)
         return asn1.encode_der(
             _Tbs(
@@ -164,7 +174,7 @@ class CertificateTemplate:
                 validity=_validity(validity[0], validity[1], generalized=self._generalized),
                 subject=[_rdn(name, text) for name, text in subject],
                 spki=_tlv(spki_der),
-                extensions=[*self._before, extension, *self._after],
+                extensions=[*self._before, extension, *self._after, *own],
             )
         )
 

@@ -6,6 +6,7 @@ Two libraries on purpose: a fault in one encoder does not hide in its own decode
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from ipaddress import ip_address
 from typing import Any
 
 from asn1crypto import core
@@ -39,6 +40,7 @@ BASIC_CONSTRAINTS = "2.5.29.19"
 KEY_USAGE = "2.5.29.15"
 EXTENDED_KEY_USAGE = "2.5.29.37"
 SUBJECT_KEY_IDENTIFIER = "2.5.29.14"
+SUBJECT_ALTERNATIVE_NAME = "2.5.29.17"
 AUTHORITY_KEY_IDENTIFIER = "2.5.29.35"
 AUTHORITY_INFORMATION_ACCESS = "1.3.6.1.5.5.7.1.1"
 CRL_DISTRIBUTION_POINTS = "2.5.29.31"
@@ -60,12 +62,13 @@ class ExtensionValues:
     crl_urls: tuple[str, ...] | None = None
     policies: tuple[tuple[str, tuple[str, ...]], ...] | None = None
     ocsp_no_check: bool = False
+    alternative_names: tuple[str, ...] = ()
 
 
 def constant_extensions(
     extensions: Extensions, issuer_label: str, issuer_key_identifier: bytes
 ) -> list[tuple[x509.ObjectIdentifier, bool, bytes]]:
-    """Return (id, critical, value) of every extension but the subject key identifier; basic constraints come first."""
+    """Return (id, critical, value) of every extension that no request changes; basic constraints come first."""
     usage = {argument: bit in extensions.key_usage for bit, argument in _KEY_USAGE_ARGUMENT.items()}
     built: list[tuple[x509.ExtensionType, bool]] = [
         # RFC 5280 4.2.1.9 and [V2G2-009]: present and critical, on leafs too.
@@ -89,6 +92,22 @@ def constant_extensions(
     if extensions.ocsp_no_check:
         built.append((x509.OCSPNoCheck(), False))
     return [(extension.oid, critical, extension.public_bytes()) for extension, critical in built]
+
+
+def alternative_names_value(names: tuple[str, ...]) -> bytes:
+    """Return the value of a subject alternative name extension: IP addresses and, what is none, DNS names.
+
+    Raises:
+        ValueError: a name is not ASCII.
+    """
+    return x509.SubjectAlternativeName([_general_name(name) for name in names]).public_bytes()
+
+
+def _general_name(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
 
 
 def _access_descriptions(extensions: Extensions, issuer_label: str) -> list[x509.AccessDescription]:
@@ -161,6 +180,12 @@ def _read_crl_points(value: asn1_x509.CRLDistributionPoints) -> dict[str, object
     return {"crl_urls": tuple(name for point in value for name in point["distribution_point"].native)}
 
 
+def _read_alternative_names(value: asn1_x509.GeneralNames) -> dict[str, object]:
+    if any(name.name not in {"dns_name", "ip_address"} for name in value):
+        raise ValueError("an alternative name is neither a DNS name nor an IP address")
+    return {"alternative_names": tuple(name.native for name in value)}
+
+
 def _read_policies(value: asn1_x509.CertificatePolicies) -> dict[str, object]:
     return {
         "policies": tuple(
@@ -181,6 +206,7 @@ _READERS: dict[str, tuple[Any, Callable[[Any], dict[str, object]]]] = {
     BASIC_CONSTRAINTS: (asn1_x509.BasicConstraints, _read_basic_constraints),
     KEY_USAGE: (asn1_x509.KeyUsage, _read_key_usage),
     EXTENDED_KEY_USAGE: (asn1_x509.ExtKeyUsageSyntax, _read_extended_key_usage),
+    SUBJECT_ALTERNATIVE_NAME: (asn1_x509.GeneralNames, _read_alternative_names),
     AUTHORITY_KEY_IDENTIFIER: (asn1_x509.AuthorityKeyIdentifier, _read_authority_key_identifier),
     AUTHORITY_INFORMATION_ACCESS: (asn1_x509.AuthorityInfoAccessSyntax, _read_access),
     CRL_DISTRIBUTION_POINTS: (asn1_x509.CRLDistributionPoints, _read_crl_points),

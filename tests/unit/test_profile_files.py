@@ -11,7 +11,8 @@ import pki_core.issuance
 
 FOLDER = Path(pki_core.issuance.__file__).parent / "profiles"
 TEXTS = {path.stem: path.read_text(encoding="utf-8") for path in sorted(FOLDER.glob("*.toml"))}
-PROFILES = {stem: tomllib.loads(text) for stem, text in TEXTS.items()}
+SHIPPED = {stem: tomllib.loads(text) for stem, text in TEXTS.items()}
+PROFILES = {stem: raw for stem, raw in SHIPPED.items() if raw["edition"] != "rfc5280"}  # those of ISO 15118
 
 BRANCHES = ("cpo", "mo", "oem", "cps")
 LEAF_BRANCHES = {"evse_leaf": "cpo", "contract_leaf": "mo", "oem_provisioning_leaf": "oem", "cps_leaf": "cps"}
@@ -34,19 +35,22 @@ SCHEMA = {
     "extensions": {
         **dict.fromkeys(("path_length", "key_identifier_octets"), int),
         **dict.fromkeys(("key_usage", "extended_key_usage"), list),
-        **dict.fromkeys((*EXTENSION_FLAGS.split(), "ocsp_no_check"), bool),
+        **dict.fromkeys((*EXTENSION_FLAGS.split(), "ocsp_no_check", "subject_alternative_names"), bool),
     },
 }
-OPTIONAL = {"path_length", "extended_key_usage", "extended_key_usage_critical", "cps_qualifier", "ocsp_no_check"}
+OPTIONAL = {"path_length", "extended_key_usage", "extended_key_usage_critical", "cps_qualifier", "ocsp_no_check"} | {
+    "subject_alternative_names"
+}
 SOURCED = re.compile(
     r"Annex [BF]|Tables? [BF]\.|\bB\.\d|\[V2G|RFC \d{4} \d|XSD|Hubject|OPCP|Tinkerforge|tfocpp|EVerest|RISE|budget"
 )
 
 every_profile = pytest.mark.parametrize("stem", PROFILES)
+every_file = pytest.mark.parametrize("stem", SHIPPED)
 
 
 def of(edition):
-    return {stem: profile for stem, profile in PROFILES.items() if profile["edition"] == edition}
+    return {stem: profile for stem, profile in SHIPPED.items() if profile["edition"] == edition}
 
 
 def under(profile, *names):
@@ -80,17 +84,19 @@ def check_schema(raw, schema, *, complete):
 
 def test_both_editions_have_every_kind_and_nothing_else_is_shipped():
     assert set(of("iso15118-2")) == set(KINDS)
+    assert set(of("rfc5280")) == {"tls_root", "tls_server", "tls_client"}
+    assert set(of("iso15118-2")) | set(of("iso15118-20")) == set(PROFILES)
     assert set(of("iso15118-20")) == {f"{kind}_20" for kind in KINDS} | {f"{kind}_20_ed448" for kind in ED448_LEAFS}
 
 
-@every_profile
+@every_file
 def test_a_profile_is_named_like_its_file(stem):
     assert PROFILES[stem]["id"] == stem
 
 
-@every_profile
+@every_file
 def test_a_profile_has_every_key_and_no_unknown_one(stem):
-    profile = dict(PROFILES[stem])
+    profile = dict(SHIPPED[stem])
     switches = profile.pop("switches", {})
     check_schema(profile, SCHEMA, complete=True)
     for overlay in switches.values():
@@ -98,7 +104,7 @@ def test_a_profile_has_every_key_and_no_unknown_one(stem):
         check_schema(overlay, SCHEMA, complete=False)
 
 
-@every_profile
+@every_file
 def test_every_line_of_data_carries_a_comment(stem):
     for number, line in enumerate(TEXTS[stem].splitlines(), 1):
         if line and not line.startswith(("#", "[")) and line != "]":
@@ -106,7 +112,7 @@ def test_every_line_of_data_carries_a_comment(stem):
         assert len(line) <= 120, f"{stem}.toml:{number}"
 
 
-@every_profile
+@every_file
 def test_every_switch_names_its_source(stem):
     for name in PROFILES[stem].get("switches", {}):
         before, after = TEXTS[stem].split(f"\n[switches.{name}]\n")
@@ -115,14 +121,14 @@ def test_every_switch_names_its_source(stem):
         assert SOURCED.search(reason), name
 
 
-@every_profile
+@every_file
 def test_most_lines_cite_a_clause_or_a_measurement(stem):
     comments = re.findall(r"  # (.*)", TEXTS[stem])
     cited = [comment for comment in comments if SOURCED.search(comment)]
     assert len(cited) * 2 > len(comments)
 
 
-@every_profile
+@every_file
 def test_a_switch_changes_something(stem):
     profile = PROFILES[stem]
     for name in profile.get("switches", {}):
@@ -211,7 +217,7 @@ def test_the_ed448_leaf_differs_from_the_p521_leaf_in_key_agreement_only(kind):
 # --- extensions
 
 
-@every_profile
+@every_file
 def test_a_ca_signs_certificates_and_a_leaf_does_not_under_any_switch(stem):
     for form in all_forms(PROFILES[stem]):
         extensions = form["extensions"]
@@ -231,7 +237,7 @@ def test_a_ca_signs_certificates_and_a_leaf_does_not_under_any_switch(stem):
             assert stem == "mo_sub2" or "digitalSignature" not in usages
 
 
-@every_profile
+@every_file
 def test_by_default_every_ca_may_sign_its_crl(stem):
     # RFC 5280 4.2.1.3; ISO 15118-20 without the bit is a switch
     if PROFILES[stem]["extensions"]["ca"]:
@@ -352,7 +358,7 @@ def test_the_subject_is_the_kind_s_identifier_with_organisation_and_country(stem
 # --- switches against RFC 5280
 
 
-@every_profile
+@every_file
 def test_by_default_times_are_those_of_rfc_5280(stem):
     assert PROFILES[stem]["generalized_time_always"] is False
 
@@ -388,7 +394,7 @@ def test_expected_lint_codes_cover_what_each_switch_causes(stem):
         assert codes <= set(causes)
 
 
-@every_profile
+@every_file
 def test_without_switches_no_lint_code_is_expected_that_the_profile_does_not_cause(stem):
     profile = PROFILES[stem]
     expected = set()
@@ -397,3 +403,28 @@ def test_without_switches_no_lint_code_is_expected_that_the_profile_does_not_cau
     if "keyEncipherment" in profile["extensions"]["key_usage"]:
         expected.add("pkix.key_usage_value_prohibited_for_ec")
     assert set(profile["expected_lint_codes"]) == expected
+
+
+# --- TLS of our own services
+
+
+@pytest.mark.parametrize("stem", of("rfc5280"))
+def test_the_tls_branch_stands_apart_from_every_v2g_hierarchy(stem):
+    profile = SHIPPED[stem]
+    level, above = ("root", "") if stem == "tls_root" else ("leaf", "root")
+    assert (profile["branch"], profile["level"], profile["issuer_level"]) == ("tls", level, above)
+    assert not profile["subject"]["domain_component"]
+    assert profile["key"]["algorithms"] == ["secp256r1"]
+    assert profile["pool"] == "none"
+    assert not profile["extensions"]["policies"]
+    assert "switches" not in profile
+
+
+def test_tls_certificates_do_one_thing_each():
+    root, server, client = (SHIPPED[stem]["extensions"] for stem in ("tls_root", "tls_server", "tls_client"))
+    assert (root["ca"], root["path_length"]) == (True, 0)
+    assert server["extended_key_usage"] == ["1.3.6.1.5.5.7.3.1"]
+    assert client["extended_key_usage"] == ["1.3.6.1.5.5.7.3.2"]
+    assert server["key_usage"] == client["key_usage"] == ["digitalSignature"]
+    assert [stem for stem, raw in SHIPPED.items() if "subject_alternative_names" in raw["extensions"]] == ["tls_server"]
+    assert server["subject_alternative_names"]
