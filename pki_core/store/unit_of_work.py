@@ -14,8 +14,10 @@ from pki_core.store.certificates import CertificateGateway
 from pki_core.store.chunks import ChunkGateway
 from pki_core.store.engine import FORGETTABLE, READ_ONLY, open_engine
 from pki_core.store.issuers import IssuerGateway
+from pki_core.store.ocsp import OcspGateway
 from pki_core.store.partners import EnvironmentGateway, PartnerGateway
 from pki_core.store.reservations import ReservationGateway
+from pki_core.store.responders import ResponderGateway
 
 
 class UnitOfWork:
@@ -28,8 +30,10 @@ class UnitOfWork:
         self.chunks = ChunkGateway(connection)
         self.environment = EnvironmentGateway(connection)
         self.issuers = IssuerGateway(connection)
+        self.ocsp = OcspGateway(connection)
         self.partners = PartnerGateway(connection)
         self.reservations = ReservationGateway(connection)
+        self.responders = ResponderGateway(connection)
 
 
 class Store:

@@ -1,0 +1,154 @@
+"""OCSP rows: status of serials, responses signed ahead, the feed of revocations, the time of the last signature."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, Select, delete, func, insert, select, update
+
+from pki_core.model.ocsp import StatusChange, StatusRecord, StoredAnswer
+from pki_core.model.states import CertificateState
+from pki_core.store import tables
+from pki_core.store.bulk import insert_rows, is_one_of
+
+_RESPONSE_COLUMNS = ("issuer_id", "serial", "hash_algorithm", "this_update", "next_update", "response_der")
+_SIGNED = "ocsp.signed"
+_KNOWN = (CertificateState.GOOD.value, CertificateState.REVOKED.value, CertificateState.HOLD.value)
+
+_status = tables.certificate_status
+_response = tables.ocsp_response
+
+
+class OcspGateway:
+    """Reads ``certificate_status`` and ``revocation``; rows of ``ocsp_response``."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def status(self, issuer_id: int, serials: Sequence[str], *, lock: bool = False) -> dict[str, StatusRecord]:
+        """Return what is known of serials under their issuer; drawn ones without a certificate are among them.
+
+        With ``lock`` nobody changes them before this transaction ends.
+        """
+        statement = _select_status().where(_status.c.issuer_id == issuer_id, self._is_among(serials))
+        if lock:
+            statement = statement.order_by(_status.c.serial).with_for_update(read=True)
+        return {row.serial: _record(row) for row in self._connection.execute(statement)}
+
+    def page(self, issuer_id: int, after: str, now: int, limit: int) -> list[StatusRecord]:
+        """Return unexpired certificates of an issuer whose serial comes after another, in order."""
+        rows = self._connection.execute(
+            _select_status()
+            .where(
+                _status.c.issuer_id == issuer_id,
+                _status.c.serial > after,
+                _status.c.status.in_(_KNOWN),
+                _status.c.not_after > now,
+            )
+            .order_by(_status.c.serial)
+            .limit(limit)
+        )
+        return [_record(row) for row in rows]
+
+    def stored(self, issuer_id: int, serial: str, hash_algorithm: str) -> StoredAnswer | None:
+        """Return the response signed ahead for a certificate, None when there is none."""
+        row = self._connection.execute(
+            select(_response).where(
+                _response.c.issuer_id == issuer_id,
+                _response.c.serial == serial,
+                _response.c.hash_algorithm == hash_algorithm,
+            )
+        ).first()
+        if row is None:
+            return None
+        return StoredAnswer(row.serial, row.hash_algorithm, row.this_update, row.next_update, bytes(row.response_der))
+
+    def stored_times(self, issuer_id: int, serials: Sequence[str]) -> dict[tuple[str, str], tuple[int, int]]:
+        """Return (this_update, next_update) of what is stored, by (serial, hash algorithm)."""
+        rows = self._connection.execute(
+            select(_response.c.serial, _response.c.hash_algorithm, _response.c.this_update, _response.c.next_update)
+            .where(_response.c.issuer_id == issuer_id)
+            .where(is_one_of(self._connection, _response.c.serial, serials))
+        )
+        return {(row.serial, row.hash_algorithm): (row.this_update, row.next_update) for row in rows}
+
+    def store(self, issuer_id: int, answers: Sequence[StoredAnswer]) -> None:
+        """Put responses in the place of those for the same certificates and hash algorithms."""
+        for algorithm in sorted({answer.hash_algorithm for answer in answers}):
+            serials = [answer.serial for answer in answers if answer.hash_algorithm == algorithm]
+            self._connection.execute(
+                delete(_response).where(
+                    _response.c.issuer_id == issuer_id,
+                    _response.c.hash_algorithm == algorithm,
+                    is_one_of(self._connection, _response.c.serial, serials),
+                )
+            )
+        insert_rows(self._connection, _response, _RESPONSE_COLUMNS, [(issuer_id, *answer) for answer in answers])
+
+    def drop(self, issuer_id: int, serial: str) -> int:
+        """Forget what was signed ahead for a certificate; returns how many responses.
+
+        Call it after its row in ``certificate_status`` was changed, in the same transaction: from the change on, no
+        response that says otherwise can be stored. When the certificate is a CA's or a responder's own, everything
+        signed for that CA goes too.
+        """
+        own = (_response.c.issuer_id == issuer_id) & (_response.c.serial == serial)
+        dropped = self._connection.execute(delete(_response).where(own)).rowcount
+        is_it = (tables.certificate.c.issuer_id == issuer_id) & (tables.certificate.c.serial == serial)
+        answers_for = (
+            select(tables.responder.c.issuer_id)
+            .join(tables.certificate, tables.certificate.c.id == tables.responder.c.certificate_id)
+            .where(is_it)
+            .union_all(
+                select(tables.issuer.c.id)
+                .join(tables.certificate, tables.certificate.c.id == tables.issuer.c.certificate_id)
+                .where(is_it)
+            )
+        )
+        for ca_id in self._connection.scalars(answers_for).all():
+            dropped += self._connection.execute(delete(_response).where(_response.c.issuer_id == ca_id)).rowcount
+        return dropped
+
+    def drop_expired(self, now: int) -> int:
+        """Forget responses past their next update; returns how many."""
+        return self._connection.execute(delete(_response).where(_response.c.next_update <= now)).rowcount
+
+    def oldest_this_update(self) -> int | None:
+        """Return when the oldest stored response was signed, None when nothing is stored."""
+        oldest: int | None = self._connection.scalar(select(func.min(_response.c.this_update)))
+        return oldest
+
+    def changed_since(self, moment: int, limit: int) -> list[StatusChange]:
+        """Return the feed from a moment on, at most ``limit`` lines."""
+        feed = tables.revocation
+        rows = self._connection.execute(
+            select(feed.c.number, feed.c.issuer_id, feed.c.serial, feed.c.changed_at)
+            .where(feed.c.changed_at >= moment)
+            .limit(limit)
+        )
+        return [StatusChange(*row) for row in rows]
+
+    def last_signed(self) -> int:
+        """Return the latest time any process signed a response for, 0 when none did."""
+        return self._connection.scalar(select(tables.mark.c.at).where(tables.mark.c.name == _SIGNED)) or 0
+
+    def note_signed(self, at: int) -> None:
+        """Remember that a response was signed for a time; an earlier one changes nothing."""
+        mark = tables.mark
+        here = mark.c.name == _SIGNED
+        self._connection.execute(update(mark).where(here, mark.c.at < at).values(at=at))
+        if self._connection.scalar(select(mark.c.at).where(here)) is None:
+            self._connection.execute(insert(mark).values(name=_SIGNED, at=at))
+
+    def _is_among(self, serials: Sequence[str]) -> ColumnElement[bool]:
+        if len(serials) == 1:
+            return _status.c.serial == serials[0]
+        return is_one_of(self._connection, _status.c.serial, serials)
+
+
+def _select_status() -> Select[Any]:
+    return select(_status.c.serial, _status.c.status, _status.c.not_after, _status.c.revoked_at, _status.c.reason)
+
+
+def _record(row: Row[Any]) -> StatusRecord:
+    serial, status, not_after, revoked_at, reason = row
+    return StatusRecord(serial, CertificateState(status), not_after, revoked_at, reason)
