@@ -14,7 +14,7 @@ from pki_core.hsm.gate import locked
 from pki_core.hsm.pin import PinSource
 from pki_core.hsm.token_keys import TokenKey, generate_key, read_key, refuse_taken_label, supported_algorithms
 from pki_core.hsm.tokens import identity_of
-from pki_core.model.errors import SettingsError
+from pki_core.model.errors import InvariantError, SettingsError
 from pki_core.model.signer import KeyAlgorithm, TokenIdentity
 
 _GENERATION_PATIENCE_SECONDS = 30.0
@@ -103,6 +103,12 @@ class Pkcs11Signer:
             return self._sign_raw(self._key, messages)  # RFC 8410: pure, the token hashes
         digest = hashlib.sha256 if self._key.algorithm is KeyAlgorithm.SECP256R1 else hashlib.sha512
         return encode_ecdsa_values(self._sign_raw(self._key, [digest(message).digest() for message in messages]))
+
+    def sign_digests(self, digests: Sequence[bytes]) -> list[bytes]:
+        """Sign messages given by their hashes (see ``Signer.sign_digests``)."""
+        if self._key.algorithm is KeyAlgorithm.ED448:
+            raise InvariantError("an Ed448 key signs whole messages, not hashes")
+        return encode_ecdsa_values(self._sign_raw(self._key, digests)) if digests else []
 
     def __repr__(self) -> str:
         return f"Pkcs11Signer({self.label!r}, {self.algorithm})"

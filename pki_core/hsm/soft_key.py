@@ -12,6 +12,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PrivateKey
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -25,6 +26,7 @@ from pki_core.model.errors import (
     ConflictError,
     HsmPinRejectedError,
     HsmUnavailableError,
+    InvariantError,
     KeyRejectedError,
     SettingsError,
 )
@@ -79,6 +81,13 @@ class FileSigner:
         if isinstance(self._key, Ed448PrivateKey):
             return [self._key.sign(message) for message in messages]
         return [self._key.sign(message, self._ecdsa) for message in messages]
+
+    def sign_digests(self, digests: Sequence[bytes]) -> list[bytes]:
+        """Sign messages given by their hashes (see ``Signer.sign_digests``)."""
+        if isinstance(self._key, Ed448PrivateKey):
+            raise InvariantError("an Ed448 key signs whole messages, not hashes")
+        scheme = ec.ECDSA(Prehashed(self._ecdsa.algorithm))  # type: ignore[arg-type]  # never itself a Prehashed
+        return [self._key.sign(digest, scheme) for digest in digests]
 
     def __repr__(self) -> str:
         return f"FileSigner({self._label!r}, {self._algorithm})"

@@ -52,6 +52,17 @@ class Signer(Protocol):
         """
         ...
 
+    def sign_digests(self, digests: Sequence[bytes]) -> list[bytes]:
+        """Sign messages too large to be held, given their hashes: SHA-256 for P-256, SHA-512 for P-521, in order.
+
+        Returns the same signature values as ``sign``.
+
+        Raises:
+            HsmUnavailableError: the token is away.
+            InvariantError: the key is Ed448, which signs whole messages only (RFC 8032 5.2.6).
+        """
+        ...
+
 
 class KeyStore(Protocol):
     """Where an environment's private keys live."""

@@ -349,6 +349,16 @@ mark = Table(
 Index("ix_batch_state", batch.c.state)
 Index("ix_revocation_issuer_id_number", revocation.c.issuer_id, revocation.c.number)
 Index("ix_revocation_changed_at", revocation.c.changed_at)
+Index("ix_revocation_issuer_id_shard_number", revocation.c.issuer_id, revocation.c.shard, revocation.c.number)
+Index("ix_revocation_issuer_id_not_after", revocation.c.issuer_id, revocation.c.not_after)
+Index(  # RFC 5280 5.1.2.6: a CRL lists a serial once
+    "ix_revocation_in_force",
+    revocation.c.issuer_id,
+    revocation.c.serial,
+    unique=True,
+    sqlite_where=revocation.c.released_at.is_(None),
+    postgresql_where=revocation.c.released_at.is_(None),
+)
 Index("ix_crl_issuer_id_scope_crl_number", crl.c.issuer_id, crl.c.scope, crl.c.crl_number)
 Index("ix_ocsp_response_this_update", ocsp_response.c.this_update)
 Index("ix_credential_partner_id", credential.c.partner_id)

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from pki_core.hsm.pin import PinSource
 from pki_core.hsm.soft_key import FileKeyStore
+from pki_core.model.errors import InvariantError
 from pki_core.model.signer import KeyAlgorithm
 from tests.hsm.token_home import verify_all
 
@@ -37,6 +38,20 @@ def test_every_signature_verifies_and_keeps_its_place(signers, algorithm):
 def test_ecdsa_values_are_strict_der(signers, algorithm):
     for signature in signers[algorithm].sign([bytes([number]) for number in range(150)]):
         assert encode_dss_signature(*decode_dss_signature(signature)) == signature
+
+
+@pytest.mark.parametrize("algorithm", ECDSA)
+def test_a_message_given_by_its_hash_gets_the_same_kind_of_signature(signers, algorithm):
+    digest = hashlib.sha256 if algorithm is KeyAlgorithm.SECP256R1 else hashlib.sha512
+    messages = [bytes([number]) * number for number in range(20)]
+    signatures = signers[algorithm].sign_digests([digest(message).digest() for message in messages])
+    verify_all(signers[algorithm], messages, signatures)
+    assert signers[algorithm].sign_digests([]) == []
+
+
+def test_an_ed448_key_signs_no_hashes(signers):
+    with pytest.raises(InvariantError):
+        signers[KeyAlgorithm.ED448].sign_digests([bytes(64)])
 
 
 def test_an_ed448_signature_is_114_raw_octets(signers):

@@ -61,6 +61,18 @@ def upgrade() -> None:
     )
     op.create_index("ix_revocation_changed_at", "revocation", ["changed_at"], unique=False)
     op.create_index("ix_revocation_issuer_id_number", "revocation", ["issuer_id", "number"], unique=False)
+    op.create_index(
+        "ix_revocation_issuer_id_shard_number", "revocation", ["issuer_id", "shard", "number"], unique=False
+    )
+    op.create_index("ix_revocation_issuer_id_not_after", "revocation", ["issuer_id", "not_after"], unique=False)
+    op.create_index(
+        "ix_revocation_in_force",
+        "revocation",
+        ["issuer_id", "serial"],
+        unique=True,
+        sqlite_where=sa.text("released_at IS NULL"),
+        postgresql_where=sa.text("released_at IS NULL"),
+    )
     op.create_table(
         "credential",
         sa.Column("id", sa.Integer(), sa.Identity(always=False), nullable=False),
@@ -146,6 +158,9 @@ def downgrade() -> None:
     op.drop_table("crl")
     op.drop_index("ix_credential_partner_id", "credential")
     op.drop_table("credential")
+    op.drop_index("ix_revocation_in_force", "revocation")
+    op.drop_index("ix_revocation_issuer_id_not_after", "revocation")
+    op.drop_index("ix_revocation_issuer_id_shard_number", "revocation")
     op.drop_index("ix_revocation_issuer_id_number", "revocation")
     op.drop_index("ix_revocation_changed_at", "revocation")
     op.drop_table("revocation")
