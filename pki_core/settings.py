@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from pki_core.issuance.load import EnvironmentValues
 from pki_core.model.errors import SettingsError
+from pki_core.model.est import BearerTokens, EstLabel, ThirdParty, TrustedProxy, check_labels
 from pki_core.model.identifiers import ISO_3166_ALPHA_2, CheckDigitPolicy
 from pki_core.services.names import NamePolicy
 
@@ -38,11 +39,13 @@ class KeyStoreSettings(_Section):
 
 
 class CertificateSettings(_Section):
-    """What differs inside certificates. URLs may hold {issuer}."""
+    """What differs inside certificates. URLs may hold {issuer}, that of partial CRLs {shard} too."""
 
     ocsp_url: str
     ca_issuers_url: str
     crl_url: str
+    crl_shard_url: str
+    crl_shards: Annotated[int, Field(ge=0, le=100)]
     policy_oid: Annotated[str, Field(pattern=r"^[0-2](\.(0|[1-9][0-9]*))+$")]
     cps_uri: str
     switches: frozenset[str] = frozenset()
@@ -76,6 +79,22 @@ class BatchSettings(_Section):
     max_archive_entries: Annotated[int, Field(ge=1)]
 
 
+class EstSettings(_Section):
+    """The EST server; its labels are values of the model (model/est.py)."""
+
+    labels: dict[str, EstLabel]
+    default_label: str = ""  # served under paths without a label; "" = none
+    realm: Annotated[str, Field(pattern=r"^[ !#-\[\]-~]{1,64}$")] = "pncpki"
+    max_body_octets: Annotated[int, Field(ge=1024, le=1_048_576)] = 65_536
+    retry_after_seconds: Annotated[int, Field(ge=1, le=86_400)] = 300
+    max_pending: Annotated[int, Field(ge=1)] = 1000  # requests of one partner that wait for approval
+    server_side_keys: bool = False  # serverkeygen: the key leaves us, and an HSM protects it no longer
+    renewal_window_days: Annotated[int, Field(ge=1, le=365)] = 30  # before the end, as renewal-info suggests
+    third_parties: tuple[ThirdParty, ...] = ()  # empty = certificates of others count for nothing
+    proxy: TrustedProxy = TrustedProxy()
+    bearer: BearerTokens = BearerTokens()
+
+
 class Settings(_Section):
     """Everything an environment can set."""
 
@@ -87,11 +106,13 @@ class Settings(_Section):
     identifiers: IdentifierSettings
     issuance: IssuanceSettings
     batches: BatchSettings
+    est: EstSettings
 
     @model_validator(mode="after")
     def _refuse_what_must_not_run(self) -> Self:
         if self.key_store.kind == "file" and self.environment != "dev":
             raise ValueError("file keys are for dev only: qa and prod need a PKCS#11 token")
+        check_labels(self.est.labels, self.est.default_label)
         return self
 
     @property
@@ -102,6 +123,8 @@ class Settings(_Section):
             ocsp_url=section.ocsp_url,
             ca_issuers_url=section.ca_issuers_url,
             crl_url=section.crl_url,
+            crl_shard_url=section.crl_shard_url,
+            crl_shards=section.crl_shards,
             policy_oid=section.policy_oid,
             cps_uri=section.cps_uri,
             switches=section.switches,
