@@ -154,7 +154,8 @@ def test_without_json_a_refusal_is_one_sentence_on_standard_error():
 @pytest.mark.usefixtures("home")
 def test_the_list_of_cas_tells_label_branch_edition_subject_fingerprint_and_pem():
     cas = as_json("ca", "list")["cas"]
-    assert len(cas) == 18
+    assert len(cas) == 19
+    assert [ca["label"] for ca in cas if ca["branch"] == "tls"] == ["tls-root"]
     contract = next(ca for ca in cas if ca["label"] == "mo-sub2")
     assert contract["branch"] == "mo"
     assert contract["edition"] == "iso15118-2"

@@ -48,14 +48,14 @@ def copy_database(source, target):
         read.backup(written)
 
 
-def test_an_environment_has_three_hierarchies_of_nine_cas(untouched):
+def test_an_environment_has_three_hierarchies_of_nine_cas_and_a_tls_root(untouched):
     labels = [record.label for record in untouched.certificates.issuers()]
     expected = {
         f"{name}{suffix}"
         for suffix in GENERATIONS.values()
         for name in ("v2g-root", *(f"{branch}-sub{level}" for branch in BRANCHES for level in (1, 2)))
     }
-    assert sorted(labels) == sorted(expected)
+    assert sorted(labels) == sorted(expected | {"tls-root"})
     algorithms = {record.label: record.algorithm for record in untouched.certificates.issuers()}
     for algorithm, suffix in GENERATIONS.items():
         assert algorithms[f"mo-sub2{suffix}"] is algorithm
@@ -68,7 +68,7 @@ def test_a_development_environment_has_the_demo_partners(untouched):
 
 def test_every_certificate_of_a_founding_is_in_the_store(untouched):
     with untouched.store.reading() as work:
-        assert work.certificates.count() == 27
+        assert work.certificates.count() == 28
         assert work.reservations.held() == []
 
 
@@ -92,7 +92,7 @@ def test_a_pin_is_never_said(tmp_path):
     with closing(found_environment(founding(tmp_path / "home", overrides=overrides), said.append)) as runtime:
         (pin,) = secrets_of(tmp_path / "home")
         assert said[0] == "file token pncpki-dev made"
-        assert len(said) == 1 + 18
+        assert len(said) == 1 + 19
         assert pin not in "\n".join(said)
         assert pin not in repr(runtime.settings)
         assert pin not in repr(vars(runtime.key_store))
@@ -262,6 +262,6 @@ def test_an_environment_is_founded_on_postgresql(founded_postgres):
     engine = create_engine(url)
     with engine.connect() as connection:
         assert connection.scalar(text("SELECT name FROM environment")) == "dev"
-        assert connection.scalar(text("SELECT count(*) FROM issuer WHERE certificate_id IS NOT NULL")) == 18
+        assert connection.scalar(text("SELECT count(*) FROM issuer WHERE certificate_id IS NOT NULL")) == 19
     engine.dispose()
     databases.drop(url)

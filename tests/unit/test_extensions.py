@@ -15,6 +15,7 @@ from pki_core.wire.extensions import (
     KEY_USAGE,
     OCSP_NO_CHECK,
     ExtensionValues,
+    alternative_names_value,
     constant_extensions,
     read_extensions,
 )
@@ -92,7 +93,19 @@ def test_an_extension_that_stands_twice_is_malformed():
 
 
 def test_an_extension_that_is_not_ours_is_malformed():
-    name = x509.SubjectAlternativeName([x509.DNSName("bank.example")])
+    name = x509.IssuerAlternativeName([x509.DNSName("bank.example")])
+    with pytest.raises(MalformedError, match=r"2\.5\.29\.18"):
+        read_extensions((("2.5.29.18", False, name.public_bytes()),))
+
+
+def test_alternative_names_are_read_as_they_were_asked_for():
+    names = ("bank.example", "127.0.0.1", "2001:db8::1")
+    read_back = read_extensions((("2.5.29.17", False, alternative_names_value(names)),))
+    assert read_back.alternative_names == names
+
+
+def test_an_alternative_name_that_is_no_host_is_malformed():
+    name = x509.SubjectAlternativeName([x509.RFC822Name("a@bank.example")])
     with pytest.raises(MalformedError, match=r"2\.5\.29\.17"):
         read_extensions((("2.5.29.17", False, name.public_bytes()),))
 

@@ -96,9 +96,29 @@ def test_every_profile_makes_certificates_below_its_ceiling(profile_name):
     subject = (("C", "DE"), ("O", "x" * 64), *component, ("CN", "y" * 64))
     signer = MemorySigner(wanted.key_algorithms[0])
     issuer = issuer_for(wanted, signer=signer)
-    (one,) = prepare(issuer, wanted, draft(subject=subject, key=signer.key))
+    names = ("bank.example",) if wanted.extensions.subject_alternative_names else ()
+    (one,) = prepare(issuer, wanted, draft(subject=subject, key=signer.key, alternative_names=names))
     (certificate_der,) = issuer.sign([one])
     assert len(certificate_der) <= wanted.max_der_octets == (800 if wanted.edition is Edition.ISO_2 else 1600)
+
+
+def test_alternative_names_are_those_of_the_request():
+    wanted = profile("tls_server")
+    issuer = issuer_for(wanted)
+    asked = ("bank.example", "127.0.0.1", "2001:db8::1")
+    for names in (asked, asked[:1]):  # the second one is no echo of the first
+        (one,) = prepare(issuer, wanted, draft(subject=(("CN", names[0]),), alternative_names=names))
+        extensions = x509.load_der_x509_certificate(issuer.sign([one])[0]).extensions
+        found = extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        assert tuple(str(name.value) for name in found.value) == names
+        assert not found.critical
+
+
+@pytest.mark.parametrize(("profile_name", "names"), [("tls_server", ()), ("tls_client", ("bank.example",))])
+def test_alternative_names_the_profile_does_not_want_are_never_signed(profile_name, names):
+    wanted = profile(profile_name)
+    with pytest.raises(LintError, match="alternative names"):
+        prepare(issuer_for(wanted), wanted, draft(subject=(("CN", "x"),), alternative_names=names))
 
 
 # --- Prepared works once, for its issuer, as it was linted

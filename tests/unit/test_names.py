@@ -7,7 +7,7 @@ import pytest
 from pki_core.model.errors import CsrRejectedError
 from pki_core.model.identifiers import ISO_3166_ALPHA_2, CheckDigitPolicy
 from pki_core.model.requests import IssueRequest, OwnKeyProof, RequestedSubject
-from pki_core.services.names import JudgedName, NamePolicy, judge_name
+from pki_core.services.names import JudgedName, NamePolicy, judge_alternative_names, judge_name
 from tests.builders import EMAID, PARTNER, profile
 
 LENIENT = NamePolicy(check_digit=CheckDigitPolicy.OFF)
@@ -170,3 +170,44 @@ def test_countries_are_judged_by_the_policy(profile_name, common_name):
     strict = NamePolicy(check_digit=CheckDigitPolicy.OFF, countries=ISO_3166_ALPHA_2)
     assert judge(common_name, profile_name, partner=None).common_name == common_name
     assert refusal(common_name, profile_name, partner=None, policy=strict) == "identifier.invalid"
+
+
+# --- alternative names
+
+
+def judge_hosts(*names, profile_name="tls_server"):
+    return judge_alternative_names(asked("x")._replace(alternative_names=names), profile(profile_name))
+
+
+def test_dns_names_and_ip_addresses_are_kept_as_asked():
+    names = ("bank.example", "localhost", "a-1.b", "127.0.0.1", "2001:db8::1")
+    assert judge_hosts(*names) == names
+
+
+@pytest.mark.parametrize("profile_name", ["contract_leaf", "tls_client"])
+def test_a_kind_without_alternative_names_takes_none(profile_name):
+    assert judge_hosts(profile_name=profile_name) == ()
+    with pytest.raises(CsrRejectedError) as caught:
+        judge_hosts("bank.example", profile_name=profile_name)
+    assert caught.value.reason == "names.not_allowed"
+
+
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [
+        ((), "names.missing"),
+        (("a.example", "a.example"), "names.too_many"),
+        (tuple(f"a{number}.example" for number in range(17)), "names.too_many"),
+        *(
+            ((name,), "names.invalid")
+            for name in (
+                *("", "*.example", "A.example", "a..b", ".a", "a.", "-a", "a-", "a_b", "1.2.3.4.5", "127.1", "a b"),
+                *("bücher.example", "x" * 64, "::01", "http://a", ".".join(["a" * 60] * 5), "a\n", "127.0.0.1/8"),
+            )
+        ),
+    ],
+)
+def test_what_is_no_host_or_not_asked_rightly_is_refused(names, reason):
+    with pytest.raises(CsrRejectedError) as caught:
+        judge_hosts(*names)
+    assert caught.value.reason == reason

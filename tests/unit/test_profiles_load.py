@@ -168,3 +168,10 @@ def test_a_switch_that_overlays_what_is_not_there_is_refused(monkeypatch):
     assert load_profiles(VALUES)
     with pytest.raises(SettingsError, match="names"):
         load_profiles(replace(VALUES, switches=frozenset({"full_extensions"})))
+
+
+def test_a_value_younger_than_stored_profiles_leaves_their_hashes_alone():
+    stored = profile().to_json()
+    assert "subject_alternative_names" not in stored
+    assert Profile.from_json(stored).hash == profile().hash
+    assert "subject_alternative_names" in profile("tls_server").to_json()
