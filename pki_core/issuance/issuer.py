@@ -23,6 +23,7 @@ from pki_core.model.errors import (
 )
 from pki_core.model.issuers import IssuerRecord
 from pki_core.model.profiles import Level, Profile
+from pki_core.model.revocations import shard_of
 from pki_core.model.signer import KeyAlgorithm, Signer
 from pki_core.wire.certificate import (
     CertificateTemplate,
@@ -86,7 +87,7 @@ class Issuer:
             key_identifier=record.key_identifier,
             algorithm=record.algorithm,
         )
-        self._kinds: dict[str, tuple[CertificateTemplate, TbsLint]] = {}
+        self._kinds: dict[str, tuple[tuple[CertificateTemplate, TbsLint], ...]] = {}
         self._made: dict[str, int] = {}
         self._unsigned: WeakSet[Prepared] = WeakSet()
 
@@ -101,7 +102,7 @@ class Issuer:
             LintError: our own profile caused a finding.
             InvariantError: the issuer has expired or does not issue by this profile.
         """
-        template, lint = self._kind(profile, profile_hash)
+        shards = self._kind(profile, profile_hash)
         serials = self._draw(len(drafts))
         prepared: list[Prepared | Finding] = []
         windows: dict[datetime | None, tuple[datetime, datetime] | Finding] = {}
@@ -112,6 +113,7 @@ class Issuer:
             if isinstance(validity, Finding):
                 prepared.append(validity)
                 continue
+            template, lint = shards[shard_of(serial, len(shards))]
             tbs_der = template.tbs(serial, draft.subject, draft.spki_der, validity, draft.alternative_names)
             finding = lint.check(tbs_der, serial, draft.subject, draft.spki_der, draft.alternative_names)
             if finding is None:
@@ -159,17 +161,20 @@ class Issuer:
                 raise SignatureInvalidError(f"key {self._signer.label!r} returned a signature that does not verify")
         return certificates
 
-    def _kind(self, profile: Profile, profile_hash: str) -> tuple[CertificateTemplate, TbsLint]:
+    def _kind(self, profile: Profile, profile_hash: str) -> tuple[tuple[CertificateTemplate, TbsLint], ...]:
+        """Return template and lint for each shard of the issuer's CRL; without shards there is one pair."""
         if profile_hash in self._kinds:
             return self._kinds[profile_hash]
         # RFC 6960 4.2.2.2: a responder is delegated by the very CA it answers for, whatever that CA's level.
         level = self.record.level if profile.extensions.ocsp_no_check else profile.issuer_level or Level.ROOT
         if profile.edition is not self.record.edition or level is not self.record.level:
             raise InvariantError(f"issuer {self.record.label!r} does not issue by profile {profile.id}")
-        template = CertificateTemplate(profile, self._names)
-        lint = TbsLint(profile, self._names, self._window())
-        self._kinds[profile_hash] = template, lint
-        return template, lint
+        shards = [profile.at_shard(shard) for shard in range(profile.extensions.crl_shards or 1)]
+        kinds = tuple(
+            (CertificateTemplate(one, self._names), TbsLint(one, self._names, self._window())) for one in shards
+        )
+        self._kinds[profile_hash] = kinds
+        return kinds
 
     def _sample(self, profile: Profile, profile_hash: str, prepared: Sequence[Prepared | Finding]) -> None:
         """Give the first certificate of a profile, and then one in ten thousand, to the public linter.

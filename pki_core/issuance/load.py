@@ -13,11 +13,16 @@ from pki_core.model.signer import KeyAlgorithm
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvironmentValues:
-    """What differs between environments inside a certificate. URLs may hold ``{issuer}``, the issuer's label."""
+    """What differs between environments inside a certificate.
+
+    URLs may hold ``{issuer}``, the issuer's label; that of partial CRLs holds ``{shard}`` too.
+    """
 
     ocsp_url: str
     ca_issuers_url: str
     crl_url: str
+    crl_shard_url: str = ""
+    crl_shards: int = 0
     policy_oid: str
     cps_uri: str
     switches: frozenset[str] = frozenset()
@@ -49,8 +54,10 @@ def load_profiles(values: EnvironmentValues) -> dict[str, Profile]:
 
 def _check_urls(values: EnvironmentValues) -> None:
     """Find out now what would otherwise stop the first signature."""
-    for name in ("ocsp_url", "ca_issuers_url", "crl_url", "cps_uri"):
-        url = getattr(values, name)
+    if values.crl_shards and "{shard}" not in values.crl_shard_url:
+        raise SettingsError("certificates.crl_shard_url must hold {shard}: each partial CRL has its own address")
+    for name in ("ocsp_url", "ca_issuers_url", "crl_url", "crl_shard_url", "cps_uri"):
+        url = getattr(values, name).replace("{shard}" if name == "crl_shard_url" else "{issuer}", "")
         try:
             fits = url.format(issuer="") == url.replace("{issuer}", "") and url.isascii()
         except (KeyError, IndexError, ValueError, AttributeError):
@@ -115,6 +122,8 @@ def _subject(raw: dict[str, Any]) -> SubjectRule:
 
 def _extensions(raw: dict[str, Any], values: EnvironmentValues) -> Extensions:
     policies, qualifier = raw.pop("policies"), raw.pop("cps_qualifier", False)
+    shards = 0 if raw["ca"] or not raw["crl"] else values.crl_shards  # a CA's own list stays small
+    crl_url = values.crl_shard_url if shards else values.crl_url
     extensions = Extensions(
         ca=raw.pop("ca"),
         path_length=raw.pop("path_length", None),
@@ -125,11 +134,12 @@ def _extensions(raw: dict[str, Any], values: EnvironmentValues) -> Extensions:
         authority_key_identifier=raw.pop("authority_key_identifier"),
         ocsp_url=values.ocsp_url if raw.pop("ocsp") else "",
         ca_issuers_url=values.ca_issuers_url if raw.pop("ca_issuers") else "",
-        crl_url=values.crl_url if raw.pop("crl") else "",
+        crl_url=crl_url if raw.pop("crl") else "",
         policy_oids=(values.policy_oid,) if policies else (),
         cps_uri=values.cps_uri if policies and qualifier else "",
         ocsp_no_check=raw.pop("ocsp_no_check", False),
         subject_alternative_names=raw.pop("subject_alternative_names", False),
+        crl_shards=shards,
     )
     _nothing_left(raw, "extensions.")
     return extensions

@@ -7,7 +7,7 @@ hash, and a batch keeps the hash it was pinned to.
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -64,7 +64,10 @@ class SubjectRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extensions:
-    """Which extensions a certificate carries; "" and () mean absent. ``{issuer}`` stands for the issuer's label."""
+    """Which extensions a certificate carries; "" and () mean absent.
+
+    ``{issuer}`` stands for the issuer's label, ``{shard}`` for the two digits of the partial CRL a serial belongs to.
+    """
 
     ca: bool
     path_length: int | None
@@ -80,6 +83,7 @@ class Extensions:
     cps_uri: str
     ocsp_no_check: bool
     subject_alternative_names: bool = False  # those of the request: DNS names and IP addresses, one at least
+    crl_shards: int = 0  # how many partial CRLs the issuer's certificates are spread over; 0 = one CRL for all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,10 +108,16 @@ class Profile:
     def to_json(self) -> str:
         """Return the canonical form: sorted keys, no white space."""
         document = asdict(self)
-        if not self.extensions.subject_alternative_names:
+        for name in ("subject_alternative_names", "crl_shards"):
             # Younger than the first stored profiles, whose hashes must stay what they are.
-            del document["extensions"]["subject_alternative_names"]
+            if not document["extensions"][name]:
+                del document["extensions"][name]
         return json.dumps(document, sort_keys=True, separators=(",", ":"))
+
+    def at_shard(self, shard: int) -> "Profile":
+        """Return the profile as certificates of one shard carry it: with the address of that partial CRL."""
+        url = self.extensions.crl_url.replace("{shard}", f"{shard:02d}")
+        return replace(self, extensions=replace(self.extensions, crl_url=url))
 
     @property
     def hash(self) -> str:

@@ -66,5 +66,7 @@ def certificate_octets(profile: Profile, issuer: IssuerRecord, subject: Subject)
     # A chain keeps one algorithm where a profile leaves the choice.
     algorithm = issuer.algorithm if issuer.algorithm in profile.key_algorithms else profile.key_algorithms[0]
     validity = datetime(2026, 1, 1, tzinfo=UTC), datetime(2028, 1, 1, tzinfo=UTC)
-    tbs_der = CertificateTemplate(profile, names).tbs(_LARGEST_SERIAL, subject, example_spki(algorithm), validity)
+    tbs_der = CertificateTemplate(profile.at_shard(0), names).tbs(
+        _LARGEST_SERIAL, subject, example_spki(algorithm), validity
+    )
     return len(tbs_der) + len(SIGNATURE_ALGORITHM_DER[issuer.algorithm]) + LARGEST_SIGNATURE[issuer.algorithm] + _HEADER
