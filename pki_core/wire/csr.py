@@ -66,6 +66,16 @@ class _LegacyRequestInfo:
 
 
 @asn1.sequence
+class _Named:
+    subject: list[asn1.SetOf[_LegacyAttribute]]
+
+
+@asn1.sequence
+class _NamedTlv:
+    subject: asn1.TLV
+
+
+@asn1.sequence
 class _Request:
     info: asn1.TLV
     algorithm: asn1.TLV
@@ -126,7 +136,20 @@ def _decode_info(signed_bytes: bytes) -> _RequestInfo | _LegacyRequestInfo:
         return asn1.decode_der(_LegacyRequestInfo, signed_bytes)
 
 
-def _read_subject(info: _RequestInfo | _LegacyRequestInfo) -> RequestedSubject:
+def read_subject(name_der: bytes) -> RequestedSubject:
+    """Read a Name that stands by itself (RFC 5280 4.1.2.4), as the subject of a request is read.
+
+    Raises:
+        CsrRejectedError: ``csr.subject_invalid``.
+    """
+    try:
+        named = asn1.encode_der(_NamedTlv(subject=asn1.decode_der(asn1.TLV, name_der)))
+        return _read_subject(asn1.decode_der(_Named, named))
+    except ValueError as error:
+        raise CsrRejectedError("csr.subject_invalid", "The name cannot be read.") from error
+
+
+def _read_subject(info: _RequestInfo | _LegacyRequestInfo | _Named) -> RequestedSubject:
     """Read the name parts a profile may keep; a part named twice is refused, other parts are dropped."""
     found: dict[str, str] = {}
     for rdn in info.subject:

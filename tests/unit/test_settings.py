@@ -57,7 +57,7 @@ def test_the_shipped_files_have_the_same_keys_and_differ_in_values_only():
 
 
 def test_every_setting_is_in_the_shipped_files_or_made_for_each_environment():
-    shipped = {path for path, _ in leaves(load_shipped("prod"))}
+    shipped = {path[:2] for path, _ in leaves(load_shipped("prod"))}  # labels below a section have names of their own
     known = {
         (name, *inner)
         for name, field in Settings.model_fields.items()
