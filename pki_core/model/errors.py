@@ -41,6 +41,18 @@ class NotAuthorizedError(RequestError):
     code = "partner.not_authorized"
 
 
+class NotAuthenticatedError(RequestError):
+    """Nobody is known by what the caller shows, or he shows nothing."""
+
+    code = "caller.not_authenticated"
+
+
+class TooManyRequestsError(RequestError):
+    """The caller has asked for more than he may at a time."""
+
+    code = "request.too_many"
+
+
 class NotFoundError(RequestError):
     """There is no such thing for this caller."""
 

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import ClassVar
 
@@ -64,6 +65,31 @@ class EstLabel:
     challenge_password: PasswordMeaning = PasswordMeaning.CHANNEL_BINDING
     partners: frozenset[str] = frozenset()  # empty = every partner with the role
     cacerts_open: bool = True  # RFC 7030 4.1.2: should be
+
+
+class EstRequestState(StrEnum):
+    """Life of a request that needs approval."""
+
+    PENDING = "pending"
+    APPROVED = "approved"
+    REFUSED = "refused"
+    ISSUED = "issued"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EstRequest:
+    """One request that somebody decides, or has decided, about."""
+
+    id: str
+    partner_id: str
+    label: str
+    csr_der: bytes
+    common_name: str
+    state: EstRequestState
+    asked_at: datetime
+    decided_at: datetime | None
+    decided_by: str
+    certificate_id: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import Connection, Select, func, or_, select
 
 from pki_core.model.certificates import CertificateRecord
 from pki_core.model.states import CertificateState
@@ -74,6 +74,19 @@ class CertificateGateway:
             )
         )
         return None if status is None else CertificateState(status)
+
+    def are_good(self, serials: Sequence[tuple[int, str]]) -> bool:
+        """Tell whether every (issuer id, serial) is good."""
+        status = tables.certificate_status.c
+        good = self._connection.scalar(
+            select(func.count())
+            .select_from(tables.certificate_status)
+            .where(
+                or_(*[(status.issuer_id == issuer_id) & (status.serial == serial) for issuer_id, serial in serials]),
+                status.status == CertificateState.GOOD.value,
+            )
+        )
+        return good == len(set(serials))
 
     def count(self) -> int:
         """Return how many certificates are recorded; for reports, it reads the whole index."""

@@ -12,7 +12,9 @@ from pki_core.store.audit import AuditGateway
 from pki_core.store.batches import BatchGateway
 from pki_core.store.certificates import CertificateGateway
 from pki_core.store.chunks import ChunkGateway
+from pki_core.store.credentials import CredentialGateway
 from pki_core.store.engine import FORGETTABLE, READ_ONLY, open_engine
+from pki_core.store.est_requests import EstRequestGateway
 from pki_core.store.issuers import IssuerGateway
 from pki_core.store.ocsp import OcspGateway
 from pki_core.store.partners import EnvironmentGateway, PartnerGateway
@@ -28,7 +30,9 @@ class UnitOfWork:
         self.batches = BatchGateway(connection)
         self.certificates = CertificateGateway(connection)
         self.chunks = ChunkGateway(connection)
+        self.credentials = CredentialGateway(connection)
         self.environment = EnvironmentGateway(connection)
+        self.est_requests = EstRequestGateway(connection)
         self.issuers = IssuerGateway(connection)
         self.ocsp = OcspGateway(connection)
         self.partners = PartnerGateway(connection)
