@@ -2,8 +2,8 @@
 # Set up a checkout: system packages, uv, the locked environment in .venv. Run by the Makefile; running it twice is quick.
 #
 #   deployments/setup.sh python   the environment only
-#   deployments/setup.sh demo     that, and what `make demo` calls: SoftHSM, openssl
-#   deployments/setup.sh test     that, and what the tests compile
+#   deployments/setup.sh demo     that, and what `make demo` calls: SoftHSM, openssl, curl
+#   deployments/setup.sh test     that, what the tests compile, and the foreign programs they talk to
 #
 # Nothing outside the checkout changes but system packages that are missing. Every step is written so that an interrupted
 # run is simply repeated: downloads are renamed into place, and the stamp is the last thing written.
@@ -36,10 +36,18 @@ package_name() {
     certificates) set -- ca-certificates ca-certificates ca-certificates - ;;
     compiler) set -- "gcc libc6-dev libp11-kit-dev" "gcc glibc-devel p11-kit-devel" "gcc musl-dev p11-kit-dev" p11-kit ;;
     python) set -- python3 python3 python3 python3 ;;
+    curl) set -- curl curl curl curl ;;
+    gnutls) set -- gnutls-bin gnutls-utils gnutls-utils gnutls ;;
+    nss) set -- libnss3-tools nss-tools nss-tools nss ;;
+    java) set -- default-jdk-headless java-devel openjdk17-jdk openjdk ;;
+    bouncycastle) set -- "libbcprov-java libbcpkix-java libbcutil-java libbctls-java" "bouncycastle bouncycastle-pkix" - - ;;
+    strongswan) set -- "strongswan-pki libstrongswan-standard-plugins" strongswan strongswan strongswan ;;
+    nginx) set -- nginx-light nginx nginx nginx ;;
+    haproxy) set -- haproxy haproxy haproxy haproxy ;;
   esac
   case "$manager" in
-    apt-get) echo "$1" ;; dnf) echo "$2" ;; apk) echo "$3" ;; brew) [ "$4" = - ] || echo "$4" ;;
-  esac
+    apt-get) echo "$1" ;; dnf) echo "$2" ;; apk) echo "$3" ;; brew) echo "$4" ;;
+  esac | grep -v '^-$' || true
 }
 
 find_manager() {
@@ -118,11 +126,29 @@ provide_system_packages() {
   local needed=()
   has softhsm2-util || needed+=(softhsm)
   has openssl || needed+=(openssl)
+  has curl || needed+=(curl)
   if [ "$purpose" = test ] && ! has_compiler; then needed+=(compiler); fi
   if [ ${#needed[@]} -eq 0 ] || provide "${needed[@]}"; then return; fi
   if [ "$purpose" = test ]; then fail "the tests cannot run without them"; fi
   has openssl || fail "openssl verifies the demo's certificates: it cannot run without"
   say "going on without a SoftHSM token: keys are kept in a development key file, good for a look only"
+}
+
+# The clients and proxies the interop tests run. A test skips, and says so, where its program is not there.
+provide_foreign_programs() {
+  local needed=() bouncycastle=/usr/share/java/bcpkix.jar
+  has ocsptool || needed+=(gnutls)
+  has crlutil || needed+=(nss)
+  has javac || needed+=(java)
+  [ -e "$bouncycastle" ] || needed+=(bouncycastle)
+  has pki || needed+=(strongswan)
+  # Where a system starts services, installing these would start them: a test run must not open ports on somebody's machine.
+  if [ ! -d /run/systemd/system ] && [ ! -d /run/openrc ]; then
+    has nginx || [ -x /usr/sbin/nginx ] || needed+=(nginx)
+    has haproxy || [ -x /usr/sbin/haproxy ] || needed+=(haproxy)
+  fi
+  if [ ${#needed[@]} -eq 0 ] || provide "${needed[@]}"; then return; fi
+  say "going on without: the tests that need them skip"
 }
 
 # --- Python and uv ------------------------------------------------------------------------------------------------
@@ -213,6 +239,7 @@ main() {
   fi
   : >"$log"
   if [ "$purpose" != python ]; then provide_system_packages; fi
+  if [ "$purpose" = test ]; then provide_foreign_programs; fi
   if is_ready; then return; fi
   has_certificates || provide certificates || true
   find_python || { provide python && find_python; } || fail "Python 3.11 or later is needed and was not found"
