@@ -166,7 +166,7 @@ class Issuer:
         if profile_hash in self._kinds:
             return self._kinds[profile_hash]
         # RFC 6960 4.2.2.2: a responder is delegated by the very CA it answers for, whatever that CA's level.
-        level = self.record.level if profile.extensions.ocsp_no_check else profile.issuer_level or Level.ROOT
+        level = self.record.level if profile.is_of_responders else profile.issuer_level or Level.ROOT
         if profile.edition is not self.record.edition or level is not self.record.level:
             raise InvariantError(f"issuer {self.record.label!r} does not issue by profile {profile.id}")
         shards = [profile.at_shard(shard) for shard in range(profile.extensions.crl_shards or 1)]

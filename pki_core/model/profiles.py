@@ -13,6 +13,8 @@ from typing import Any
 
 from pki_core.model.signer import KeyAlgorithm
 
+_OCSP_SIGNING = "1.3.6.1.5.5.7.3.9"
+
 
 class Edition(StrEnum):
     """ISO 15118 editions with certificate profiles, and what belongs to no edition."""
@@ -123,6 +125,11 @@ class Profile:
     def hash(self) -> str:
         """SHA-256 of the canonical form, lower hex."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    @property
+    def is_of_responders(self) -> bool:
+        """Whether it makes delegated OCSP responders (RFC 6960 4.2.2.2)."""
+        return _OCSP_SIGNING in self.extensions.extended_key_usage
 
     @classmethod
     def from_json(cls, text: str) -> "Profile":

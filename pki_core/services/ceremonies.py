@@ -26,7 +26,6 @@ from pki_core.services.enroll import Enrollment, Order
 from pki_core.services.issuers import Issuers
 from pki_core.services.runners import runner_token
 from pki_core.store.audit import AuditEntry
-from pki_core.store.times import to_seconds
 from pki_core.store.unit_of_work import Store, UnitOfWork
 from pki_core.wire.certificate import key_identifier_of, name_der, signature_is_valid, signature_of, signed_bytes_of
 from pki_core.wire.csr import load_public_key
@@ -149,7 +148,7 @@ class Ceremonies:
         fits = {
             Act.CREATE_ROOT: profile.level is Level.ROOT and not plan.parent,
             Act.CREATE_SUB_CA: profile.level in {Level.SUB1, Level.SUB2} and bool(plan.parent),
-            Act.CREATE_RESPONDER: profile.extensions.ocsp_no_check and bool(plan.parent),
+            Act.CREATE_RESPONDER: profile.is_of_responders and bool(plan.parent),
         }
         if not fits[plan.act]:
             raise CeremonyError(f"profile {plan.profile} and parent {plan.parent!r} do not fit {plan.act}")
@@ -184,7 +183,7 @@ class Ceremonies:
             _check_parent(plan, profile, parent.record)
         with self._store.reading() as work:
             pending = work.issuers.find(plan.label)
-            taken = plan.label in work.issuers.responder_labels()
+            taken = plan.label in work.responders.labels()
         if taken or (pending is not None and pending.certificate_der):
             raise ConflictError(f"there is an issuer or responder {plan.label!r} already")
         self._check_size(plan, profile, parent, note)
@@ -245,15 +244,7 @@ class Ceremonies:
         outcome, now = made.outcome, self._clock.now()
         with self._store.transaction() as work:
             if plan.act is Act.CREATE_RESPONDER:
-                work.issuers.add_responder(
-                    label=plan.label,
-                    issuer_id=made.issuer_id,
-                    key_label=plan.key_label,
-                    certificate_id=outcome.certificate_id,
-                    certificate_der=outcome.certificate_der,
-                    not_before=to_seconds(outcome.not_before),
-                    not_after=to_seconds(outcome.not_after),
-                )
+                work.responders.add((plan.label, plan.key_label), made.issuer_id, outcome)
             else:
                 validity = (outcome.not_before, outcome.not_after)
                 work.issuers.activate(made.issuer_id, outcome.certificate_id, outcome.certificate_der, validity)

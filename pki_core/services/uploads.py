@@ -100,7 +100,7 @@ class Uploads:
 
     def _begin(self, upload: Upload, digest: str, runner: str) -> tuple[BatchRecord, bool]:
         profile = self._profiles.get(upload.profile_name)
-        if profile is None or profile.level is not Level.LEAF or profile.extensions.ocsp_no_check:
+        if profile is None or profile.level is not Level.LEAF or profile.is_of_responders:
             raise NotFoundError(f"there is no certificate profile {upload.profile_name!r} for batches")
         with self._store.transaction() as work:
             partner = work.partners.get(upload.partner_id)

@@ -58,14 +58,6 @@ class IssuerGateway:
         """Return every issuer, roots first, in the order they were made."""
         return [_record(row) for row in self._connection.execute(select(tables.issuer).order_by(tables.issuer.c.id))]
 
-    def add_responder(self, **columns: object) -> None:
-        """Add a delegated OCSP responder with its certificate."""
-        self._connection.execute(insert(tables.responder).values(**columns))
-
-    def responder_labels(self) -> list[str]:
-        """Return the labels of all delegated responders."""
-        return list(self._connection.scalars(select(tables.responder.c.label).order_by(tables.responder.c.id)))
-
     def pin_profile(self, profile: Profile, now: datetime) -> int:
         """Store a profile version under its hash when it is new; return its number."""
         by_hash = select(tables.profile.c.id).where(tables.profile.c.hash == profile.hash)

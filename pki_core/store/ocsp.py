@@ -150,5 +150,4 @@ def _select_status() -> Select[Any]:
 
 
 def _record(row: Row[Any]) -> StatusRecord:
-    serial, status, not_after, revoked_at, reason = row
-    return StatusRecord(serial, CertificateState(status), not_after, revoked_at, reason)
+    return StatusRecord(row.serial, CertificateState(row.status), row.not_after, row.revoked_at, row.reason)

@@ -1,10 +1,9 @@
 """Delegated OCSP responders (RFC 6960 4.2.2.2) and how they and their CAs stand."""
 
-from datetime import datetime
-
 from sqlalchemy import Connection, insert, select
 
 from pki_core.model.ocsp import CaStanding, ResponderRecord
+from pki_core.model.requests import Issued
 from pki_core.model.states import CertificateState
 from pki_core.store import tables
 from pki_core.store.times import to_seconds
@@ -16,24 +15,17 @@ class ResponderGateway:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def add(
-        self,
-        names: tuple[str, str],
-        issuer_id: int,
-        certificate_id: int,
-        certificate_der: bytes,
-        validity: tuple[datetime, datetime],
-    ) -> None:
+    def add(self, names: tuple[str, str], issuer_id: int, issued: Issued) -> None:
         """Put a responder into service; ``names`` are its label and its key's. ConflictError when one is taken."""
         self._connection.execute(
             insert(tables.responder).values(
                 label=names[0],
                 key_label=names[1],
                 issuer_id=issuer_id,
-                certificate_id=certificate_id,
-                certificate_der=certificate_der,
-                not_before=to_seconds(validity[0]),
-                not_after=to_seconds(validity[1]),
+                certificate_id=issued.certificate_id,
+                certificate_der=issued.certificate_der,
+                not_before=to_seconds(issued.not_before),
+                not_after=to_seconds(issued.not_after),
             )
         )
 

@@ -15,6 +15,7 @@ from pki_core.model.errors import (
     StoreUnavailableError,
 )
 from pki_core.model.partners import Partner
+from pki_core.model.requests import Issued
 from pki_core.model.signer import TokenIdentity
 from pki_core.model.states import CertificateState
 from pki_core.store.audit import AuditEntry
@@ -151,20 +152,13 @@ def test_an_unknown_issuer_is_none_or_not_found(store):
 
 
 def test_responders_are_listed_and_used_once(store, ids):
-    columns = {
-        "label": "ocsp-1",
-        "issuer_id": ids[0],
-        "key_label": "ocsp-key",
-        "certificate_id": 1,
-        "certificate_der": b"0",
-        "not_before": 1,
-        "not_after": 2,
-    }
+    issued = Issued("ocsp-1", 1, 1, "OCSP", b"0", NOW, LATER)
     with store.transaction() as work:
-        work.issuers.add_responder(**columns)
-        assert work.issuers.responder_labels() == ["ocsp-1"]
-    with pytest.raises(ConflictError), store.transaction() as work:
-        work.issuers.add_responder(**{**columns, "key_label": "other"})
+        work.responders.add(("ocsp-1", "ocsp-key"), ids[0], issued)
+        assert work.responders.labels() == ["ocsp-1"]
+    for taken in [("ocsp-1", "other"), ("ocsp-2", "ocsp-key")]:
+        with pytest.raises(ConflictError), store.transaction() as work:
+            work.responders.add(taken, ids[0], issued)
 
 
 def test_a_profile_is_stored_once_a_version(store):
