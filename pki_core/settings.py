@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, ValidationError, model_validator
 
 from pki_core.issuance.load import EnvironmentValues
 from pki_core.model.errors import SettingsError
@@ -95,6 +95,29 @@ class EstSettings(_Section):
     bearer: BearerTokens = BearerTokens()
 
 
+class ServingSettings(_Section):
+    """The two listeners: HTTPS with client certificates, and plain HTTP for status and certificates."""
+
+    names: Annotated[tuple[str, ...], Field(min_length=1, max_length=16)]  # in the server's certificate, main one first
+    workers: Annotated[int, Field(ge=1, le=64)]  # processes of the HTTPS listener
+    threads: Annotated[int, Field(ge=4, le=256)]  # of each: requests at work at once
+    connections: Annotated[int, Field(ge=64, le=65_536)]  # of each process, kept alive ones and slow ones included
+    plain_workers: Annotated[int, Field(ge=1, le=64)]
+    handshake_seconds: Annotated[int, Field(ge=1, le=60)]  # for the whole TLS handshake
+    read_seconds: Annotated[int, Field(ge=1, le=300)]  # for all headers, and between two pieces of a body
+    keep_alive_seconds: Annotated[int, Field(ge=1, le=300)]
+    renewal_minutes: Annotated[int, Field(ge=1, le=1440)]  # how often certificate and anchors are looked after
+    ready_seconds: Annotated[int, Field(ge=1, le=300)]  # how long an answer of /readyz stands: it signs with a key
+    metrics_networks: tuple[IPvAnyNetwork, ...]  # who may read /metrics
+
+
+class PolicySettings(_Section):
+    """What the certificate policy document says of the operator."""
+
+    operator: Annotated[str, Field(min_length=1, max_length=200)]  # legal name
+    contact: Annotated[str, Field(min_length=1, max_length=200)]  # where to report a stolen key
+
+
 class Settings(_Section):
     """Everything an environment can set."""
 
@@ -107,6 +130,8 @@ class Settings(_Section):
     issuance: IssuanceSettings
     batches: BatchSettings
     est: EstSettings
+    serving: ServingSettings
+    policy: PolicySettings
 
     @model_validator(mode="after")
     def _refuse_what_must_not_run(self) -> Self:

@@ -18,6 +18,7 @@ from pki_core.services.issuers import Issuers
 from pki_core.services.maintenance import Maintenance
 from pki_core.services.partners import Partners
 from pki_core.services.results import Results
+from pki_core.services.tls import ServerCertificate, TlsPlace
 from pki_core.services.uploads import Uploads
 from pki_core.settings import KeyStoreSettings, Settings, load_settings
 from pki_core.store.schema import is_current, migrate
@@ -95,6 +96,19 @@ class Runtime:
     def partners(self) -> Partners:
         """Who may ask for certificates."""
         return Partners(self.store, self.clock)
+
+    @cached_property
+    def server_certificate(self) -> ServerCertificate:
+        """The certificate of the web server."""
+        section = self.settings.certificates
+        place = TlsPlace(
+            directory=self.home / "secrets" / "tls",
+            names=self.settings.serving.names,
+            organization=section.organization,
+            country=section.country,
+            anchor_files=tuple(self.home / one.file for one in self.settings.est.third_parties),
+        )
+        return ServerCertificate(place, self.profiles, self.store, (self.issuers, self.enrollment, self.clock))
 
     @cached_property
     def maintenance(self) -> Maintenance:
