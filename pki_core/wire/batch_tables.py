@@ -85,7 +85,7 @@ def read_parquet(path: Path, limits: BatchLimits) -> Iterator[list[BatchRow]]:
             _check_parquet_size(file.metadata, limits)
             for batch in file.iter_batches(batch_size=limits.piece_rows, columns=names, use_threads=False):
                 batch.validate(full=True)  # the reader believes the file about UTF-8
-                frame = batch.to_pandas()
+                frame = batch.to_pandas(integer_object_nulls=True)  # a gap must not turn numbers into floats
                 cells = [_cells(frame[name]) for name in names]
                 if rows := builder.build(cells[0], cells[1], cells[2] if len(cells) == _WITH_IDENTIFIER else None):
                     yield rows
@@ -105,7 +105,8 @@ def _parquet_columns(schema: "pa.Schema") -> list[str]:
         kind = kind.value_type if pa.types.is_dictionary(kind) else kind
         is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
         is_octets = at == columns.csr and (pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
-        if not is_text and not is_octets:  # 1 may have been 001, and nobody can tell any more
+        is_number = at == columns.row_id and pa.types.is_integer(kind)  # as in a sheet or NDJSON
+        if not is_text and not is_octets and not is_number:
             raise MalformedError(f"the column '{schema.names[at].strip()}' is of type {_one_line(str(kind))}, not text")
     return [schema.names[at] for at in found]
 

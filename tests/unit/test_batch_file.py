@@ -203,10 +203,20 @@ def test_parquet_text_may_be_of_any_text_type_and_have_gaps(tmp_path):
     assert (third.problem[0], fourth.problem[0]) == ("row.csr_missing", "row.csr_not_decodable")
 
 
+def test_parquet_row_ids_may_be_whole_numbers_as_in_a_sheet(tmp_path):
+    path = tmp_path / "batch"
+    pq.write_table(pa.table({"row_id": pa.array([7, None, 10**18 + 1]), "csr": [pem(1), pem(2), pem(3)]}), path)
+    first, second, third = read(path)
+    assert (first.row_id, third.row_id) == ("7", "1000000000000000001")
+    assert second.problem[0] == "row.id_missing"
+
+
 def test_a_parquet_file_is_refused_for_types_columns_and_damage(tmp_path):
     path = tmp_path / "batch.parquet"
-    pq.write_table(pa.table({"row_id": [1], "csr": ["x"]}), path)
-    assert refusal(path) == "the column 'row_id' is of type int64, not text"
+    pq.write_table(pa.table({"row_id": [1.5], "csr": ["x"]}), path)
+    assert refusal(path) == "the column 'row_id' is of type double, not text"
+    pq.write_table(pa.table({"row_id": [1], "csr": [2]}), path)
+    assert refusal(path) == "the column 'csr' is of type int64, not text"
     pq.write_table(pa.table({"row_id": ["1"], "cs": ["x"]}), path)
     assert refusal(path) == "there is no column 'csr'"
     pq.write_table(pa.table({"row_id": pa.array([], pa.string()), "csr": pa.array([], pa.string())}), path)
