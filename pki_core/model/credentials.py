@@ -44,6 +44,8 @@ class Caller:
 
     partner: Partner
     certificate_der: bytes | None = None  # one of ours that is in force: the one being renewed, or the partner's own
+    profile_name: str = ""  # of that certificate
+    serial: str = ""
     is_own_leaf: bool = False  # that certificate is an ISO 15118 leaf: it may renew itself and nothing else
     is_registrar: bool = False  # id-kp-cmcRA, RFC 7030 3.7
-    code_sha256: str = ""  # the one-time code this call uses up
+    code_id: int | None = None  # the one-time code this call uses up

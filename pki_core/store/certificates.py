@@ -1,8 +1,9 @@
 """Certificates: the record of each one and its DER, apart; looked up by serial through the status table."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
-from sqlalchemy import Connection, Select, func, or_, select
+from sqlalchemy import Connection, Row, Select, func, or_, select
 
 from pki_core.model.certificates import CertificateRecord
 from pki_core.model.states import CertificateState
@@ -47,24 +48,12 @@ class CertificateGateway:
                 tables.certificate_status.c.issuer_id.in_(issuer_ids), tables.certificate_status.c.serial == serial
             )
         )
-        return [
-            CertificateRecord(
-                serial=row.serial,
-                issuer_label=row.label,
-                common_name=row.common_name,
-                partner_id=row.partner_id,
-                profile_name=row.name,
-                profile_hash=row.hash,
-                state=CertificateState(row.status),
-                not_before=from_seconds(row.not_before),
-                not_after=from_seconds(row.not_after),
-                issued_at=from_seconds(row.issued_at),
-                revoked_at=None if row.revoked_at is None else from_seconds(row.revoked_at),
-                reason=row.reason,
-                certificate_der=bytes(row.der),
-            )
-            for row in rows
-        ]
+        return [_record(row) for row in rows]
+
+    def of_id(self, certificate_id: int) -> CertificateRecord | None:
+        """Return a certificate by its number, None when there is none."""
+        row = self._connection.execute(_select_record().where(tables.certificate.c.id == certificate_id)).first()
+        return None if row is None else _record(row)
 
     def state_of(self, issuer_id: int, serial: str) -> CertificateState | None:
         """Return the state of a serial under its issuer, None when it was never drawn."""
@@ -125,4 +114,22 @@ def _select_record() -> Select[tuple[object, ...]]:
         .join(der, (der.c.id == certificate.c.id) & (der.c.not_after == certificate.c.not_after))
         .join(tables.issuer, tables.issuer.c.id == certificate.c.issuer_id)
         .join(tables.profile, tables.profile.c.id == certificate.c.profile_id)
+    )
+
+
+def _record(row: Row[Any]) -> CertificateRecord:
+    return CertificateRecord(
+        serial=row.serial,
+        issuer_label=row.label,
+        common_name=row.common_name,
+        partner_id=row.partner_id,
+        profile_name=row.name,
+        profile_hash=row.hash,
+        state=CertificateState(row.status),
+        not_before=from_seconds(row.not_before),
+        not_after=from_seconds(row.not_after),
+        issued_at=from_seconds(row.issued_at),
+        revoked_at=None if row.revoked_at is None else from_seconds(row.revoked_at),
+        reason=row.reason,
+        certificate_der=bytes(row.der),
     )

@@ -1,0 +1,167 @@
+"""Callers: from what a request shows to the partner who makes it (RFC 7030 3.2.3, 3.3.2, 3.7).
+
+Everything is looked up anew for each request, so that a withdrawn credential and a revoked certificate count at once,
+on a resumed TLS session as well. Certificates of our own CAs (RFC 7030 3.1, explicit trust anchors) are known by being
+in the store, bit for bit; those of others (implicit ones) only as the settings name their CAs, and for one partner.
+"""
+
+import hmac
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple, TypeGuard
+
+from pki_core.model.certificates import CertificateRecord, serial_text
+from pki_core.model.clock import Clock
+from pki_core.model.credentials import Caller, Credential, CredentialKind, Presented
+from pki_core.model.errors import MalformedError, NotAuthenticatedError, NotAuthorizedError, NotFoundError
+from pki_core.model.issuers import IssuerRecord
+from pki_core.model.partners import Partner
+from pki_core.model.states import CertificateState
+from pki_core.services.credentials import sha256_text
+from pki_core.store.unit_of_work import Store, UnitOfWork
+from pki_core.wire.certificate_facts import is_registrar, serial_of
+from pki_core.wire.trust_anchors import TrustAnchors, is_trusted
+
+_MAX_SECRET = 512
+
+
+class Guarantor(NamedTuple):
+    """Somebody else's CAs, and the partner whose devices they vouch for."""
+
+    anchors: TrustAnchors
+    partner_id: str
+
+
+class _Held(NamedTuple):
+    """What a certificate says: whose it is, and what it is."""
+
+    partner_id: str
+    record: CertificateRecord | None = None
+    is_own_leaf: bool = False
+
+
+class Callers:
+    """Tells who calls."""
+
+    def __init__(self, store: Store, clock: Clock, guarantors: Sequence[Guarantor]) -> None:
+        self._store = store
+        self._clock = clock
+        self._guarantors = guarantors
+        self._paths: dict[str, list[IssuerRecord]] = {}  # an issuer never changes once it has a certificate
+
+    def identify(self, presented: Presented) -> Caller | None:
+        """Return who calls, None when nothing was shown that could tell.
+
+        Raises:
+            NotAuthenticatedError: a wrong or withdrawn secret, or a token for nobody.
+            NotAuthorizedError: a certificate of ours that is not in force, or credentials of two partners.
+        """
+        now = self._clock.now()
+        with self._store.reading() as work:
+            claimed = set[str]()
+            if presented.token_partner is not None:
+                claimed.add(presented.token_partner)
+            if presented.secret is not None:
+                claimed.add(_by_secret(work, presented.user, presented.secret, now))
+            held = self._holder(work, presented.certificate_der, now) if presented.certificate_der else None
+            if held is not None:
+                claimed.add(held.partner_id)
+            if not claimed:
+                return None
+            if len(claimed) > 1:
+                raise NotAuthorizedError("the credentials shown are those of different partners")
+            partner = _partner(work, claimed.pop())
+        if held is None or held.record is None:
+            return Caller(partner=partner)
+        return Caller(
+            partner=partner,
+            certificate_der=held.record.certificate_der,
+            profile_name=held.record.profile_name,
+            serial=held.record.serial,
+            is_own_leaf=held.is_own_leaf,
+            is_registrar=not held.is_own_leaf and is_registrar(held.record.certificate_der),
+        )
+
+    def by_code(self, code: str) -> Caller:
+        """Return whose one-time enrolment code this is.
+
+        Raises:
+            NotAuthenticatedError: nobody's, or it was used.
+        """
+        with self._store.reading() as work:
+            credential = work.credentials.find(sha256_text(code.encode()[:_MAX_SECRET]))
+            if not _is_in_force(credential, CredentialKind.CODE, self._clock.now()):
+                raise NotAuthenticatedError("the enrolment code is not known, or was used before")
+            return Caller(partner=_partner(work, credential.partner_id), code_id=credential.id)
+
+    def _holder(self, work: UnitOfWork, certificate_der: bytes, now: datetime) -> _Held | None:
+        try:
+            serial = serial_text(serial_of(certificate_der))
+        except (MalformedError, OverflowError) as error:
+            raise NotAuthorizedError("the client certificate cannot be read") from error
+        record = next((one for one in work.certificates.find(serial) if one.certificate_der == certificate_der), None)
+        if record is None:
+            trusted = (one.partner_id for one in self._guarantors if is_trusted(certificate_der, one.anchors, now))
+            partner_id = next(trusted, None)
+            return None if partner_id is None else _Held(partner_id)
+        self._refuse_ended(work, record, now)
+        credential = work.credentials.find(sha256_text(certificate_der))
+        if credential is not None:
+            if not _is_in_force(credential, CredentialKind.CERTIFICATE, now):
+                raise NotAuthorizedError("the client certificate was withdrawn as a credential")
+            return _Held(credential.partner_id, record)
+        if record.partner_id is None:
+            return None
+        return _Held(record.partner_id, record, is_own_leaf=True)
+
+    def _refuse_ended(self, work: UnitOfWork, record: CertificateRecord, now: datetime) -> None:
+        """Check validity and revocation of one of our certificates and of every CA above it (RFC 5280 6.1.3)."""
+        if record.state is not CertificateState.GOOD:
+            raise NotAuthorizedError("the client certificate is revoked")
+        if not record.not_before <= now < record.not_after:
+            raise NotAuthorizedError("the client certificate is not valid now")
+        above = self._paths.get(record.issuer_label)
+        if above is None:
+            above = self._paths[record.issuer_label] = _path(work.issuers.all(), record.issuer_label)
+        if any(one.not_before is None or one.not_after is None or now >= one.not_after for one in above):
+            raise NotAuthorizedError("a CA above the client certificate has expired")
+        # A CA's serial counts under its parent, that of a root under itself.
+        if not work.certificates.are_good([(one.parent_id or one.id, _serial_of_ca(one)) for one in above]):
+            raise NotAuthorizedError("a CA above the client certificate is revoked")
+
+
+def _path(issuers: Sequence[IssuerRecord], label: str) -> list[IssuerRecord]:
+    by_id = {one.id: one for one in issuers}
+    path = [next(one for one in issuers if one.label == label)]
+    while path[-1].parent_id is not None:
+        path.append(by_id[path[-1].parent_id])
+    return path
+
+
+def _serial_of_ca(record: IssuerRecord) -> str:
+    return serial_text(serial_of(record.certificate_der))
+
+
+def _by_secret(work: UnitOfWork, user: str, secret: str, now: datetime) -> str:
+    digest = sha256_text(secret.encode()[:_MAX_SECRET])
+    matching = [
+        one
+        for one in work.credentials.of_partner(user)
+        if hmac.compare_digest(one.sha256, digest) and _is_in_force(one, CredentialKind.SECRET, now)
+    ]
+    if not matching:
+        raise NotAuthenticatedError("the user name or the secret is wrong")
+    return user
+
+
+def _is_in_force(credential: Credential | None, kind: CredentialKind, now: datetime) -> TypeGuard[Credential]:
+    if credential is None or credential.kind is not kind or credential.ended_at is not None:
+        return False
+    return credential.not_after is None or now < credential.not_after
+
+
+def _partner(work: UnitOfWork, partner_id: str) -> Partner:
+    try:
+        return work.partners.get(partner_id)
+    except NotFoundError as error:
+        raise NotAuthenticatedError("the credentials are those of no partner") from error
