@@ -75,8 +75,7 @@ class Verdict(NamedTuple):
     common_name: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BatchResult:
+class BatchResult(NamedTuple):
     """A row with its verdict, as it goes into the result bundle."""
 
     seq: int

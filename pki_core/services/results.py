@@ -1,13 +1,14 @@
 """Results: writes the bundle of a batch, as a stream: two tables, a ZIP of chains, a manifest with hashes."""
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 
 from pki_core.model.batches import BatchCounts, BatchResult
 from pki_core.model.errors import ConflictError
 from pki_core.services.certificates import Certificates
 from pki_core.store.unit_of_work import Store
-from pki_core.wire.batch_result import ResultRow, ResultWriter, bundled_batch
+from pki_core.wire.batch_result import ResultRow, ResultWriter, Verdict, bundled_batch
 from pki_core.wire.pem import certificate_pem
 
 _PIECE = 2000
@@ -54,18 +55,12 @@ class Results:
 
 
 def _row(result: BatchResult) -> ResultRow:
-    issued = bool(result.certificate_der)
-    return ResultRow(
-        row_id=result.row_id,
-        verdict="issued" if issued else "refused",
-        code=result.code,
-        message=result.message,
-        common_name=result.common_name,
-        serial=result.serial,
-        not_after=_text(result.not_after) if result.not_after else "",
-        certificate_der=result.certificate_der,
-    )
+    _, row_id, code, message, common_name, serial, not_after, certificate_der = result
+    end = "" if not_after is None else _text(not_after)
+    verdict: Verdict = "issued" if certificate_der else "refused"
+    return ResultRow(row_id, verdict, code, message, common_name, serial, end, certificate_der)
 
 
+@lru_cache(maxsize=64)
 def _text(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, delete, func, insert, select, update
 
@@ -140,28 +140,33 @@ class BatchGateway:
         return [BatchItem(*row) for row in rows if row.seq not in judged]
 
     def results(self, number: int, piece: int) -> Iterator[list[BatchResult]]:
-        """Yield every row with its verdict in pieces, in order, by keyset."""
-        if is_postgres(self._connection):
-            # Of tables that have just been filled it has no statistics, and would read all of them for each piece.
+        """Yield every row with its verdict in pieces, in order, by keyset.
+
+        Items and verdicts are not joined, for the reason of ``open_items``.
+        """
+        item = tables.batch_item.c
+        if is_postgres(self._connection):  # nor is anything to be read whole that has keys
             self._connection.exec_driver_sql(
                 "SET LOCAL enable_hashjoin TO OFF; SET LOCAL enable_mergejoin TO OFF; SET LOCAL enable_seqscan TO OFF"
             )
         last = -1
         while True:
-            rows = self._connection.execute(
-                _select_results().where(_ITEM.batch_number == number, _ITEM.seq > last).order_by(_ITEM.seq).limit(piece)
+            items = self._connection.execute(
+                select(item.seq, item.row_id)
+                .where(item.batch_number == number, item.seq > last)
+                .order_by(item.seq)
+                .limit(piece)
             ).all()
-            if not rows:
+            if not items:
                 return
-            last = rows[-1].seq
-            yield [_result(row) for row in rows]
+            row_ids: dict[int, str] = dict(cast("list[tuple[int, str]]", items))
+            first, last = items[0].seq, items[-1].seq
+            verdicts = self._connection.execute(_select_results(number, first, last)).all()
+            yield [_result(row_ids[row[0]], row) for row in verdicts]
 
     def _first(self, query: Select[Any]) -> BatchRecord | None:
         row = self._connection.execute(query).first()
         return None if row is None else _record(row)
-
-
-_ITEM = tables.batch_item.c
 
 
 def _select_batch() -> Select[Any]:
@@ -172,13 +177,11 @@ def _select_batch() -> Select[Any]:
     )
 
 
-def _select_results() -> Select[Any]:
-    item, verdict = tables.batch_item, tables.batch_verdict
-    certificate, der = tables.certificate, tables.certificate_der
+def _select_results(number: int, first_seq: int, last_seq: int) -> Select[Any]:
+    verdict, certificate, der = tables.batch_verdict, tables.certificate, tables.certificate_der
     return (
         select(
-            item.c.seq,
-            item.c.row_id,
+            verdict.c.seq,
             verdict.c.code,
             verdict.c.message,
             verdict.c.common_name,
@@ -186,9 +189,10 @@ def _select_results() -> Select[Any]:
             certificate.c.not_after,
             der.c.der,
         )
-        .join_from(item, verdict, (verdict.c.batch_number == item.c.batch_number) & (verdict.c.seq == item.c.seq))
-        .join(certificate, certificate.c.id == verdict.c.certificate_id, isouter=True)
+        .join_from(verdict, certificate, certificate.c.id == verdict.c.certificate_id, isouter=True)
         .join(der, (der.c.id == certificate.c.id) & (der.c.not_after == certificate.c.not_after), isouter=True)
+        .where(verdict.c.batch_number == number, verdict.c.seq.between(first_seq, last_seq))
+        .order_by(verdict.c.seq)
     )
 
 
@@ -212,14 +216,7 @@ def _record(row: Row[Any]) -> BatchRecord:
     )
 
 
-def _result(row: Row[Any]) -> BatchResult:
-    return BatchResult(
-        seq=row.seq,
-        row_id=row.row_id,
-        code=row.code,
-        message=row.message,
-        common_name=row.common_name,
-        serial=row.serial or "",
-        not_after=None if row.not_after is None else from_seconds(row.not_after),
-        certificate_der=row.der or b"",
-    )
+def _result(row_id: str, row: Row[Any]) -> BatchResult:
+    seq, code, message, common_name, serial, not_after, der = cast("tuple[Any, ...]", row)
+    moment = None if not_after is None else from_seconds(not_after)
+    return BatchResult(seq, row_id, code, message, common_name, serial or "", moment, der or b"")

@@ -10,6 +10,7 @@ def to_seconds(moment: datetime) -> int:
     return int(moment.timestamp())
 
 
+@lru_cache(maxsize=64)
 def from_seconds(seconds: int) -> datetime:
     """Return the aware UTC time of a stored value."""
     return datetime.fromtimestamp(seconds, UTC)

@@ -15,11 +15,10 @@ import secrets
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Self
 
 from pki_core.model.errors import InvariantError, UnavailableError
 from pki_core.wire.batch_archive_writer import ChainArchiveWriter
@@ -41,12 +40,14 @@ _SLICE: Final = 250  # rows of text at a time: half a megabyte, which stays in t
 _NOTICE: Final = "cells of results.csv are verbatim: import them into a spreadsheet as text, or read results.parquet"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResultRow:
+Verdict = Literal["issued", "refused"]
+
+
+class ResultRow(NamedTuple):
     """What became of one row; of a refused one, serial, not_after and certificate are empty."""
 
     row_id: str
-    verdict: Literal["issued", "refused"]
+    verdict: Verdict
     code: str
     message: str
     common_name: str
@@ -140,7 +141,7 @@ class ResultWriter:
     def _table(self, piece: Sequence[ResultRow], pems: Sequence[str]) -> "pa.Table":
         import pyarrow as pa  # noqa: PLC0415  # as in __enter__
 
-        columns = [[getattr(row, name) for row in piece] for name in _COLUMNS[:-1]]
+        columns = list(zip(*piece, strict=True))[:-1]  # all but the certificate's DER
         return pa.Table.from_arrays([_strings(column) for column in (*columns, pems)], schema=self._schema)
 
     def _finish(self) -> None:
@@ -226,9 +227,7 @@ def _csv_text(piece: Sequence[ResultRow], pems: Sequence[str]) -> str:
     ends are CR LF and are cut off: only so does it also quote a cell with a lone CR, which readers take for an end.
     """
     sink = _Lines()
-    csv.writer(sink, lineterminator="\r\n").writerows(
-        (row.row_id, row.verdict, row.code, row.message, row.common_name, row.serial, row.not_after) for row in piece
-    )
+    csv.writer(sink, lineterminator="\r\n").writerows(row[:-1] for row in piece)
     return "".join(
         [f'{line[:-2]},"{pem}"\n' if pem else f"{line[:-2]},\n" for line, pem in zip(sink.lines, pems, strict=True)]
     )
