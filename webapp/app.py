@@ -1,9 +1,12 @@
 """The Flask application. Today it answers the health questions of a load balancer; protocols join as blueprints."""
 
+from typing import Any
+
 from flask import Flask, Response, jsonify
 
 from pki_core.model.errors import PkiError
 from pki_core.runtime import Runtime
+from webapp.listeners import HTTPS, PLAIN, PublicOnly
 
 
 def create_app(runtime: Runtime) -> Flask:
@@ -25,3 +28,11 @@ def create_app(runtime: Runtime) -> Flask:
         return jsonify(status="ready"), 200
 
     return app
+
+
+def wsgi_application(runtime: Runtime, *, listener: str = HTTPS) -> Any:  # noqa: ANN401  # a WSGI application
+    """Return what a listener serves: everything behind TLS, on the plain one what readers of certificates fetch."""
+    application: Any = create_app(runtime)
+    if listener == PLAIN:
+        application = PublicOnly(application)
+    return application

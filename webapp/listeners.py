@@ -1,0 +1,47 @@
+"""The two listeners: what each of them serves, and how their processes end when the one that started them is gone."""
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Iterable
+from typing import Any, Final
+
+HTTPS: Final = "https"
+PLAIN: Final = "plain"
+
+# RFC 5280 4.2.1.13, 4.2.2.1, RFC 6960 A.1: what readers of certificates fetch. Everything else is behind TLS.
+_PUBLIC = ("/ocsp", "/crl", "/aia", "/pki", "/healthz", "/readyz", "/metrics")
+_NOT_FOUND = b"There is nothing here.\n"
+_PR_SET_PDEATHSIG = 1
+
+
+class PublicOnly:
+    """The plain listener: paths of requests and partners do not exist there."""
+
+    def __init__(self, app: Any) -> None:  # noqa: ANN401  # a WSGI application
+        self._app = app
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:  # noqa: ANN401
+        """Serve what is public, 404 for the rest (RFC 9110 15.5.5)."""
+        if is_public(environ.get("PATH_INFO", "")):
+            answer: Iterable[bytes] = self._app(environ, start_response)
+            return answer
+        headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(_NOT_FOUND)))]
+        start_response("404 Not Found", headers)
+        return [b"" if environ.get("REQUEST_METHOD") == "HEAD" else _NOT_FOUND]
+
+
+def is_public(path: str) -> bool:
+    """Tell whether a path is served without TLS."""
+    return any(path == prefix or path.startswith(f"{prefix}/") for prefix in _PUBLIC)
+
+
+def end_with_parent() -> None:
+    """Have the kernel end this process when its parent is gone, however it went; elsewhere than on Linux do nothing."""
+    if sys.platform != "linux":
+        return
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    if os.getppid() != parent:  # it went in between
+        os.kill(os.getpid(), signal.SIGTERM)
