@@ -13,6 +13,7 @@ from pki_core.store.batches import BatchGateway
 from pki_core.store.certificates import CertificateGateway
 from pki_core.store.chunks import ChunkGateway
 from pki_core.store.credentials import CredentialGateway
+from pki_core.store.crls import CrlGateway
 from pki_core.store.engine import FORGETTABLE, READ_ONLY, open_engine
 from pki_core.store.est_requests import EstRequestGateway
 from pki_core.store.issuers import IssuerGateway
@@ -20,6 +21,7 @@ from pki_core.store.ocsp import OcspGateway
 from pki_core.store.partners import EnvironmentGateway, PartnerGateway
 from pki_core.store.reservations import ReservationGateway
 from pki_core.store.responders import ResponderGateway
+from pki_core.store.revocations import RevocationGateway
 
 
 class UnitOfWork:
@@ -31,6 +33,7 @@ class UnitOfWork:
         self.certificates = CertificateGateway(connection)
         self.chunks = ChunkGateway(connection)
         self.credentials = CredentialGateway(connection)
+        self.crls = CrlGateway(connection)
         self.environment = EnvironmentGateway(connection)
         self.est_requests = EstRequestGateway(connection)
         self.issuers = IssuerGateway(connection)
@@ -38,6 +41,7 @@ class UnitOfWork:
         self.partners = PartnerGateway(connection)
         self.reservations = ReservationGateway(connection)
         self.responders = ResponderGateway(connection)
+        self.revocations = RevocationGateway(connection)
 
 
 class Store:

@@ -1,0 +1,210 @@
+"""CRLs: the signed lists in pieces, what is published of each scope, and who is making the next one."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, delete, func, insert, select, text, update
+
+from pki_core.model.crls import CrlAge, CrlKind, CrlRecord
+from pki_core.store import tables
+from pki_core.store.times import from_seconds, to_seconds
+
+PIECE_OCTETS = 1_048_576
+_NOBODY = ""
+
+
+class CrlGateway:
+    """Rows of ``crl``, ``crl_piece`` and ``crl_publication``. The complete list's row is the lock of its scope."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def prepare(self, issuer_id: int, scope: str, kind: CrlKind) -> None:
+        """Make the row of a scope when it is missing."""
+        self._connection.execute(
+            text(
+                "INSERT INTO crl_publication (issuer_id, scope, kind, crl_number, runner, lease_until)"
+                " VALUES (:issuer_id, :scope, :kind, 0, '', 0) ON CONFLICT (issuer_id, scope, kind) DO NOTHING"
+            ),
+            {"issuer_id": issuer_id, "scope": scope, "kind": kind.value},
+        )
+
+    def holder(self, issuer_id: int, scope: str) -> tuple[str, datetime]:
+        """Return who makes the scope's next list ("" = nobody) and until when."""
+        row = self._connection.execute(
+            select(tables.crl_publication.c.runner, tables.crl_publication.c.lease_until).where(
+                *_is_row(issuer_id, scope, CrlKind.COMPLETE)
+            )
+        ).one()
+        return row.runner, from_seconds(row.lease_until)
+
+    def claim(self, issuer_id: int, scope: str, runner: str, instead_of: str, until: datetime) -> int | None:
+        """Take a scope from its holder and draw the next number; None when somebody else was faster.
+
+        A number is burned by drawing it: no two lists are ever signed with the same one (RFC 5280 5.2.3).
+        """
+        number = self._connection.execute(
+            update(tables.crl_publication)
+            .where(
+                *_is_row(issuer_id, scope, CrlKind.COMPLETE),
+                tables.crl_publication.c.runner == instead_of,
+            )
+            .values(runner=runner, lease_until=to_seconds(until), crl_number=tables.crl_publication.c.crl_number + 1)
+            .returning(tables.crl_publication.c.crl_number)
+        ).scalar()
+        return None if number is None else int(number)
+
+    def give_back(self, issuer_id: int, scope: str, runner: str) -> None:
+        """End a claim; nothing happens when it is somebody else's by now."""
+        self._connection.execute(
+            update(tables.crl_publication)
+            .where(*_is_row(issuer_id, scope, CrlKind.COMPLETE), tables.crl_publication.c.runner == runner)
+            .values(runner=_NOBODY, lease_until=0)
+        )
+
+    def is_held(self, issuer_id: int, scope: str, runner: str, now: datetime) -> bool:
+        """Tell whether a claim still stands, and lock its row till the end of the transaction."""
+        taken = self._connection.execute(
+            update(tables.crl_publication)
+            .where(
+                *_is_row(issuer_id, scope, CrlKind.COMPLETE),
+                tables.crl_publication.c.runner == runner,
+                tables.crl_publication.c.lease_until > to_seconds(now),
+            )
+            .values(runner=runner)
+        ).rowcount
+        return bool(taken)
+
+    def point(self, record: CrlRecord, instead_of: int | None) -> bool:
+        """Publish a list in the place of another; False when something else is published by now."""
+        published = tables.crl_publication.c.crl_id
+        changed = self._connection.execute(
+            update(tables.crl_publication)
+            .where(
+                *_is_row(record.issuer_id, record.scope, record.kind),
+                published.is_(None) if instead_of is None else published == instead_of,
+            )
+            .values(
+                crl_id=record.id,
+                # The complete list's row counts the numbers drawn, and may be ahead already.
+                crl_number=record.crl_number if record.kind is CrlKind.DELTA else tables.crl_publication.c.crl_number,
+            )
+        ).rowcount
+        return bool(changed)
+
+    def add(self, **columns: object) -> int:
+        """Add a signed list, without its octets; returns its id."""
+        statement = insert(tables.crl).values(**columns).returning(tables.crl.c.id)
+        return int(self._connection.execute(statement).scalar_one())
+
+    def add_piece(self, crl_id: int, seq: int, octets: bytes) -> None:
+        """Add the next piece of a list."""
+        self._connection.execute(insert(tables.crl_piece).values(crl_id=crl_id, seq=seq, octets=octets))
+
+    def piece(self, crl_id: int, seq: int) -> bytes | None:
+        """Return one piece of a list, None when there is none (any more)."""
+        piece = tables.crl_piece.c
+        octets = self._connection.scalar(select(piece.octets).where(piece.crl_id == crl_id, piece.seq == seq))
+        return None if octets is None else bytes(octets)
+
+    def pieces(self, crl_id: int) -> Iterator[bytes]:
+        """Yield the pieces of a list, in order."""
+        seq = 0
+        while (octets := self.piece(crl_id, seq)) is not None:
+            yield octets
+            seq += 1
+
+    def published(self, issuer_id: int, scope: str, kind: CrlKind) -> CrlRecord | None:
+        """Return what is served of a scope, None when nothing is yet."""
+        row = self._connection.execute(
+            select(tables.crl)
+            .join(tables.crl_publication, tables.crl_publication.c.crl_id == tables.crl.c.id)
+            .where(*_is_row(issuer_id, scope, kind))
+        ).first()
+        return None if row is None else _record(row)
+
+    def latest(self, issuer_id: int, scope: str, kind: CrlKind, count: int) -> list[CrlRecord]:
+        """Return the newest lists of a scope, the newest first; what was never published is among them."""
+        rows = self._connection.execute(_of_scope(issuer_id, scope, kind).limit(count))
+        return [_record(row) for row in rows]
+
+    def highest_number(self, issuer_id: int, scope: str) -> int:
+        """Return the highest number of a signed list of a scope, 0 when there is none."""
+        crl = tables.crl.c
+        return (
+            self._connection.scalar(
+                select(func.max(crl.crl_number)).where(crl.issuer_id == issuer_id, crl.scope == scope)
+            )
+            or 0
+        )
+
+    def scopes(self, issuer_id: int) -> list[str]:
+        """Return the scopes that were ever published."""
+        publication = tables.crl_publication.c
+        return list(
+            self._connection.scalars(
+                select(publication.scope)
+                .where(publication.issuer_id == issuer_id, publication.kind == CrlKind.COMPLETE.value)
+                .order_by(publication.scope)
+            )
+        )
+
+    def drop_old(self, issuer_id: int, scope: str, kind: CrlKind, keep: int) -> None:
+        """Remove all but the newest lists of a scope; what is published stays."""
+        ids = [row.id for row in self._connection.execute(_of_scope(issuer_id, scope, kind).offset(keep).limit(100))]
+        served = select(tables.crl_publication.c.crl_id).where(tables.crl_publication.c.crl_id.is_not(None))
+        for table, key in ((tables.crl_piece, tables.crl_piece.c.crl_id), (tables.crl, tables.crl.c.id)):
+            self._connection.execute(delete(table).where(key.in_(ids), key.not_in(served)))
+
+    def ages(self) -> list[CrlAge]:
+        """Return what is published, by issuer."""
+        rows = self._connection.execute(
+            select(tables.crl, tables.issuer.c.label)
+            .join(tables.crl_publication, tables.crl_publication.c.crl_id == tables.crl.c.id)
+            .join(tables.issuer, tables.issuer.c.id == tables.crl.c.issuer_id)
+            .order_by(tables.crl.c.issuer_id, tables.crl.c.scope)
+        )
+        return [
+            CrlAge(
+                issuer_label=row.label,
+                scope=row.scope,
+                kind=CrlKind.COMPLETE if row.base_number is None else CrlKind.DELTA,
+                crl_number=row.crl_number,
+                this_update=from_seconds(row.this_update),
+                next_update=from_seconds(row.next_update),
+                entries=row.entries,
+            )
+            for row in rows
+        ]
+
+
+def _is_row(issuer_id: int, scope: str, kind: CrlKind) -> list[Any]:
+    publication = tables.crl_publication.c
+    return [publication.issuer_id == issuer_id, publication.scope == scope, publication.kind == kind.value]
+
+
+def _of_scope(issuer_id: int, scope: str, kind: CrlKind) -> Select[Any]:
+    crl = tables.crl.c
+    is_kind = crl.base_number.is_(None) if kind is CrlKind.COMPLETE else crl.base_number.is_not(None)
+    return (
+        select(tables.crl)
+        .where(crl.issuer_id == issuer_id, crl.scope == scope, is_kind)
+        .order_by(crl.crl_number.desc(), crl.id.desc())
+    )
+
+
+def _record(row: Row[Any]) -> CrlRecord:
+    return CrlRecord(
+        id=row.id,
+        issuer_id=row.issuer_id,
+        scope=row.scope,
+        crl_number=row.crl_number,
+        base_number=row.base_number,
+        this_update=from_seconds(row.this_update),
+        next_update=from_seconds(row.next_update),
+        snapshot=from_seconds(row.snapshot),
+        entries=row.entries,
+        octets=row.octets,
+        sha256=row.sha256,
+    )
