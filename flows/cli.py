@@ -12,6 +12,7 @@ import typer
 
 from flows.cli_batch import batch_app
 from flows.cli_ca import ca_app, ceremony_app, certificate_app, partner_app
+from flows.cli_serve import serve
 from flows.output import EXIT_USAGE, Home, Json, answer, chosen_home, open_home, reports_errors, say, tell
 from pki_core.model.errors import MalformedError
 
@@ -21,6 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command()(serve)
 app.add_typer(batch_app, name="batch")
 app.add_typer(ca_app, name="ca")
 app.add_typer(ceremony_app, name="ceremony")

@@ -1,0 +1,3 @@
+"""placeholder"""
+
+METRICS_VARIABLE = "PNCPKI_METRICS"
