@@ -10,7 +10,7 @@ from flows.progress import batch_progress
 from pki_core.model.errors import MalformedError
 from pki_core.runtime import Runtime
 
-FLOWS = ("dispatch", "sweep_stuck")
+FLOWS = ("dispatch", "sweep_stuck", "rotate_responders", "refresh_ocsp")
 
 
 def sign_batch(runtime: Runtime, batch_id: str, home: Path, *, workers: int, direct: bool, quiet: bool) -> None:
@@ -43,6 +43,14 @@ def run_flow(name: str, runtime: Runtime, *, dry_run: bool) -> dict[str, Any]:
             from flows.dispatch import dispatch  # noqa: PLC0415
 
             return dict(dispatch())
+        if name == "rotate_responders":
+            from flows.rotate_responders import rotate_responders  # noqa: PLC0415
+
+            return dict(rotate_responders())
+        if name == "refresh_ocsp":
+            from flows.refresh_ocsp import refresh_ocsp  # noqa: PLC0415
+
+            return dict(refresh_ocsp())
         from flows.sweep_stuck import sweep_stuck  # noqa: PLC0415
 
         return dict(sweep_stuck(dry_run=dry_run))

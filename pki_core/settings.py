@@ -95,6 +95,21 @@ class EstSettings(_Section):
     bearer: BearerTokens = BearerTokens()
 
 
+class OcspSettings(_Section):
+    """The OCSP responder."""
+
+    rotate_roots: bool  # False: a root delegates by ceremony only
+    leaf_hours: Annotated[int, Field(ge=1, le=168)]  # from thisUpdate to nextUpdate; [V2G20-1021]: 7 days at most
+    ca_hours: Annotated[int, Field(ge=1, le=168)]  # the same for CA certificates
+    archive_days: Annotated[int, Field(ge=1, le=36_500)]  # how long expired certificates are answered for
+    hash_algorithms: Annotated[tuple[Literal["sha1", "sha256", "sha384", "sha512"], ...], Field(min_length=1)]
+    max_certificates: Annotated[int, Field(ge=1, le=100)]  # in one request
+    max_octets: Annotated[int, Field(ge=256, le=65_536)]  # of a request, and of the path of a GET
+    max_live: Annotated[int, Field(ge=1, le=1000)]  # signatures made or waited for at once; beyond: tryLater
+    cache_entries: Annotated[int, Field(ge=1, le=1_000_000)]  # about 2 kB each, in each process
+    clock_tolerance_seconds: Annotated[int, Field(ge=0, le=3600)]
+
+
 class ServingSettings(_Section):
     """The two listeners: HTTPS with client certificates, and plain HTTP for status and certificates."""
 
@@ -131,6 +146,7 @@ class Settings(_Section):
     issuance: IssuanceSettings
     batches: BatchSettings
     est: EstSettings
+    ocsp: OcspSettings
     serving: ServingSettings
     policy: PolicySettings
 

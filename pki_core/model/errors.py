@@ -107,6 +107,24 @@ class WorkerLostError(UnavailableError):
     code = "worker.lost"
 
 
+class ClockBehindError(UnavailableError):
+    """The clock stands before what was signed already: nothing is signed until it is right again."""
+
+    code = "clock.behind"
+
+
+class ResponderUnavailableError(UnavailableError):
+    """No delegated OCSP responder of a CA may sign now."""
+
+    code = "ocsp.no_responder"
+
+
+class OverloadedError(UnavailableError):
+    """More is waiting than can be done in time."""
+
+    code = "service.overloaded"
+
+
 class OrchestratorUnavailableError(UnavailableError):
     """The Prefect server does not answer."""
 
@@ -147,6 +165,12 @@ class TbsMismatchError(InvariantError):
     """The signed bytes are not the ones that were linted and stored."""
 
     code = "issuance.tbs_mismatch"
+
+
+class CrlGuardError(InvariantError):
+    """A CRL that may not be published; the one before it stays. Each guard has a class and a code of its own."""
+
+    code = "crl.guard"
 
 
 class SignatureInvalidError(InvariantError):

@@ -101,6 +101,20 @@ class ResponderRecord(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OcspPolicy:
+    """How an environment answers; durations are seconds."""
+
+    most_certificates: int  # CertIDs in one request
+    leaf_seconds: int  # from thisUpdate to nextUpdate, for a leaf
+    ca_seconds: int  # the same for a CA's own certificate
+    archive_seconds: int  # how long an expired certificate is still answered for
+    clock_tolerance_seconds: int
+    cache_entries: int
+    most_live: int  # signatures being made or waited for at once
+    hash_algorithms: tuple[str, ...]  # of CertIDs answered for ahead
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """A response with what HTTP needs to know of it (RFC 9919 6)."""
 

@@ -101,6 +101,7 @@ def _make(home: Path, own: dict[str, Any], witnesses: tuple[str, ...], say: Say)
     runtime.close()
     runtime = open_runtime(home)
     _run_ceremonies(runtime, witnesses, say)
+    say(f"{len(runtime.responders.rotate().made)} OCSP responders")
     for partner in DEV_PARTNERS if settings.environment == "dev" else ():
         with runtime.store.transaction() as work:
             work.partners.add(partner, runtime.clock.now())

@@ -8,15 +8,26 @@ from pki_core.hsm.pin import PinSource
 from pki_core.issuance.load import load_profiles
 from pki_core.model.clock import Clock, SystemClock
 from pki_core.model.errors import PkiError, SettingsError, StoreUnavailableError
+from pki_core.model.ocsp import OcspPolicy
 from pki_core.model.profiles import Profile
 from pki_core.model.signer import KeyStore
 from pki_core.services.batches import Batches
 from pki_core.services.ceremonies import Ceremonies, CeremonyEnvironment
 from pki_core.services.certificates import Certificates
+from pki_core.services.credentials import Credentials
 from pki_core.services.enroll import Enrollment
+from pki_core.services.est import Est
+from pki_core.services.est_approvals import Approvals
+from pki_core.services.est_callers import Callers, Guarantor
+from pki_core.services.est_offers import Offers
 from pki_core.services.issuers import Issuers
 from pki_core.services.maintenance import Maintenance
+from pki_core.services.ocsp import OcspResponder
+from pki_core.services.ocsp_refresh import OcspRefresh
+from pki_core.services.ocsp_signing import OcspSigner
 from pki_core.services.partners import Partners
+from pki_core.services.renewal_info import RenewalInfo
+from pki_core.services.responders import ResponderRules, Responders
 from pki_core.services.results import Results
 from pki_core.services.tls import ServerCertificate, TlsPlace
 from pki_core.services.uploads import Uploads
@@ -24,6 +35,7 @@ from pki_core.settings import KeyStoreSettings, Settings, load_settings
 from pki_core.store.schema import is_current, migrate
 from pki_core.store.unit_of_work import Store
 from pki_core.wire.batch_file import BatchLimits
+from pki_core.wire.trust_anchors import read_trust_anchors
 
 
 class Runtime:
@@ -88,6 +100,49 @@ class Runtime:
         return Certificates(self.store)
 
     @cached_property
+    def ocsp_policy(self) -> OcspPolicy:
+        """How certificates are answered for."""
+        section = self.settings.ocsp
+        return OcspPolicy(
+            most_certificates=section.max_certificates,
+            leaf_seconds=section.leaf_hours * 3600,
+            ca_seconds=section.ca_hours * 3600,
+            archive_seconds=section.archive_days * 86_400,
+            clock_tolerance_seconds=section.clock_tolerance_seconds,
+            cache_entries=section.cache_entries,
+            most_live=section.max_live,
+            hash_algorithms=section.hash_algorithms,
+        )
+
+    @cached_property
+    def ocsp_signer(self) -> OcspSigner:
+        """The keys of the OCSP responders."""
+        tolerance = self.settings.ocsp.clock_tolerance_seconds
+        return OcspSigner(self.store, lambda: self.key_store, self.clock, tolerance)
+
+    @cached_property
+    def ocsp(self) -> OcspResponder:
+        """Answers about certificates."""
+        return OcspResponder(self.store, self.clock, self.ocsp_signer, self.ocsp_policy)
+
+    @cached_property
+    def ocsp_refresh(self) -> OcspRefresh:
+        """Answers signed ahead."""
+        return OcspRefresh(self.store, self.ocsp_signer, self.ocsp_policy)
+
+    @cached_property
+    def responders(self) -> Responders:
+        """Who signs OCSP answers for which CA."""
+        section = self.settings.certificates
+        rules = ResponderRules(
+            profiles=self.profiles,
+            rotate_roots=self.settings.ocsp.rotate_roots,
+            organization=section.organization,
+            country=section.country,
+        )
+        return Responders(self.store, self.key_store, self.issuers, self.enrollment, self.clock, rules)
+
+    @cached_property
     def results(self) -> Results:
         """Result bundles."""
         return Results(self.store, self.certificates)
@@ -111,6 +166,41 @@ class Runtime:
         return ServerCertificate(place, self.profiles, self.store, (self.issuers, self.enrollment, self.clock))
 
     @cached_property
+    def credentials(self) -> Credentials:
+        """What partners prove themselves with."""
+        return Credentials(self.store, self.clock, self.issuers, self.enrollment)
+
+    @cached_property
+    def est_offers(self) -> Offers:
+        """What EST labels issue."""
+        section = self.settings.est
+        return Offers(self.store, self.clock, self.profiles, section.labels, section.default_label)
+
+    @cached_property
+    def approvals(self) -> Approvals:
+        """EST requests that wait for somebody."""
+        return Approvals(self.store, self.clock, self.settings.environment, self.settings.est.max_pending)
+
+    @cached_property
+    def callers(self) -> Callers:
+        """Who calls."""
+        guarantors = [
+            Guarantor(read_trust_anchors(self.home / one.file), one.partner) for one in self.settings.est.third_parties
+        ]
+        return Callers(self.store, self.clock, guarantors)
+
+    @cached_property
+    def est(self) -> Est:
+        """Enrolment over Secure Transport."""
+        issuing = (self.issuers, self.enrollment, self.settings.name_policy)
+        return Est(self.store, issuing, self.est_offers, self.callers, self.approvals, self.clock)
+
+    @cached_property
+    def renewal_info(self) -> RenewalInfo:
+        """When to renew."""
+        return RenewalInfo(self.store, self.clock, self.settings.est.renewal_window_days)
+
+    @cached_property
     def maintenance(self) -> Maintenance:
         """Sweeps over what crashes left."""
         return Maintenance(self.store, self.clock)
@@ -125,7 +215,7 @@ class Runtime:
 
     def close(self) -> None:
         """Give sessions and connections back."""
-        for name in ("key_store", "store"):
+        for name in ("ocsp", "key_store", "store"):
             if name in self.__dict__:
                 self.__dict__[name].close()
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, delete, func, select, text, update
 
 from pki_core.model.ocsp import StatusChange, StatusRecord, StoredAnswer
 from pki_core.model.states import CertificateState
@@ -133,11 +133,13 @@ class OcspGateway:
 
     def note_signed(self, at: int) -> None:
         """Remember that a response was signed for a time; an earlier one changes nothing."""
+        # Two processes may be the first at once; the same clause on both databases.
+        self._connection.execute(
+            text("INSERT INTO mark (name, at) VALUES (:name, :at) ON CONFLICT (name) DO NOTHING"),
+            {"name": _SIGNED, "at": at},
+        )
         mark = tables.mark
-        here = mark.c.name == _SIGNED
-        self._connection.execute(update(mark).where(here, mark.c.at < at).values(at=at))
-        if self._connection.scalar(select(mark.c.at).where(here)) is None:
-            self._connection.execute(insert(mark).values(name=_SIGNED, at=at))
+        self._connection.execute(update(mark).where(mark.c.name == _SIGNED, mark.c.at < at).values(at=at))
 
     def _is_among(self, serials: Sequence[str]) -> ColumnElement[bool]:
         if len(serials) == 1:

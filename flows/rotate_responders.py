@@ -1,0 +1,18 @@
+"""Flow: give CAs whose OCSP responder is near its end a new one. Running it twice equals running it once."""
+
+import os
+from typing import Any
+
+from prefect import flow
+from prefect.artifacts import create_table_artifact
+
+from flows.chunk_worker import process_runtime
+
+
+@flow(name="rotate-responders", persist_result=False)
+def rotate_responders() -> dict[str, Any]:
+    """Rotate; returns the labels of what was made, kept and skipped."""
+    report = process_runtime(os.environ["PNCPKI_HOME"]).responders.rotate()
+    found = {"made": list(report.made), "kept": list(report.kept), "skipped": list(report.skipped)}
+    create_table_artifact(table=[found], key="rotate-responders", description="OCSP responders")
+    return found

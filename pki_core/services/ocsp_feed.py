@@ -1,0 +1,89 @@
+"""Revocations of every process, seen here within a second: a look at the store's feed every half of one.
+
+Looking is done beside the answering: a request that finds the last look old starts the next one, and waits for it only
+when the one before is too old to be relied on. While the store is away nobody waits, and the feed says it is not fresh.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from threading import Lock
+from time import monotonic
+
+from pki_core.model.clock import Clock
+from pki_core.model.errors import StoreUnavailableError
+from pki_core.model.ocsp import StatusChange
+from pki_core.store.unit_of_work import Store
+
+LOOK_SECONDS = 0.5
+_PATIENCE_SECONDS = 0.3  # for the store to answer; with twice the above, less than a second and a bit in the worst case
+_OVERLAP_SECONDS = 60  # clocks differ and commits arrive out of order: look back further than the last look
+_MOST_CHANGES = 10_000
+
+OnChange = Callable[[Sequence[StatusChange] | None, int], None]  # None = too many to tell; the number of the look
+
+
+class RevocationFeed:
+    """Tells of changes once each, and whether what is remembered may be relied on."""
+
+    def __init__(self, store: Store, clock: Clock, on_change: OnChange, look_seconds: float = LOOK_SECONDS) -> None:
+        self._store = store
+        self._clock = clock
+        self._on_change = on_change
+        self._every = look_seconds
+        self.looks = 0  # finished ones
+        self._looked_at = -1e9  # when the last good look began
+        self._looked_until: int | None = None
+        self._seen: set[tuple[int, int]] = set()
+        self._is_failing = False
+        self._lock = Lock()
+        self._running: Future[None] | None = None
+        self._looker: ThreadPoolExecutor | None = None
+
+    def is_fresh(self) -> bool:
+        """Tell whether every change older than a second has been told."""
+        return monotonic() - self._looked_at < self._every or self._refresh()
+
+    def close(self) -> None:
+        """Wait for a look that is under way, and look no more."""
+        with self._lock:
+            looker, self._looker = self._looker, None
+        if looker is not None:
+            looker.shutdown()
+
+    def _refresh(self) -> bool:
+        with self._lock:
+            if self._running is None or self._running.done():
+                self._looker = self._looker or ThreadPoolExecutor(1, thread_name_prefix="ocsp-feed")
+                self._running = self._looker.submit(self._look)
+            running = self._running
+        age = monotonic() - self._looked_at
+        if age < 2 * self._every or self._is_failing:
+            return age < 2 * self._every
+        try:
+            running.result(_PATIENCE_SECONDS)
+        except FutureTimeoutError:
+            self._is_failing = True  # until a look ends well: one request waits, not each
+        return not self._is_failing
+
+    def _look(self) -> None:
+        began = monotonic()
+        now = int(self._clock.now().timestamp())
+        # A clock that was set back tells the smaller time, and so do the rows written since.
+        since = min(now, now if self._looked_until is None else self._looked_until) - _OVERLAP_SECONDS
+        try:
+            with self._store.reading() as work:
+                changes = work.ocsp.changed_since(since, _MOST_CHANGES)
+        except StoreUnavailableError:
+            self._is_failing = True
+            return
+        number = self.looks + 1
+        if len(changes) == _MOST_CHANGES:
+            self._on_change(None, number)
+        elif news := [one for one in changes if (one.number, one.changed_at) not in self._seen]:
+            self._on_change(news, number)
+        self._seen = {(one.number, one.changed_at) for one in changes}
+        self.looks = number
+        self._looked_until = now
+        self._looked_at = began
+        self._is_failing = False
