@@ -6,12 +6,17 @@ from flask import Flask, Response, jsonify
 
 from pki_core.model.errors import PkiError
 from pki_core.runtime import Runtime
+from webapp.errors import register_error_answers
+from webapp.est import est_blueprint
 from webapp.listeners import HTTPS, PLAIN, PublicOnly
 
 
 def create_app(runtime: Runtime) -> Flask:
     """Return the WSGI application of one environment."""
     app = Flask("pncpki")
+    app.url_map.merge_slashes = False  # RFC 7030 3.2.1: a redirect burdens the client
+    register_error_answers(app)
+    app.register_blueprint(est_blueprint(runtime))
 
     @app.get("/healthz")
     def healthz() -> Response:

@@ -1,0 +1,112 @@
+"""The one table from families of errors to HTTP answers: plain text on EST, a JSON object on REST, never HTML.
+
+What is the caller's fault is told him; what is ours has no detail; what is away for now says when to come back.
+"""
+
+import json
+import logging
+import uuid
+
+from flask import Flask, Response, request
+from werkzeug.exceptions import HTTPException
+
+from pki_core.model.errors import (
+    ConflictError,
+    CsrRejectedError,
+    LimitExceededError,
+    NotAuthenticatedError,
+    NotAuthorizedError,
+    NotFoundError,
+    PkiError,
+    RequestError,
+    TooManyRequestsError,
+    UnavailableError,
+)
+
+RETRY_AFTER_SECONDS = 10  # of 503: libest reads integers only, and a lost HSM or store is back soon or not at all
+
+_log = logging.getLogger("pncpki.web")
+_STATUS: tuple[tuple[type[PkiError], int], ...] = (
+    (NotAuthenticatedError, 401),
+    (NotAuthorizedError, 403),
+    (NotFoundError, 404),
+    (ConflictError, 409),
+    (LimitExceededError, 413),
+    (TooManyRequestsError, 429),
+    (RequestError, 400),
+    (UnavailableError, 503),
+)
+# Requests in good order for things the caller may not have: RFC 7030 4.2.2 and OPNC want 403.
+_FORBIDDEN = frozenset(
+    {
+        "identifier.outside_prefixes",
+        "approval.refused",
+        "renewal.no_certificate",
+        "renewal.subject_differs",
+        "renewal.names_differ",
+        "linking.required",
+        "linking.mismatch",
+    }
+)
+_ASK_LATER = frozenset({429, 503})
+
+
+def status_of(error: PkiError) -> int:
+    """Return the HTTP status of an error."""
+    if isinstance(error, CsrRejectedError) and error.reason in _FORBIDDEN:
+        return 403
+    return next((status for family, status in _STATUS if isinstance(error, family)), 500)
+
+
+def code_of(error: PkiError) -> str:
+    """Return the stable code of an error."""
+    return error.reason if isinstance(error, CsrRejectedError) else error.code
+
+
+def message_of(error: PkiError) -> str:
+    """Return what a caller may read of an error."""
+    if isinstance(error, RequestError):
+        return f"{code_of(error)}: {error}"
+    if isinstance(error, UnavailableError):
+        return f"{error.code}: a part of this service is away; ask again"
+    return "internal: the fault is ours and has been noted"
+
+
+def text_answer(status: int, message: str) -> Response:
+    """Return plain text; an answer to ask later says when."""
+    answer = Response(message + "\n" if message else b"", status, content_type="text/plain; charset=utf-8")
+    if status in _ASK_LATER:
+        answer.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return answer
+
+
+def json_answer(status: int, messages: list[str]) -> Response:
+    """Return an error as the OPNC interface describes it."""
+    trace = str(uuid.uuid4())
+    if status >= 500:  # noqa: PLR2004  # what is not the caller's fault
+        _log.error("trace %s: %s", trace, "; ".join(messages))
+    body = json.dumps({"errorMessages": messages, "traceId": trace})
+    answer = Response(body, status, content_type="application/json")
+    if status in _ASK_LATER:
+        answer.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return answer
+
+
+def note(error: PkiError) -> None:
+    """Log what is not the caller's fault: the family and the code; a message may hold names."""
+    if not isinstance(error, RequestError):
+        _log.error("%s %s: %s: %s", request.method, request.endpoint, error.code, error)
+
+
+def register_error_answers(app: Flask) -> None:
+    """Answer errors of routing and faults of ours in plain text: no HTML anywhere."""
+
+    @app.errorhandler(HTTPException)
+    def plain(error: HTTPException) -> Response:
+        answer = text_answer(error.code or 500, error.name)
+        for name, value in error.get_headers():
+            if name in {"Allow", "Retry-After", "WWW-Authenticate"}:
+                answer.headers[name] = value
+        if answer.status_code == 413:  # noqa: PLR2004  # the rest of the body is not read
+            answer.headers["Connection"] = "close"
+        return answer

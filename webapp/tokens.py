@@ -1,0 +1,117 @@
+"""Bearer tokens (RFC 6750, RFC 7519, RFC 8725): whose partner does a signed token name?
+
+The keys come from a JWKS (RFC 7517), a file or an https URL; only asymmetric algorithms are believed, and the time
+comes from our clock.
+"""
+
+import json
+import logging
+import urllib.request
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import jwt
+
+from pki_core.model.clock import Clock
+from pki_core.model.errors import NotAuthenticatedError, SettingsError, UnavailableError
+from pki_core.model.est import BearerTokens
+
+_ALGORITHMS = ("ES256", "ES384", "ES512", "EdDSA", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512")
+_LEEWAY_SECONDS = 30
+_KEPT_SECONDS = 300
+_ASKED_AGAIN_SECONDS = 30  # for a key that is not known: a forged key id must not become a flood of fetches
+_TIMEOUT_SECONDS = 5
+_MAX_TOKEN = 8192
+_MAX_JWKS = 1_048_576
+
+_log = logging.getLogger("pncpki.web")
+
+
+class TokenReader:
+    """Reads tokens of one identity provider."""
+
+    def __init__(self, settings: BearerTokens, home: Path, clock: Clock) -> None:
+        self._settings = settings
+        self._home = home
+        self._clock = clock
+        self._partners = dict(settings.partners)
+        self._keys: dict[str, jwt.PyJWK] = {}
+        self._read_at = 0.0
+        self._lock = Lock()
+        if settings.jwks.startswith("http:"):
+            raise SettingsError("keys of an identity provider are fetched over https only")
+
+    def partner_of(self, token: str) -> str:
+        """Return the partner id a token names.
+
+        Raises:
+            NotAuthenticatedError: tokens are not accepted, or this one is not good.
+            UnavailableError: the identity provider's keys cannot be had now.
+        """
+        if not self._settings.jwks or len(token) > _MAX_TOKEN:
+            raise NotAuthenticatedError("tokens are not accepted")
+        try:
+            head = jwt.get_unverified_header(token)
+            key = self._key(str(head.get("kid", "")))
+            options: Any = {"verify_exp": False, "verify_nbf": False, "verify_iat": False, "require": ["exp"]}
+            options["verify_aud"] = bool(self._settings.audience)
+            claims = jwt.decode(
+                token,
+                key,
+                algorithms=list(_ALGORITHMS),
+                issuer=self._settings.issuer or None,
+                audience=self._settings.audience or None,
+                options=options,
+            )
+        except jwt.PyJWTError as error:
+            raise NotAuthenticatedError(f"the token is not good: {type(error).__name__}") from error
+        self._check_time(claims)
+        self._check_scope(claims)
+        claim = claims.get(self._settings.partner_claim)
+        if not isinstance(claim, str) or not claim:
+            raise NotAuthenticatedError("the token names no partner")
+        return self._partners.get(claim, claim)
+
+    def _check_time(self, claims: dict[str, Any]) -> None:
+        now = self._clock.now().timestamp()
+        until, since = claims.get("exp"), claims.get("nbf", 0)
+        if not isinstance(until, int | float) or not isinstance(since, int | float):
+            raise NotAuthenticatedError("the token's times cannot be read")
+        if not since - _LEEWAY_SECONDS <= now < until + _LEEWAY_SECONDS:
+            raise NotAuthenticatedError("the token is not valid now")
+
+    def _check_scope(self, claims: dict[str, Any]) -> None:
+        wanted = self._settings.scope
+        scope = claims.get("scope", "")
+        words = scope.split() if isinstance(scope, str) else scope if isinstance(scope, list) else []
+        if wanted and wanted not in words:
+            raise NotAuthenticatedError(f"the token has no scope {wanted}")
+
+    def _key(self, key_id: str) -> jwt.PyJWK:
+        now = self._clock.now().timestamp()
+        with self._lock:
+            age = now - self._read_at
+            if age > _KEPT_SECONDS or (key_id not in self._keys and age > _ASKED_AGAIN_SECONDS):
+                self._keys = self._read_keys()
+                self._read_at = now
+            key = self._keys.get(key_id)
+            if key is None and not key_id and len(self._keys) == 1:
+                key = next(iter(self._keys.values()))
+        if key is None:
+            raise NotAuthenticatedError("the token is signed by a key that is not known")
+        return key
+
+    def _read_keys(self) -> dict[str, jwt.PyJWK]:
+        source = self._settings.jwks
+        try:
+            if source.startswith("https:"):
+                with urllib.request.urlopen(source, timeout=_TIMEOUT_SECONDS) as answer:  # noqa: S310  # https, as checked
+                    octets = answer.read(_MAX_JWKS)
+            else:
+                octets = (self._home / source).read_bytes()
+            keys = jwt.PyJWKSet.from_dict(json.loads(octets)).keys
+        except (OSError, ValueError, jwt.PyJWTError) as error:
+            _log.warning("the identity provider's keys cannot be had: %s", type(error).__name__)
+            raise UnavailableError("the identity provider's keys cannot be had") from error
+        return {key.key_id or "": key for key in keys}
