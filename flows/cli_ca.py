@@ -1,4 +1,4 @@
-"""Commands about CAs, ceremonies, certificates and partners."""
+"""Commands about CAs, ceremonies and certificates."""
 
 import hashlib
 from pathlib import Path
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 ca_app = typer.Typer(help="The CAs of the environment.", no_args_is_help=True)
 ceremony_app = typer.Typer(help="Key ceremonies: one reviewed file, one act.", no_args_is_help=True)
 certificate_app = typer.Typer(help="Issued certificates.", no_args_is_help=True)
-partner_app = typer.Typer(help="Who may ask for certificates.", no_args_is_help=True)
 
 
 @ca_app.command("list")
@@ -88,40 +87,3 @@ def run_ceremony(
         "\n".join(str(path) for path in artefacts),
         as_json=as_json,
     )
-
-
-@partner_app.command("add")
-@reports_errors
-def add_partner(
-    partner_id: Annotated[str, typer.Argument(metavar="PARTNER", help="Short name, used as user name later.")],
-    role: Annotated[list[str], typer.Option(help="mo, cpo, oem or cps; may be given several times.")],
-    provider: Annotated[list[str] | None, typer.Option(help="5 characters: country and provider (EMAID).")] = None,
-    operator: Annotated[list[str] | None, typer.Option(help="5 characters: country and operator (EVSEID).")] = None,
-    wmi: Annotated[list[str] | None, typer.Option(help="3 characters (PCID).")] = None,
-    home: Home = None,
-    as_json: Json = False,
-) -> None:
-    """Add a partner and the prefixes its identifiers must start with."""
-    from pki_core.services.partners import describe_partner  # noqa: PLC0415
-
-    partner = describe_partner(partner_id, role, provider or [], operator or [], wmi or [])
-    open_home(home).partners.add(partner)
-    answer({"partner": partner.id}, f"partner {partner.id} added", as_json=as_json)
-
-
-@partner_app.command("list")
-@reports_errors
-def list_partners(home: Home = None, as_json: Json = False) -> None:
-    """List partners with their roles and prefixes."""
-    partners = open_home(home).partners.all()
-    shown = [
-        {
-            "partner": partner.id,
-            "roles": sorted(partner.roles),
-            "providers": sorted(partner.provider_prefixes),
-            "operators": sorted(partner.operator_prefixes),
-            "wmis": sorted(partner.wmis),
-        }
-        for partner in partners
-    ]
-    answer({"partners": shown}, "\n".join(str(one) for one in shown), as_json=as_json)
