@@ -4,6 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from pki_core.model.profiles import Level
+
+RUN_EVERY = timedelta(minutes=5)  # deployments/prefect.yaml: how often the publisher looks at what is due
 FULL = "full"  # the scope of the list that holds everything an issuer revoked; the others are shards "00", "01", ...
 
 
@@ -52,6 +55,35 @@ class CrlAge:
         """Return which part of its life is over: 0.5 asks for attention, 1.0 and more means it has expired."""
         life = max(self.next_update - self.this_update, timedelta(seconds=1))
         return (now - self.this_update) / life
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrlPolicy:
+    """How CRLs are made in an environment."""
+
+    environment: str
+    crl_url: str  # holds {issuer}
+    validity: timedelta
+    period: timedelta  # between two complete lists
+    delta_period: timedelta  # between two deltas; zero = there are none
+    root_validity: timedelta
+    automatic_roots: bool  # else a root signs at a person's command only
+    growth_entries: int  # more new or vanished entries than this, and than ...
+    growth_percent: int  # ... this share of the list before, need the approval of two people
+    lease: timedelta
+
+    def validity_of(self, level: Level) -> timedelta:
+        """Return how long a CA's lists are valid."""
+        return self.root_validity if level is Level.ROOT else self.validity
+
+    def period_of(self, level: Level) -> timedelta:
+        """Return how often a CA's complete list is renewed."""
+        return self.root_validity / 3 if level is Level.ROOT else self.period
+
+    def next_listing(self, level: Level, latest: datetime | None, now: datetime) -> datetime:
+        """Return by when a revocation recorded now stands in a complete list, the last of which is ``latest``."""
+        due = now if latest is None else max(now, latest + self.period_of(level))
+        return due + RUN_EVERY
 
 
 def crl_name(issuer_label: str, scope: str, kind: CrlKind) -> str:

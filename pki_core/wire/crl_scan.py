@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pki_core.model.errors import MalformedError
 
 _BLOCK = 262_144
+_PIECE = 1_048_576
 _LARGEST_ENTRY = 130  # the short form of a length reaches no further
 _SERIALS = b"|".join(
     rb"\x%02x[\x00-\xff]{%d}" % (octets, octets) for octets in (18, *range(20, 18, -1), *range(17, 0, -1))
@@ -33,6 +34,7 @@ class EntryScan:
     count: int = 0
     times: set[bytes] = field(default_factory=set)  # DER times, each once
     reasons: set[int] = field(default_factory=set)
+    keys: "array[int]" = field(default_factory=lambda: array("q"))  # hashes of the serials, sorted
     has_doubles: bool = False
 
 
@@ -43,16 +45,31 @@ def scan_entries(read: Read, octets: int) -> EntryScan:
         MalformedError: something in them is not an entry as this software writes them.
     """
     scan = EntryScan()
-    keys = array("q")
     for found in _blocks(read, octets):
-        lengths, serials, times, reasons = zip(*found, strict=True)
+        _, serials, times, reasons = zip(*found, strict=True)
         scan.count += len(found)
         scan.times.update(times)
         scan.reasons.update({reason[-1] for reason in set(reasons) if reason})
-        keys.extend(map(hash, serials))
-        del lengths
-    scan.has_doubles = _has_doubles(keys)
+        scan.keys.extend(map(hash, serials))
+    scan.keys, scan.has_doubles = _sorted(scan.keys)
     return scan
+
+
+def is_continued(before: tuple[Read, int], after: tuple[Read, int]) -> bool:
+    """Tell whether a list, given as (reader, octets) of its entries, begins with all the entries of another."""
+    octets = before[1]
+    return octets <= after[1] and all(
+        before[0](at, min(_PIECE, octets - at)) == after[0](at, min(_PIECE, octets - at))
+        for at in range(0, octets, _PIECE)
+    )
+
+
+def missing_serials(read: Read, octets: int, after: EntryScan) -> Iterator[bytes]:
+    """Yield the serials of a list's entries that are not in a later one."""
+    few = set(after.keys) if len(after.keys) < _FEW else None
+    for found in _blocks(read, octets):
+        serials = [serial for _, serial, _, _ in found]
+        yield from (serial[1:] for serial in _missing(serials, after.keys, few))
 
 
 def entries_in(read: Read, octets: int) -> Iterator[tuple[bytes, bytes]]:
@@ -78,11 +95,23 @@ def _blocks(read: Read, octets: int) -> Iterator[list[tuple[bytes, bytes, bytes,
         at += used
 
 
-def _has_doubles(keys: "array[int]") -> bool:
+def _sorted(keys: "array[int]") -> tuple["array[int]", bool]:
+    """Return the keys in order, and whether one stands in them twice."""
     if len(keys) < _FEW:
-        return len(set(keys)) < len(keys)
+        return array("q", sorted(keys)), len(set(keys)) < len(keys)
     import numpy as np  # noqa: PLC0415  # a set of a million numbers takes 100 MB, sorting them in place 8
 
     numbers = np.frombuffer(keys, dtype=np.int64)
     numbers.sort()
-    return bool((numbers[1:] == numbers[:-1]).any())
+    return keys, bool((numbers[1:] == numbers[:-1]).any())
+
+
+def _missing(serials: list[bytes], keys: "array[int]", few: set[int] | None) -> list[bytes]:
+    if few is not None:
+        return [serial for serial in serials if hash(serial) not in few]
+    import numpy as np  # noqa: PLC0415  # as above
+
+    known = np.frombuffer(keys, dtype=np.int64)
+    asked = np.fromiter(map(hash, serials), dtype=np.int64, count=len(serials))
+    places = np.minimum(np.searchsorted(known, asked), len(known) - 1)
+    return [serials[at] for at in np.flatnonzero(known[places] != asked)]
