@@ -9,6 +9,7 @@ from pki_core.runtime import Runtime
 from webapp.errors import register_error_answers
 from webapp.est import est_blueprint
 from webapp.listeners import HTTPS, PLAIN, PublicOnly
+from webapp.ocsp import OcspMiddleware
 
 
 def create_app(runtime: Runtime) -> Flask:
@@ -40,4 +41,4 @@ def wsgi_application(runtime: Runtime, *, listener: str = HTTPS) -> Any:  # noqa
     application: Any = create_app(runtime)
     if listener == PLAIN:
         application = PublicOnly(application)
-    return application
+    return OcspMiddleware(application, runtime.ocsp, runtime.settings.ocsp.max_octets, runtime.clock)
