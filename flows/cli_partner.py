@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -97,7 +97,7 @@ def issue_certificate(
 @reports_errors
 def list_credentials(partner_id: Partner, home: Home = None, as_json: Json = False) -> None:
     """List what a partner proves himself with; secrets themselves are stored nowhere."""
-    shown = [
+    shown: list[dict[str, Any]] = [
         {
             "id": one.id,
             "kind": one.kind.value,
