@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from flows.cli_audit import audit_app
 from flows.cli_batch import batch_app
 from flows.cli_ca import ca_app, ceremony_app, certificate_app
 from flows.cli_est import est_app
@@ -25,6 +26,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(serve)
+app.add_typer(audit_app, name="audit")
 app.add_typer(batch_app, name="batch")
 app.add_typer(ca_app, name="ca")
 app.add_typer(ceremony_app, name="ceremony")

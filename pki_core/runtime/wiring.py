@@ -11,6 +11,7 @@ from pki_core.model.errors import PkiError, SettingsError, StoreUnavailableError
 from pki_core.model.ocsp import OcspPolicy
 from pki_core.model.profiles import Profile
 from pki_core.model.signer import KeyStore
+from pki_core.services.audit import AuditLog
 from pki_core.services.batches import Batches
 from pki_core.services.ceremonies import Ceremonies, CeremonyEnvironment
 from pki_core.services.certificates import Certificates
@@ -199,6 +200,11 @@ class Runtime:
     def renewal_info(self) -> RenewalInfo:
         """When to renew."""
         return RenewalInfo(self.store, self.clock, self.settings.est.renewal_window_days)
+
+    @cached_property
+    def audit_log(self) -> AuditLog:
+        """The audit log: sealed, verified."""
+        return AuditLog(self.store, lambda: self.key_store, self.clock, self.home / "audit" / "checkpoints.jsonl")
 
     @cached_property
     def maintenance(self) -> Maintenance:

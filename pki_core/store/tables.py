@@ -181,8 +181,18 @@ audit = Table(
     Column("profile_id", Integer),
     Column("certificate_sha256", LargeBinary),
     Column("detail", Text),
-    Column("previous_hash", LargeBinary),  # the chain of its stream, filled when the row is sealed
-    Column("row_hash", LargeBinary),
+)
+
+audit_checkpoint = Table(
+    "audit_checkpoint",
+    metadata,
+    Column("number", _Number, primary_key=True, autoincrement=False),
+    Column("last_id", BigInteger, nullable=False),  # every audit row up to here is in the chains
+    Column("heads", Text, nullable=False),  # stream -> [rows, hash], JSON
+    Column("sealed_at", BigInteger, nullable=False),
+    Column("previous_sha256", _HASH, nullable=False),
+    Column("key_label", String(64), nullable=False),
+    Column("signature", LargeBinary, nullable=False),
 )
 
 batch = Table(

@@ -1,0 +1,205 @@
+"""The audit log: what was sealed cannot be edited, deleted, cut off, reordered or added to unnoticed."""
+
+import json
+import subprocess
+import sys
+import threading
+
+import pytest
+from sqlalchemy import text
+
+from pki_core.model.errors import InvariantError, KeyRejectedError, PkiError
+from pki_core.store.audit import AuditEntry
+from tests.journeys.acts import ROOT
+from tests.store.test_schema import connected
+
+pytest_plugins = ["tests.journeys.environments"]
+
+
+def write(runtime, *details, stream="tests"):
+    entries = [AuditEntry(actor="tester", action="test.act", detail=detail) for detail in details]
+    with runtime.store.transaction() as work:
+        work.audit.append(stream, runtime.clock.now(), entries)
+
+
+def tamper(runtime, statement):
+    with connected(runtime.settings.database_url) as connection:
+        changed = connection.execute(text(statement)).rowcount
+    assert changed, statement
+
+
+@pytest.fixture
+def sealed(any_environment):
+    """Three checkpoints over two streams, four rows of ours in the middle one."""
+    runtime = any_environment
+    runtime.audit_log.seal()
+    write(runtime, "one", "two")
+    write(runtime, "aside", stream="others")
+    write(runtime, "three", "four")
+    runtime.audit_log.seal()
+    write(runtime, "five")
+    runtime.audit_log.seal()
+    return runtime
+
+
+def test_what_nobody_touched_verifies_whole(sealed):
+    verified = sealed.audit_log.verify()
+    assert verified.faults == ()
+    assert (verified.checkpoints, verified.unsealed_rows) == (3, 0)
+    with connected(sealed.settings.database_url) as connection:
+        assert verified.sealed_rows == connection.scalar(text("SELECT count(*) FROM audit"))
+
+
+def test_sealing_twice_equals_sealing_once(sealed):
+    assert sealed.audit_log.seal().rows == 0
+    assert sealed.audit_log.verify().checkpoints == 3
+
+
+def test_rows_behind_the_last_checkpoint_are_told_as_not_sealed(sealed):
+    write(sealed, "six", "seven")
+    verified = sealed.audit_log.verify()
+    assert (verified.unsealed_rows, verified.faults) == (2, ())
+    assert sealed.audit_log.seal().rows == 2
+
+
+SWAP = """
+UPDATE audit SET detail = CASE detail WHEN 'one' THEN 'two' ELSE 'one' END WHERE detail IN ('one', 'two')
+"""
+INSERTED = """
+INSERT INTO audit (id, stream, at, actor, action, detail)
+SELECT min(id) - 1000000, 'tests', 1, 'intruder', 'test.act', 'before all' FROM audit
+"""
+
+
+@pytest.mark.parametrize(
+    ("statement", "told"),
+    [
+        ("UPDATE audit SET actor = 'somebody else' WHERE detail = 'three'", "stream 'tests' was changed between"),
+        ("UPDATE audit SET at = at + 1 WHERE detail = 'one'", "stream 'tests' was changed between"),
+        ("UPDATE audit SET detail = NULL WHERE detail = 'four'", "stream 'tests' was changed between"),
+        ("DELETE FROM audit WHERE detail = 'two'", "stream 'tests' has 3 rows and not 4"),
+        ("UPDATE audit SET stream = 'others' WHERE detail = 'two'", "stream 'others' has 2 rows and not 1"),
+        (SWAP, "stream 'tests' was changed between"),
+        (INSERTED, "stream 'tests' has 1 rows and not 0"),
+        ("DELETE FROM audit WHERE detail = 'five'", "stream 'tests' has 4 rows and not 5"),
+        ("DELETE FROM audit_checkpoint WHERE number = 3", "checkpoint 3 was anchored and is gone"),
+        ("DELETE FROM audit_checkpoint WHERE number = 2", "checkpoint 3 does not follow the one before it"),
+        ("UPDATE audit_checkpoint SET last_id = last_id - 1 WHERE number = 2", "checkpoint 2 has no valid signature"),
+        ("UPDATE audit_checkpoint SET sealed_at = sealed_at - 60 WHERE number = 3", "checkpoint 3 is not the one"),
+    ],
+    ids=[
+        "edit",
+        "time",
+        "blank",
+        "delete",
+        "move",
+        "reorder",
+        "insert",
+        "truncate",
+        "cut",
+        "gap",
+        "range",
+        "seal time",
+    ],
+)
+def test_every_kind_of_tampering_is_found(sealed, statement, told):
+    tamper(sealed, statement)
+    faults = sealed.audit_log.verify().faults
+    assert any(told in fault for fault in faults), faults
+
+
+def test_one_damage_is_told_where_it_is_and_once(sealed):
+    tamper(sealed, "UPDATE audit SET actor = 'somebody else' WHERE detail = 'three'")
+    (fault,) = sealed.audit_log.verify().faults
+    assert fault.endswith("(checkpoint 2)")
+
+
+def test_rows_and_checkpoints_cut_off_together_are_missed_at_the_anchor(sealed):
+    tamper(sealed, "DELETE FROM audit WHERE detail = 'five'")
+    tamper(sealed, "DELETE FROM audit_checkpoint WHERE number = 3")
+    assert sealed.audit_log.verify().faults == ("checkpoint 3 was anchored and is gone",)
+
+
+def test_nothing_is_sealed_over_a_log_that_was_cut(sealed):
+    tamper(sealed, "DELETE FROM audit_checkpoint WHERE number = 3")
+    with pytest.raises(InvariantError, match="checkpoint 3 that was anchored"):
+        sealed.audit_log.seal()
+
+
+def test_a_checkpoint_whose_anchor_was_lost_in_a_power_cut_is_anchored_by_the_next_run(sealed):
+    anchor = sealed.home / "audit" / "checkpoints.jsonl"
+    lines = anchor.read_text().splitlines(keepends=True)
+    anchor.write_text("".join(lines[:-1]))
+    sealed.audit_log.seal()
+    assert [json.loads(line)["number"] for line in anchor.read_text().splitlines()] == [1, 2, 3]
+
+
+def test_checkpoints_are_not_signed_by_a_new_key_when_theirs_is_gone(sealed):
+    (sealed.home / "keys" / "audit.pem").unlink()
+    sealed.key_store.close()
+    write(sealed, "six")
+    with pytest.raises(KeyRejectedError):
+        sealed.audit_log.seal()
+
+
+def test_a_row_whose_transaction_commits_late_is_not_missed(any_environment):
+    """Its id is smaller than the newest one: the sealer waits for it."""
+    runtime = any_environment
+    runtime.audit_log.seal()
+    written, committed = threading.Event(), threading.Event()
+
+    def slow():
+        with runtime.store.transaction() as work:
+            work.audit.append("tests", runtime.clock.now(), [AuditEntry(actor="slow", action="test.act")])
+            written.set()
+            committed.wait(0.5)
+
+    thread = threading.Thread(target=slow)
+    thread.start()
+    written.wait(5)
+    if runtime.settings.database_url.startswith("postgres"):
+        write(runtime, "quick")  # SQLite lets nobody write beside another
+    runtime.audit_log.seal()
+    thread.join()
+    verified = runtime.audit_log.verify()
+    assert (verified.faults, verified.unsealed_rows) == ((), 0)
+
+
+def test_two_sealers_at_once_do_no_harm(any_environment):
+    runtime = any_environment
+    write(runtime, *map(str, range(50)))
+    failures = []
+
+    def seal():
+        try:
+            runtime.audit_log.seal()
+        except PkiError as error:
+            failures.append(type(error).__name__)
+
+    threads = [threading.Thread(target=seal) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(failures) <= {"ConflictError", "InvariantError"}
+    runtime.audit_log.seal()
+    assert runtime.audit_log.verify().faults == ()
+
+
+@pytest.mark.slow
+def test_the_command_tells_and_ends_with_4_when_something_was_changed(environment):
+    def run(*arguments):
+        return subprocess.run(
+            [sys.executable, "-m", "flows", "audit", *arguments, "--json", "--home", environment.home],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    assert json.loads(run("seal").stdout)["number"] == 1
+    good = run("verify")
+    assert (good.returncode, json.loads(good.stdout)["ok"]) == (0, True)
+    tamper(environment, "UPDATE audit SET actor = 'x' WHERE id = (SELECT min(id) FROM audit)")
+    bad = run("verify")
+    assert (bad.returncode, json.loads(bad.stdout)["ok"]) == (4, False)
