@@ -19,7 +19,7 @@ from pki_core.model.partners import Partner
 from pki_core.model.states import CertificateState
 from pki_core.services.credentials import sha256_text
 from pki_core.store.unit_of_work import Store, UnitOfWork
-from pki_core.wire.certificate_facts import is_registrar, serial_of
+from pki_core.wire.shown_certificate import is_registrar, serial_of
 from pki_core.wire.trust_anchors import TrustAnchors, is_trusted
 
 _MAX_SECRET = 512

@@ -45,6 +45,13 @@ def is_trusted(certificate_der: bytes, anchors: TrustAnchors, now: datetime) -> 
     try:
         leaf = x509.load_der_x509_certificate(certificate_der)
         policy.build_client_verifier().verify(leaf, list(anchors.below))
-    except (VerificationError, UnsupportedAlgorithm, ValueError):
+    except (
+        VerificationError,
+        UnsupportedAlgorithm,
+        ValueError,
+        x509.InvalidVersion,
+        x509.DuplicateExtension,
+        x509.UnsupportedGeneralNameType,
+    ):
         return False
     return True

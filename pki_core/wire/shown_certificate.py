@@ -1,0 +1,28 @@
+"""Single facts about a certificate that a caller shows (RFC 5280 4.1.2.2, 4.2.1.12)."""
+
+from functools import lru_cache
+
+from cryptography import x509
+
+from pki_core.model.errors import MalformedError
+
+_REGISTRAR = x509.ObjectIdentifier("1.3.6.1.5.5.7.3.28")  # id-kp-cmcRA, RFC 6402 2.10
+
+
+@lru_cache(maxsize=256)
+def serial_of(certificate_der: bytes) -> int:
+    """Return the serial number of a certificate; MalformedError when it cannot be read."""
+    try:
+        return x509.load_der_x509_certificate(certificate_der).serial_number
+    except (ValueError, x509.InvalidVersion) as error:
+        raise MalformedError("not a DER certificate") from error
+
+
+def is_registrar(certificate_der: bytes) -> bool:
+    """Tell whether a certificate of ours makes its holder a registration authority (RFC 7030 3.7)."""
+    extensions = x509.load_der_x509_certificate(certificate_der).extensions
+    try:
+        usage = extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        return False
+    return _REGISTRAR in usage
