@@ -89,7 +89,12 @@ def migrate(home: Home = None, as_json: Json = False) -> None:
 @app.command()
 @reports_errors
 def run(
-    name: Annotated[str, typer.Argument(help="dispatch or sweep_stuck.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="The flow: dispatch, publish_crls, refresh_ocsp, rotate_responders, seal_audit or sweep_stuck."
+        ),
+    ],
     home: Home = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Report and change nothing (sweep_stuck).")] = False,
     as_json: Json = False,
