@@ -64,7 +64,7 @@ def serial_states(runtime):
     found = rows(
         runtime,
         "SELECT status, count(*) FROM certificate_status s JOIN issuer i ON i.id = s.issuer_id "
-        "WHERE i.label = 'mo-sub2' GROUP BY status",
+        "WHERE i.label = 'mo-sub2' AND s.certificate_id NOT IN (SELECT certificate_id FROM responder) GROUP BY status",
     )
     return {CertificateState(status).name: count for status, count in found}
 
