@@ -1,4 +1,4 @@
-"""A gunicorn worker that slow clients cannot stop: no thread is given to a connection before it has said something whole.
+"""A gunicorn worker that slow clients cannot stop: a connection gets a thread when it has said something whole.
 
 gthread gives a thread to each connection at once; forty clients that send half a ClientHello then hold all threads.
 Here the handshake (RFC 8446 2) and the head of a request (RFC 9112 2.1) are read as far as they have come and the
@@ -41,6 +41,7 @@ class _Connection(gthread.TConn):  # type: ignore[misc]  # gunicorn is not typed
 
     def __init__(self, cfg: Any, connected: socket.socket, client: Any, server: Any) -> None:  # noqa: ANN401
         super().__init__(cfg, connected, client, server)
+        self.sock: socket.socket = connected
         self.data_ready = True  # the poller says when there is something
         self.deadlines: Deadlines = cfg.deadlines
         self.deadline = time.monotonic() + self.deadlines.handshake
@@ -48,7 +49,7 @@ class _Connection(gthread.TConn):  # type: ignore[misc]  # gunicorn is not typed
 
     def advance(self) -> None:
         """Go on with the handshake, then with the head of a request, as far as the client has sent them."""
-        self.sock.setblocking(False)
+        self.sock.settimeout(0)
         if not self.initialized:
             self._shake_hands()
         self._read_head()
@@ -157,7 +158,7 @@ class DeadlineWorker(gthread.ThreadWorker):  # type: ignore[misc]  # gunicorn is
                 continue  # it has just ended by itself
 
     def _wait(self, conn: _Connection) -> None:
-        conn.sock.setblocking(False)
+        conn.sock.settimeout(0)
         conn.timeout = conn.deadline
         self.pending_conns.append(conn)
         self.poller.register(conn.sock, EVENT_READ, partial(self.on_pending_socket_readable, conn))

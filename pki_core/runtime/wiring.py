@@ -27,6 +27,7 @@ from pki_core.services.ocsp import OcspResponder
 from pki_core.services.ocsp_refresh import OcspRefresh
 from pki_core.services.ocsp_signing import OcspSigner
 from pki_core.services.partners import Partners
+from pki_core.services.readiness import Readiness, responder_ends
 from pki_core.services.renewal_info import RenewalInfo
 from pki_core.services.responders import ResponderRules, Responders
 from pki_core.services.results import Results
@@ -205,6 +206,13 @@ class Runtime:
     def audit_log(self) -> AuditLog:
         """The audit log: sealed, verified."""
         return AuditLog(self.store, lambda: self.key_store, self.clock, self.home / "audit" / "checkpoints.jsonl")
+
+    @cached_property
+    def readiness(self) -> Readiness:
+        """Whether this process can do its work."""
+        return Readiness(
+            self.store, lambda: self.key_store, self.clock, {"responder": lambda: responder_ends(self.store)}
+        )
 
     @cached_property
     def maintenance(self) -> Maintenance:
