@@ -64,11 +64,13 @@ class _Connection(gthread.TConn):  # type: ignore[misc]  # gunicorn is not typed
 
     def _shake_hands(self) -> None:
         if self.cfg.is_ssl:
-            if not isinstance(self.sock, ssl.SSLSocket):
-                context = sock.ssl_context(self.cfg)
-                self.sock = context.wrap_socket(self.sock, server_side=True, do_handshake_on_connect=False)
+            connected = self.sock
+            if not isinstance(connected, ssl.SSLSocket):
+                context: ssl.SSLContext = sock.ssl_context(self.cfg)
+                connected = context.wrap_socket(connected, server_side=True, do_handshake_on_connect=False)
+                self.sock = connected
             try:
-                self.sock.do_handshake()
+                connected.do_handshake()
             except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
                 raise _WaitingError from None
         self.parser = http.get_parser(self.cfg, self.sock, self.client)
