@@ -121,6 +121,7 @@ class ServingSettings(_Section):
     plain_threads: Annotated[int, Field(ge=1, le=64)]  # of each: OCSP is fastest with few
     handshake_seconds: Annotated[int, Field(ge=1, le=60)]  # for the whole TLS handshake
     read_seconds: Annotated[int, Field(ge=1, le=300)]  # for all headers, and between two pieces of a body
+    request_seconds: Annotated[int, Field(ge=1, le=3600)]  # for a whole request with its answer
     keep_alive_seconds: Annotated[int, Field(ge=1, le=300)]
     renewal_minutes: Annotated[int, Field(ge=1, le=1440)]  # how often certificate and anchors are looked after
     ready_seconds: Annotated[int, Field(ge=1, le=300)]  # how long an answer of /readyz stands: it signs with a key

@@ -20,7 +20,6 @@ from webapp.listeners import HTTPS, end_with_parent
 from webapp.tls_context import server_context
 from webapp.tls_worker import Deadlines, DeadlineWorker
 
-_REQUEST_SECONDS = 300  # a whole request with its answer: a batch of a million rows has to fit
 _HEAD_OCTETS = 65_536
 _STOP_SECONDS = 15
 
@@ -42,7 +41,7 @@ class FrontApplication(BaseApplication):  # type: ignore[misc]  # gunicorn is no
             handshake=serving.handshake_seconds,
             head=serving.read_seconds,
             piece=serving.read_seconds,
-            request=_REQUEST_SECONDS,
+            request=serving.request_seconds,
             head_octets=_HEAD_OCTETS,
         )
         if self._tls:
