@@ -6,9 +6,9 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
+from asn1crypto import cms
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.hazmat.primitives.serialization.pkcs7 import load_der_pkcs7_certificates
 
 from pki_core.model.signer import KeyAlgorithm
 from pki_core.runtime import open_runtime
@@ -95,8 +95,14 @@ def renewal_csr(certificate_der, key, **parts):
 def certificates_in(answer):
     """The certificates of an answer, in order."""
     assert answer.status_code == 200, (answer.status, answer.data)
-    found = load_der_pkcs7_certificates(base64.b64decode(answer.data))
-    return [one.public_bytes(Encoding.DER) for one in found]
+    return certificates_of(base64.b64decode(answer.data))
+
+
+def certificates_of(pkcs7_der):
+    """The certificates of a certs-only message, in order."""
+    signed_data = cms.ContentInfo.load(pkcs7_der, strict=True)["content"]
+    assert (len(signed_data["signer_infos"]), len(signed_data["digest_algorithms"])) == (0, 0)
+    return [one.chosen.dump() for one in signed_data["certificates"]]
 
 
 def enrolled(client, key, common_name=STATION, label="cpo"):
