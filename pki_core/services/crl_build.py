@@ -44,9 +44,9 @@ class CrlFile:
         return self._end - self._start
 
     def fill(self, blocks: Iterable[bytes]) -> None:
-        """Write the entries; StoreUnavailableError when the disk is full."""
+        """Write entries behind those that are there; StoreUnavailableError when the disk is full."""
         try:
-            self._file.seek(_FRONT)
+            self._file.seek(self._end)
             for block in blocks:
                 self._file.write(block)
             self._end = self._file.tell()

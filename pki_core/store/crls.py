@@ -19,6 +19,7 @@ class CrlGateway:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._piece: tuple[int, int, bytes] = (-1, -1, b"")  # the last one that was read in parts
 
     def prepare(self, issuer_id: int, scope: str, kind: CrlKind) -> None:
         """Make the row of a scope when it is missing."""
@@ -115,6 +116,19 @@ class CrlGateway:
             yield octets
             seq += 1
 
+    def read(self, crl_id: int, at: int, count: int) -> bytes:
+        """Return some octets of a list; fewer than asked for when it does not hold them."""
+        found = b""
+        while len(found) < count:
+            seq, offset = divmod(at + len(found), PIECE_OCTETS)
+            if self._piece[:2] != (crl_id, seq):
+                self._piece = (crl_id, seq, self.piece(crl_id, seq) or b"")
+            part = self._piece[2][offset : offset + count - len(found)]
+            if not part:
+                break
+            found += part
+        return found
+
     def published(self, issuer_id: int, scope: str, kind: CrlKind) -> CrlRecord | None:
         """Return what is served of a scope, None when nothing is yet."""
         row = self._connection.execute(
@@ -149,6 +163,18 @@ class CrlGateway:
                 .order_by(publication.scope)
             )
         )
+
+    def discard_unpublished(self, issuer_id: int, scope: str) -> int:
+        """Remove lists that were signed and never published: their runner died, or a guard stopped it."""
+        crl = tables.crl.c
+        removed = 0
+        for kind in CrlKind:
+            published = self.published(issuer_id, scope, kind)
+            newest = published.id if published else 0
+            ids = [record.id for record in self.latest(issuer_id, scope, kind, 100) if record.id > newest]
+            for table, key in ((tables.crl_piece, tables.crl_piece.c.crl_id), (tables.crl, crl.id)):
+                removed += self._connection.execute(delete(table).where(key.in_(ids))).rowcount
+        return removed
 
     def drop_old(self, issuer_id: int, scope: str, kind: CrlKind, keep: int) -> None:
         """Remove all but the newest lists of a scope; what is published stays."""

@@ -5,7 +5,7 @@ from datetime import datetime
 from operator import itemgetter
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, delete, func, insert, not_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, insert, not_, select, update
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from pki_core.model.revocations import Reason
@@ -43,15 +43,7 @@ class Listing(NamedTuple):
     shard: int | None = None
     ended_before: datetime | None = None  # a list was issued then
     changed_before: datetime | None = None  # and surely knew of what was recorded before this
-
-
-class Change(NamedTuple):
-    """What a delta CRL tells of one certificate."""
-
-    serial: str
-    entry_der: bytes
-    is_in_force: bool
-    changed_at: datetime
+    since: datetime | None = None  # only what was recorded from then on: a delta
 
 
 class RevocationGateway:
@@ -118,37 +110,29 @@ class RevocationGateway:
             return self._joined_by_server(listing)
         return self._joined_here(listing)
 
-    def changes(self, listing: Listing, since: datetime) -> Iterator[list[Change]]:
-        """Yield what was revoked, held or released since a moment, in order of recording."""
-        revocation = tables.revocation.c
-        statement = (
-            select(revocation.serial, revocation.entry_der, revocation.released_at, revocation.changed_at)
-            .where(
-                revocation.issuer_id == listing.issuer_id,
-                revocation.changed_at >= to_seconds(since),
-                *([] if listing.shard is None else [revocation.shard == listing.shard]),
-            )
-            .order_by(revocation.number)
+    def released(self, listing: Listing) -> list[tuple[str, datetime]]:
+        """Return (serial, when) of the holds that ended since a listing's moment and were not followed by another."""
+        revocation, other = tables.revocation.c, tables.revocation.alias()
+        is_listed = exists().where(
+            other.c.issuer_id == revocation.issuer_id,
+            other.c.serial == revocation.serial,
+            other.c.released_at.is_(None),
         )
-        return self._changes(statement)
+        rows = self._connection.execute(
+            select(revocation.serial, func.max(revocation.changed_at))
+            .where(*_of_scope(listing), revocation.released_at.is_not(None), not_(is_listed))
+            .group_by(revocation.serial)
+            .order_by(revocation.serial)
+        )
+        return [(serial, from_seconds(changed_at)) for serial, changed_at in rows]
 
-    def dropped(self, listing: Listing) -> Iterator[list[Change]]:
-        """Yield what a listing leaves out because it has ended."""
-        revocation = tables.revocation.c
-        has_ended = _has_ended(listing)
+    def ended(self, listing: Listing) -> list[str]:
+        """Return the serials that a listing leaves out because lists have shown them after their end."""
+        revocation, has_ended = tables.revocation.c, _has_ended(listing)
         if has_ended is None:
-            return iter(())
-        statement = (
-            select(revocation.serial, revocation.entry_der, revocation.released_at, revocation.changed_at)
-            .where(
-                revocation.issuer_id == listing.issuer_id,
-                revocation.released_at.is_(None),
-                has_ended,
-                *([] if listing.shard is None else [revocation.shard == listing.shard]),
-            )
-            .order_by(revocation.number)
-        )
-        return self._changes(statement)
+            return []
+        conditions = [*_of_scope(listing._replace(since=None)), revocation.released_at.is_(None), has_ended]
+        return list(self._connection.scalars(select(revocation.serial).where(*conditions).order_by(revocation.number)))
 
     def states_of(self, issuer_id: int, serials: Sequence[str]) -> dict[str, tuple[CertificateState, datetime]]:
         """Return (state, end of validity) of serials."""
@@ -179,14 +163,6 @@ class RevocationGateway:
                 removed += self._connection.execute(delete(tables.revocation).where(of_these)).rowcount
         return removed
 
-    def _changes(self, statement: Select[tuple[str, bytes, int | None, int]]) -> Iterator[list[Change]]:
-        found = self._connection.execution_options(yield_per=_PIECE).execute(statement)
-        for rows in found.partitions():
-            yield [
-                Change(row.serial, bytes(row.entry_der), row.released_at is None, from_seconds(row.changed_at))
-                for row in rows
-            ]
-
     def _joined_here(self, listing: Listing) -> Iterator[bytes]:
         statement = (
             select(tables.revocation.c.entry_der).where(*_in_force(listing)).order_by(tables.revocation.c.number)
@@ -215,12 +191,17 @@ class RevocationGateway:
             yield bytes(row[0])
 
 
-def _in_force(listing: Listing) -> list[ColumnElement[bool]]:
+def _of_scope(listing: Listing) -> list[ColumnElement[bool]]:
     revocation = tables.revocation.c
+    conditions = [revocation.issuer_id == listing.issuer_id]
+    if listing.since is not None:  # few rows: the planner shall find them by their time
+        conditions = [revocation.issuer_id + 0 == listing.issuer_id, revocation.changed_at >= to_seconds(listing.since)]
+    return conditions if listing.shard is None else [*conditions, revocation.shard == listing.shard]
+
+
+def _in_force(listing: Listing) -> list[ColumnElement[bool]]:
     # Not "IS NULL": the planner shall walk the index that is in the order of the numbers.
-    conditions = [revocation.issuer_id == listing.issuer_id, func.coalesce(revocation.released_at, 0) == 0]
-    if listing.shard is not None:
-        conditions.append(revocation.shard == listing.shard)
+    conditions = [*_of_scope(listing), func.coalesce(tables.revocation.c.released_at, 0) == 0]
     has_ended = _has_ended(listing)
     return conditions if has_ended is None else [*conditions, not_(has_ended)]
 

@@ -1,28 +1,50 @@
-"""Single facts about a certificate that a caller shows (RFC 5280 4.1.2.2, 4.2.1.12)."""
+"""What revocation asks of a certificate (RFC 5280 4.2): whose it is, and where its CRL is found."""
 
-from functools import lru_cache
+from dataclasses import dataclass
 
 from cryptography import x509
 
+from pki_core.model.certificates import serial_text
 from pki_core.model.errors import MalformedError
 
-_REGISTRAR = x509.ObjectIdentifier("1.3.6.1.5.5.7.3.28")  # id-kp-cmcRA, RFC 6402 2.10
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertificateFacts:
+    """A few values of one certificate."""
+
+    serial: str
+    is_ca: bool
+    is_root: bool  # self-issued CA
+    may_sign_crls: bool
+    crl_urls: tuple[str, ...]
 
 
-@lru_cache(maxsize=256)
-def serial_of(certificate_der: bytes) -> int:
-    """Return the serial number of a certificate; MalformedError when it cannot be read."""
+def read_facts(certificate_der: bytes) -> CertificateFacts:
+    """Read a certificate; MalformedError when it is none."""
     try:
-        return x509.load_der_x509_certificate(certificate_der).serial_number
-    except ValueError as error:
-        raise MalformedError("not a DER certificate") from error
+        certificate = x509.load_der_x509_certificate(certificate_der)
+        found = {extension.oid: extension.value for extension in certificate.extensions}
+        is_self_issued = certificate.subject == certificate.issuer
+        serial = certificate.serial_number
+    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+        raise MalformedError("not a certificate") from error
+    constraints = found.get(x509.BasicConstraints.oid)
+    usage = found.get(x509.KeyUsage.oid)
+    points = found.get(x509.CRLDistributionPoints.oid)
+    is_ca = isinstance(constraints, x509.BasicConstraints) and constraints.ca
+    return CertificateFacts(
+        serial=serial_text(serial) if serial > 0 else "",
+        is_ca=is_ca,
+        is_root=is_ca and is_self_issued,
+        may_sign_crls=isinstance(usage, x509.KeyUsage) and usage.crl_sign,
+        crl_urls=tuple(_urls(points)) if isinstance(points, x509.CRLDistributionPoints) else (),
+    )
 
 
-def is_registrar(certificate_der: bytes) -> bool:
-    """Tell whether a certificate of ours makes its holder a registration authority (RFC 7030 3.7)."""
-    extensions = x509.load_der_x509_certificate(certificate_der).extensions
-    try:
-        usage = extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-    except x509.ExtensionNotFound:
-        return False
-    return _REGISTRAR in usage
+def _urls(points: x509.CRLDistributionPoints) -> list[str]:
+    return [
+        name.value
+        for point in points
+        for name in point.full_name or ()
+        if isinstance(name, x509.UniformResourceIdentifier)
+    ]

@@ -36,6 +36,7 @@ class EntryScan:
     reasons: set[int] = field(default_factory=set)
     keys: "array[int]" = field(default_factory=lambda: array("q"))  # hashes of the serials, sorted
     has_doubles: bool = False
+    last_block: int = 0  # where the last stretch of entries begins
 
 
 def scan_entries(read: Read, octets: int) -> EntryScan:
@@ -45,8 +46,11 @@ def scan_entries(read: Read, octets: int) -> EntryScan:
         MalformedError: something in them is not an entry as this software writes them.
     """
     scan = EntryScan()
+    at = 0
     for found in _blocks(read, octets):
-        _, serials, times, reasons = zip(*found, strict=True)
+        lengths, serials, times, reasons = zip(*found, strict=True)
+        scan.last_block = at
+        at += sum(b"".join(lengths)) + 2 * len(found)
         scan.count += len(found)
         scan.times.update(times)
         scan.reasons.update({reason[-1] for reason in set(reasons) if reason})
