@@ -5,6 +5,7 @@ Secrets never stand in a TOML: a file or an environment variable holds them, and
 
 import os
 import tomllib
+from datetime import timedelta
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -12,6 +13,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, ValidationError, model_validator
 
 from pki_core.issuance.load import EnvironmentValues
+from pki_core.model.crls import CrlPolicy
 from pki_core.model.errors import SettingsError
 from pki_core.model.est import BearerTokens, EstLabel, ThirdParty, TrustedProxy, check_labels
 from pki_core.model.identifiers import ISO_3166_ALPHA_2, CheckDigitPolicy
@@ -45,7 +47,7 @@ class CertificateSettings(_Section):
     ca_issuers_url: str
     crl_url: str
     crl_shard_url: str
-    crl_shards: Annotated[int, Field(ge=0, le=100)]
+    crl_shards: Annotated[int, Field(ge=0, le=20)]  # 00 to 19: labels of ISO 15118-20 end in -20
     policy_oid: Annotated[str, Field(pattern=r"^[0-2](\.(0|[1-9][0-9]*))+$")]
     cps_uri: str
     switches: frozenset[str] = frozenset()
@@ -128,6 +130,18 @@ class ServingSettings(_Section):
     metrics_networks: tuple[IPvAnyNetwork, ...]  # who may read /metrics
 
 
+class CrlSettings(_Section):
+    """How often CRLs are made, how long they are valid, and which change of them is too large to go unseen."""
+
+    validity_hours: Annotated[int, Field(ge=1, le=8784)]
+    period_minutes: Annotated[int, Field(ge=1, le=43_200)]
+    delta_minutes: Annotated[int, Field(ge=0, le=1440)]  # 0 = no delta CRLs
+    root_validity_days: Annotated[int, Field(ge=1, le=366)]
+    automatic_roots: bool  # else a root signs at a person's command: pncpki crl publish --issuer LABEL
+    growth_entries: Annotated[int, Field(ge=0)]  # more at once than this, and than ...
+    growth_percent: Annotated[int, Field(ge=0)]  # ... this share, wants the approval of two people
+
+
 class PolicySettings(_Section):
     """What the certificate policy document says of the operator."""
 
@@ -146,6 +160,7 @@ class Settings(_Section):
     identifiers: IdentifierSettings
     issuance: IssuanceSettings
     batches: BatchSettings
+    crl: CrlSettings
     est: EstSettings
     ocsp: OcspSettings
     serving: ServingSettings
@@ -155,6 +170,14 @@ class Settings(_Section):
     def _refuse_what_must_not_run(self) -> Self:
         if self.key_store.kind == "file" and self.environment != "dev":
             raise ValueError("file keys are for dev only: qa and prod need a PKCS#11 token")
+        if self.crl.validity_hours * 60 < 2 * self.crl.period_minutes:
+            raise ValueError(
+                "crl.validity_hours: a CRL that does not outlive two periods leaves no time to mend anything"
+            )
+        if self.crl.delta_minutes >= self.crl.period_minutes:
+            raise ValueError(
+                "crl.delta_minutes must be below crl.period_minutes: a delta tells sooner, or it is useless"
+            )
         check_labels(self.est.labels, self.est.default_label)
         return self
 
@@ -171,6 +194,23 @@ class Settings(_Section):
             policy_oid=section.policy_oid,
             cps_uri=section.cps_uri,
             switches=section.switches,
+        )
+
+    @property
+    def crl_policy(self) -> CrlPolicy:
+        """How CRLs are made."""
+        section = self.crl
+        return CrlPolicy(
+            environment=self.environment,
+            crl_url=self.certificates.crl_url,
+            validity=timedelta(hours=section.validity_hours),
+            period=timedelta(minutes=section.period_minutes),
+            delta_period=timedelta(minutes=section.delta_minutes),
+            root_validity=timedelta(days=section.root_validity_days),
+            automatic_roots=section.automatic_roots,
+            growth_entries=section.growth_entries,
+            growth_percent=section.growth_percent,
+            lease=timedelta(seconds=self.issuance.lease_seconds),
         )
 
     @property

@@ -80,6 +80,10 @@ class CrlPolicy:
         """Return how often a CA's complete list is renewed."""
         return self.root_validity / 3 if level is Level.ROOT else self.period
 
+    def needs_person(self, level: Level) -> bool:
+        """Tell whether a CA's lists are signed at a person's command only."""
+        return level is Level.ROOT and not self.automatic_roots
+
     def next_listing(self, level: Level, latest: datetime | None, now: datetime) -> datetime:
         """Return by when a revocation recorded now stands in a complete list, the last of which is ``latest``."""
         due = now if latest is None else max(now, latest + self.period_of(level))

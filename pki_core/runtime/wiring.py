@@ -16,6 +16,8 @@ from pki_core.services.batches import Batches
 from pki_core.services.ceremonies import Ceremonies, CeremonyEnvironment
 from pki_core.services.certificates import Certificates
 from pki_core.services.credentials import Credentials
+from pki_core.services.crl_shelf import CrlShelf
+from pki_core.services.crls import Crls
 from pki_core.services.enroll import Enrollment
 from pki_core.services.est import Est
 from pki_core.services.est_approvals import Approvals
@@ -31,6 +33,7 @@ from pki_core.services.readiness import Readiness, responder_ends
 from pki_core.services.renewal_info import RenewalInfo
 from pki_core.services.responders import ResponderRules, Responders
 from pki_core.services.results import Results
+from pki_core.services.revoke import Revocations
 from pki_core.services.tls import ServerCertificate, TlsPlace
 from pki_core.services.uploads import Uploads
 from pki_core.settings import KeyStoreSettings, Settings, load_settings
@@ -226,6 +229,21 @@ class Runtime:
             name=self.settings.environment, directory=self.home / "ca", profiles=self.profiles
         )
         return Ceremonies(environment, self.store, self.key_store, self.issuers, self.enrollment, self.clock)
+
+    @cached_property
+    def revocations(self) -> Revocations:
+        """Revoking, holding, releasing."""
+        return Revocations(self.store, self.clock, self.settings.crl_policy)
+
+    @cached_property
+    def crls(self) -> Crls:
+        """Making and publishing CRLs."""
+        return Crls(self.store, self.clock, lambda: self.key_store, lambda: self.profiles, self.settings.crl_policy)
+
+    @cached_property
+    def crl_shelf(self) -> CrlShelf:
+        """What is served of them."""
+        return CrlShelf(self.store, self.clock)
 
     def close(self) -> None:
         """Give sessions and connections back."""

@@ -13,7 +13,7 @@ from pki_core.model.clock import Clock
 from pki_core.model.crls import FULL, CrlAge, CrlKind, CrlPolicy, CrlRecord, crl_name
 from pki_core.model.errors import ConflictError, KeyRejectedError, PkiError, RequestError, StoreUnavailableError
 from pki_core.model.issuers import IssuerRecord
-from pki_core.model.profiles import Level, Profile
+from pki_core.model.profiles import Profile
 from pki_core.model.signer import KeyStore
 from pki_core.services.ceremonies import check_witnesses
 from pki_core.services.crl_scope import MARGIN, Scope, ScopePublisher, Task
@@ -104,7 +104,7 @@ class Crls:
         published: list[str] = []
         failures: list[Failure] = []
         for record in records:
-            if record.level is Level.ROOT and not self._policy.automatic_roots:
+            if self._policy.needs_person(record.level):
                 continue
             for scope in self.scopes(record):
                 with_complete = True if everything else self._due(scope)

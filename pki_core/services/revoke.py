@@ -1,0 +1,262 @@
+"""Revocation and hold: one short transaction, whatever the number of revoked certificates (RFC 5280 5.3.1).
+
+OCSP tells it from the commit on; the CRL entry is encoded here, once, and the next list takes it up as it is.
+"""
+
+import hmac
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from pki_core.model.certificates import CertificateRecord, parse_serial
+from pki_core.model.clock import Clock
+from pki_core.model.crls import FULL, CrlKind, CrlPolicy
+from pki_core.model.errors import ConflictError, MalformedError, NotFoundError
+from pki_core.model.issuers import IssuerRecord
+from pki_core.model.partners import Partner
+from pki_core.model.revocations import Reason
+from pki_core.model.states import CERTIFICATE_TRANSITIONS, CertificateState
+from pki_core.services.ceremonies import check_witnesses
+from pki_core.store.audit import AuditEntry
+from pki_core.store.revocations import RevocationRow
+from pki_core.store.unit_of_work import Store, UnitOfWork
+from pki_core.wire.certificate_facts import CertificateFacts, read_facts
+from pki_core.wire.crl import entry_der
+
+# What a partner may say of its own certificates (OPNC revokeCertificate).
+PARTNER_REASONS = {
+    "unspecified": Reason.UNSPECIFIED,
+    "keyCompromise": Reason.KEY_COMPROMISE,
+    "affiliationChanged": Reason.AFFILIATION_CHANGED,
+    "superseded": Reason.SUPERSEDED,
+    "cessationOfOperation": Reason.CESSATION_OF_OPERATION,
+    "privilegeWithdrawn": Reason.PRIVILEGE_WITHDRAWN,
+    "aACompromise": Reason.AA_COMPROMISE,
+}
+REASONS = {
+    **PARTNER_REASONS,
+    "cACompromise": Reason.CA_COMPROMISE,
+    "certificateHold": Reason.CERTIFICATE_HOLD,
+}
+MAX_CERTIFICATE_OCTETS = 10_000  # six times what ISO 15118-20 allows a certificate
+_NAMES = {reason: name for name, reason in REASONS.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revoked:
+    """What became of a certificate, and when each channel says so. OCSP does at once."""
+
+    serial: str
+    issuer_label: str
+    common_name: str
+    state: CertificateState
+    revoked_at: datetime | None  # None = good again
+    reason: Reason
+    crl_by: datetime  # a complete CRL published by then says it
+    crl_needs_person: bool  # that CRL is signed at a person's command: a root's in production
+
+
+class Revocations:
+    """Revokes, holds and releases certificates."""
+
+    def __init__(self, store: Store, clock: Clock, policy: CrlPolicy) -> None:
+        self._store = store
+        self._clock = clock
+        self._policy = policy
+
+    def revoke(
+        self,
+        serial: str,
+        reason: Reason,
+        *,
+        actor: str,
+        revoked_at: datetime | None = None,
+        witnesses: Sequence[str] = (),
+    ) -> Revoked:
+        """Revoke a certificate by serial in any common spelling; ``CERTIFICATE_HOLD`` only holds it.
+
+        Args:
+            serial: of one of our certificates.
+            reason: as CRL and OCSP will say it.
+            actor: who decided, for the audit.
+            revoked_at: since when it must not be trusted; now when None, never later, never before it was valid.
+            witnesses: two different people, for a CA outside dev.
+
+        Raises:
+            NotFoundError: there is no such certificate.
+            ConflictError: it is revoked already, has expired, or is a root.
+            MalformedError: the reason or the time cannot be.
+            CeremonyError: a CA needs two witnesses.
+        """
+        if reason is Reason.REMOVE_FROM_CRL:
+            raise MalformedError("removeFromCRL is no reason to revoke; a hold is ended by releasing it")
+        with self._store.transaction() as work:
+            record, issuer = _find(work, parse_serial(serial))
+            return self._revoke(work, (record, issuer), (reason, revoked_at), (actor, tuple(witnesses)))
+
+    def revoke_certificate(self, partner: Partner, certificate_der: bytes, reason: str) -> Revoked:
+        """Revoke a partner's own certificate (OPNC revokeCertificate).
+
+        Raises:
+            NotFoundError: it is not one of the partner's; whether somebody else's exists is not told.
+            ConflictError: it is revoked already, or has expired.
+            MalformedError: not a certificate, or a reason this call does not know.
+        """
+        if reason not in PARTNER_REASONS:
+            raise MalformedError(f"the reason is not one of {', '.join(PARTNER_REASONS)}")
+        if len(certificate_der) > MAX_CERTIFICATE_OCTETS:
+            raise MalformedError("that is longer than a certificate")
+        serial = read_facts(certificate_der).serial
+        with self._store.transaction() as work:
+            own = [
+                record
+                for record in work.certificates.find(serial)
+                if record.partner_id == partner.id and hmac.compare_digest(record.certificate_der, certificate_der)
+            ]
+            if not own:
+                raise NotFoundError("this is not a certificate that was issued to you here")
+            issuer = work.issuers.get(own[0].issuer_label)
+            return self._revoke(work, (own[0], issuer), (PARTNER_REASONS[reason], None), (partner.id, ()))
+
+    def release(self, serial: str, *, actor: str) -> Revoked:
+        """End a hold: the certificate is good again.
+
+        Raises:
+            NotFoundError, ConflictError: there is no such certificate, or it is not on hold.
+        """
+        now = self._clock.now()
+        with self._store.transaction() as work:
+            record, issuer = _find(work, parse_serial(serial))
+            moved = work.revocations.move(
+                (issuer.id, record.serial), CertificateState.HOLD, CertificateState.GOOD, None
+            )
+            if not moved or not work.revocations.end_hold(issuer.id, record.serial, now):
+                raise ConflictError(f"certificate {record.serial} is {record.state.name.lower()}, not on hold")
+            work.ocsp.drop(issuer.id, record.serial)
+            entry = AuditEntry(actor, "certificate.released", issuer.id, record.serial)
+            work.audit.append("revocation", now, [entry])
+            return self._answer(work, record, issuer, (CertificateState.GOOD, None, Reason.UNSPECIFIED))
+
+    def _revoke(
+        self,
+        work: UnitOfWork,
+        found: tuple[CertificateRecord, IssuerRecord],
+        why: tuple[Reason, datetime | None],
+        who: tuple[str, tuple[str, ...]],
+    ) -> Revoked:
+        record, issuer = found
+        reason, asked_at = why
+        now = self._clock.now()
+        revoked_at = asked_at or now
+        facts = read_facts(record.certificate_der)
+        self._check(record, facts, who[1], revoked_at, now)
+        after = CertificateState.HOLD if reason is Reason.CERTIFICATE_HOLD else CertificateState.REVOKED
+        self._change(work, record, issuer, (after, revoked_at, reason), now)
+        work.revocations.add(
+            RevocationRow(
+                issuer_id=issuer.id,
+                serial=record.serial,
+                status=after,
+                revoked_at=revoked_at,
+                reason=reason,
+                not_after=record.not_after,
+                shard=_shard_in(facts, issuer.label),
+                entry_der=entry_der(record.serial, revoked_at, reason),
+                changed_at=now,
+            )
+        )
+        work.ocsp.drop(issuer.id, record.serial)
+        detail = f"{_NAMES[reason]} since {revoked_at.isoformat()}"
+        if who[1]:
+            detail += f" witnesses {', '.join(who[1])}"
+        action = "certificate.held" if after is CertificateState.HOLD else "certificate.revoked"
+        work.audit.append("revocation", now, [AuditEntry(who[0], action, issuer.id, record.serial, detail=detail)])
+        return self._answer(work, record, issuer, (after, revoked_at, reason))
+
+    def _check(
+        self,
+        record: CertificateRecord,
+        facts: CertificateFacts,
+        witnesses: tuple[str, ...],
+        revoked_at: datetime,
+        now: datetime,
+    ) -> None:
+        if facts.is_root:
+            raise ConflictError("a root cannot be revoked by itself: take it out of the trust stores")
+        if facts.is_ca:
+            check_witnesses(self._policy.environment, witnesses)
+        if record.not_after <= now:
+            raise ConflictError(f"certificate {record.serial} expired on {record.not_after:%Y-%m-%d}")
+        if not record.not_before <= revoked_at <= now:
+            raise MalformedError("the time of revocation lies in the future, or before the certificate was valid")
+
+    def _change(
+        self,
+        work: UnitOfWork,
+        record: CertificateRecord,
+        issuer: IssuerRecord,
+        said: tuple[CertificateState, datetime, Reason],
+        now: datetime,
+    ) -> None:
+        """Move the state, good or held to the new one; of two at once, one finds it moved already."""
+        key, after = (issuer.id, record.serial), said[0]
+        for before in (CertificateState.GOOD, CertificateState.HOLD):
+            if after in CERTIFICATE_TRANSITIONS[before] and work.revocations.move(key, before, after, said[1:]):
+                if before is CertificateState.HOLD:
+                    work.revocations.end_hold(*key, now)
+                return
+        current = _find(work, record.serial)[0]
+        word = "held" if current.state is CertificateState.HOLD else "revoked"
+        when = f" since {current.revoked_at:%Y-%m-%d %H:%M:%S} UTC" if current.revoked_at else ""
+        raise ConflictError(f"certificate {record.serial} is {word} already{when}")
+
+    def _answer(
+        self,
+        work: UnitOfWork,
+        record: CertificateRecord,
+        issuer: IssuerRecord,
+        said: tuple[CertificateState, datetime | None, Reason],
+    ) -> Revoked:
+        latest = work.crls.published(issuer.id, FULL, CrlKind.COMPLETE)
+        by = self._policy.next_listing(issuer.level, latest.this_update if latest else None, self._clock.now())
+        return Revoked(
+            serial=record.serial,
+            issuer_label=issuer.label,
+            common_name=record.common_name,
+            state=said[0],
+            revoked_at=said[1],
+            reason=said[2],
+            crl_by=by,
+            crl_needs_person=self._policy.needs_person(issuer.level),
+        )
+
+
+def parse_reason(name: str) -> Reason:
+    """Return the reason of a name as RFC 5280 writes it; MalformedError when there is none."""
+    if name not in REASONS:
+        raise MalformedError(f"{name!r} is not a reason; there are {', '.join(REASONS)}")
+    return REASONS[name]
+
+
+def reason_name(reason: Reason) -> str:
+    """Return a reason as RFC 5280 writes it."""
+    return _NAMES[reason]
+
+
+def _find(work: UnitOfWork, serial: str) -> tuple[CertificateRecord, IssuerRecord]:
+    found = work.certificates.find(serial)
+    if not found:
+        raise NotFoundError(f"there is no certificate with serial {serial}")
+    if len(found) > 1:
+        raise ConflictError(f"{len(found)} CAs used the serial {serial}")  # of 136 random bits: not in this life
+    return found[0], work.issuers.get(found[0].issuer_label)
+
+
+def _shard_in(facts: CertificateFacts, issuer_label: str) -> int | None:
+    """Return the shard that the certificate's own CRL distribution point names."""
+    shard = re.compile(rf"/{re.escape(issuer_label)}-([0-9]{{2}})\.crl")
+    for url in facts.crl_urls:
+        if match := shard.search(url):
+            return int(match[1])
+    return None
