@@ -160,6 +160,10 @@ class DeadlineWorker(gthread.ThreadWorker):  # type: ignore[misc]  # gunicorn is
                 continue  # it has just ended by itself
 
     def _wait(self, conn: _Connection) -> None:
+        if conn.deadline <= time.monotonic():  # a client that drips is never among those that only wait
+            self.nr_conns -= 1
+            conn.close()
+            return
         conn.sock.settimeout(0)
         conn.timeout = conn.deadline
         self.pending_conns.append(conn)

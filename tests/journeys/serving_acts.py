@@ -1,0 +1,142 @@
+"""The web server in tests: started as an operator starts it, on free ports, and ended with all its processes."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from tests.journeys.acts import ROOT
+
+SHORT_TIMES = """
+[serving]
+handshake_seconds = 2
+read_seconds = 3
+request_seconds = 5
+ready_seconds = 1
+"""
+
+
+@dataclass(frozen=True)
+class Served:
+    """A running server."""
+
+    process: subprocess.Popen
+    home: Path
+    ready: dict
+
+    @property
+    def https_port(self):
+        return urlsplit(self.ready["https"]).port
+
+    @property
+    def http_port(self):
+        return urlsplit(self.ready["http"]).port
+
+    def context(self, *, version=None, certificate=None):
+        context = ssl.create_default_context(cafile=self.ready["ca_file"])
+        if version is not None:
+            context.minimum_version = context.maximum_version = version
+        if certificate is not None:
+            context.load_cert_chain(*certificate)
+        return context
+
+    def connect(self, context=None, session=None, timeout=10):
+        raw = socket.create_connection(("127.0.0.1", self.https_port), timeout)
+        return (context or self.context()).wrap_socket(raw, server_hostname="localhost", session=session)
+
+    def https(self, method, path, body=None, headers=None, context=None, **more):
+        connection = http.client.HTTPSConnection(
+            "localhost", self.https_port, timeout=10, context=context or self.context()
+        )
+        return ask(connection, method, path, body, headers, **more)
+
+    def plain(self, method, path, body=None, headers=None, **more):
+        connection = http.client.HTTPConnection("127.0.0.1", self.http_port, timeout=10)
+        return ask(connection, method, path, body, headers, **more)
+
+    def processes(self):
+        """Every process of this server but the first, by what it does."""
+        return processes_of(self.home)
+
+
+def ask(connection, method, path, body, headers, **more):
+    """Return (status, headers, body)."""
+    try:
+        connection.request(method, path, body, headers or {}, **more)
+        answer = connection.getresponse()
+        return answer.status, answer.headers, answer.read()
+    finally:
+        connection.close()
+
+
+def processes_of(home):
+    found = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if str(home).encode() in words and b"webapp" in words:
+            found[int(entry.name)] = words[words.index(b"webapp") + 1].decode()
+    return {pid: act for pid, act in found.items() if act != "serve"}
+
+
+def start(home, *arguments, environment=None):
+    """Start ``pncpki serve`` on free ports and return it when it says that it is ready."""
+    command = [sys.executable, "-m", "flows", "serve", "--home", str(home), "--json"]
+    ports = ["--https-port", "0", "--http-port", "0"]
+    process = subprocess.Popen(
+        [*command, *ports, *arguments],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **(environment or {})},
+    )
+    line = process.stdout.readline()
+    assert line, f"the server ended with {process.wait(10)}"
+    return Served(process, home, json.loads(line))
+
+
+def stop(served, number=signal.SIGTERM):
+    """End a server; returns its exit code."""
+    if served.process.poll() is None:
+        served.process.send_signal(number)
+    try:
+        return served.process.wait(30)
+    finally:
+        served.process.stdout.close()
+
+
+@contextmanager
+def serving(home, *arguments, environment=None):
+    served = start(home, *arguments, environment=environment)
+    try:
+        yield served
+    finally:
+        code = stop(served)
+    assert code == 0
+    assert wait_for(lambda: not processes_of(home))
+
+
+def wait_for(condition, seconds=15):
+    """Return what the condition gives as soon as it is true, or its last value."""
+    end = time.monotonic() + seconds
+    while not (value := condition()) and time.monotonic() < end:
+        time.sleep(0.05)
+    return value
+
+
+def add_settings(home, text):
+    with (home / "pncpki.toml").open("a") as file:
+        file.write(text)
+    return home
