@@ -15,6 +15,7 @@ from flows.cli_batch import batch_app
 from flows.cli_ca import ca_app, ceremony_app, certificate_app
 from flows.cli_est import est_app
 from flows.cli_partner import partner_app
+from flows.cli_revoke import crl_app, release, revoke
 from flows.cli_serve import serve
 from flows.output import EXIT_USAGE, Home, Json, answer, chosen_home, open_home, reports_errors, say, tell
 from pki_core.model.errors import MalformedError
@@ -31,8 +32,11 @@ app.add_typer(batch_app, name="batch")
 app.add_typer(ca_app, name="ca")
 app.add_typer(ceremony_app, name="ceremony")
 app.add_typer(certificate_app, name="certificate")
+app.add_typer(crl_app, name="crl")
 app.add_typer(est_app, name="est")
 app.add_typer(partner_app, name="partner")
+app.command()(revoke)
+app.command()(release)
 
 
 @app.callback()

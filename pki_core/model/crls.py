@@ -84,10 +84,13 @@ class CrlPolicy:
         """Tell whether a CA's lists are signed at a person's command only."""
         return level is Level.ROOT and not self.automatic_roots
 
-    def next_listing(self, level: Level, latest: datetime | None, now: datetime) -> datetime:
+    def next_listing(self, level: Level, latest: CrlRecord | None, now: datetime) -> datetime:
         """Return by when a revocation recorded now stands in a complete list, the last of which is ``latest``."""
-        due = now if latest is None else max(now, latest + self.period_of(level))
-        return due + RUN_EVERY
+        if self.needs_person(level):
+            return latest.next_update if latest else now + self.validity_of(level)
+        if self.delta_period and latest:
+            return max(now, latest.this_update + self.period_of(level)) + 2 * RUN_EVERY
+        return now + 2 * RUN_EVERY
 
 
 def crl_name(issuer_label: str, scope: str, kind: CrlKind) -> str:

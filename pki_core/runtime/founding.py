@@ -16,9 +16,11 @@ from pki_core.hsm.tokens import create_token
 from pki_core.issuance.load import load_profiles
 from pki_core.model.errors import ConflictError, PkiError, SettingsError
 from pki_core.model.partners import Partner
+from pki_core.model.profiles import Level
 from pki_core.model.signer import KeyAlgorithm
 from pki_core.runtime.wiring import Runtime, module_path_of, open_key_store, open_runtime
 from pki_core.services.ceremonies import check_witnesses
+from pki_core.services.crls import raise_failures
 from pki_core.services.hierarchy import HierarchyNames, plan_hierarchy
 from pki_core.settings import HOME_FILE, Settings, check_settings
 from pki_core.store.schema import migrate
@@ -105,7 +107,19 @@ def _make(home: Path, own: dict[str, Any], witnesses: tuple[str, ...], say: Say)
     for partner in DEV_PARTNERS if settings.environment == "dev" else ():
         with runtime.store.transaction() as work:
             work.partners.add(partner, runtime.clock.now())
+    say(f"{len(_publish_crls(runtime))} CRLs")
     return runtime
+
+
+def _publish_crls(runtime: Runtime) -> tuple[str, ...]:
+    """Publish every CRL once: the founder and the witnesses are here, so the roots sign too."""
+    labels = [record.label for record in runtime.certificates.issuers() if record.level is Level.ROOT]
+    if not runtime.settings.crl.automatic_roots:
+        for label in labels:
+            runtime.crls.publish(label, actor="founding")
+    report = runtime.crls.publish_due(actor="founding")
+    raise_failures(report.failures)
+    return report.published
 
 
 def _refuse_taken_database(runtime: Runtime) -> None:

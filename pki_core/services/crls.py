@@ -24,6 +24,7 @@ from pki_core.wire.certificate_facts import read_facts
 
 _APPROVABLE = frozenset({"g5", "g9"})
 _PAGE = 5000
+_OVERLAP = timedelta(seconds=5)  # a revocation may be committed a moment after the time it carries
 
 _log = logging.getLogger("pncpki.crls")
 
@@ -173,7 +174,11 @@ class Crls:
         with self._store.reading() as work:
             complete = work.crls.published(scope.issuer.id, scope.name, CrlKind.COMPLETE)
             delta = work.crls.published(scope.issuer.id, scope.name, CrlKind.DELTA)
+            since = complete.snapshot - _OVERLAP if complete else now
+            changed = work.revocations.has_changed(Listing(scope.issuer.id, scope.shard, since=since))
         if complete is None or not _is_fresh(complete, self._policy.period_of(scope.issuer.level), now):
+            return True
+        if not scope.freshest_url and changed:
             return True
         if scope.freshest_url and (delta is None or not _is_fresh(delta, self._policy.delta_period, now)):
             return False

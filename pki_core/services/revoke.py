@@ -95,7 +95,7 @@ class Revocations:
             record, issuer = _find(work, parse_serial(serial))
             return self._revoke(work, (record, issuer), (reason, revoked_at), (actor, tuple(witnesses)))
 
-    def revoke_certificate(self, partner: Partner, certificate_der: bytes, reason: str) -> Revoked:
+    def revoke_certificate(self, partner: Partner, certificate_der: bytes, reason: Reason) -> Revoked:
         """Revoke a partner's own certificate (OPNC revokeCertificate).
 
         Raises:
@@ -103,7 +103,7 @@ class Revocations:
             ConflictError: it is revoked already, or has expired.
             MalformedError: not a certificate, or a reason this call does not know.
         """
-        if reason not in PARTNER_REASONS:
+        if reason not in PARTNER_REASONS.values():
             raise MalformedError(f"the reason is not one of {', '.join(PARTNER_REASONS)}")
         if len(certificate_der) > MAX_CERTIFICATE_OCTETS:
             raise MalformedError("that is longer than a certificate")
@@ -117,7 +117,7 @@ class Revocations:
             if not own:
                 raise NotFoundError("this is not a certificate that was issued to you here")
             issuer = work.issuers.get(own[0].issuer_label)
-            return self._revoke(work, (own[0], issuer), (PARTNER_REASONS[reason], None), (partner.id, ()))
+            return self._revoke(work, (own[0], issuer), (reason, None), (partner.id, ()))
 
     def release(self, serial: str, *, actor: str) -> Revoked:
         """End a hold: the certificate is good again.
@@ -219,7 +219,7 @@ class Revocations:
         said: tuple[CertificateState, datetime | None, Reason],
     ) -> Revoked:
         latest = work.crls.published(issuer.id, FULL, CrlKind.COMPLETE)
-        by = self._policy.next_listing(issuer.level, latest.this_update if latest else None, self._clock.now())
+        by = self._policy.next_listing(issuer.level, latest, self._clock.now())
         return Revoked(
             serial=record.serial,
             issuer_label=issuer.label,

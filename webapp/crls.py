@@ -1,0 +1,77 @@
+"""CRLs over HTTP (RFC 5280 4.2.1.13, RFC 9110): ``/crl/LABEL.crl``, ``-07.crl`` for a shard, ``-delta.crl``.
+
+A list past its next update is not served: nobody may rely on it, and a 503 is seen where a stale list is not.
+"""
+
+from email.utils import format_datetime, parsedate_to_datetime
+from itertools import chain
+
+from flask import Blueprint, Response, request
+
+from pki_core.model.errors import NotFoundError, PkiError
+from pki_core.runtime import Runtime
+from pki_core.services.crl_shelf import ServedCrl
+from webapp.errors import message_of, note, status_of, text_answer
+
+MAX_AGE_SECONDS = 3600  # a cache between looks again after an hour, also while the list would be valid for days
+_NAME_OCTETS = 80
+
+
+def crls_blueprint(runtime: Runtime) -> Blueprint:
+    """Return the routes of one environment."""
+    blueprint = Blueprint("crls", "pncpki.crls")
+
+    @blueprint.get("/crl/<name>.crl")  # HEAD too
+    def crl(name: str) -> Response:
+        """Return a published CRL."""
+        if len(name) > _NAME_OCTETS:
+            raise NotFoundError("there is no such CRL")
+        found = runtime.crl_shelf.find(name)
+        if found.is_expired:
+            answer = text_answer(
+                503, "crl.expired: this CRL is past its next update, and a new one is not published yet"
+            )
+            answer.headers["Cache-Control"] = "no-store"
+            return answer
+        answer = Response(status=304) if _is_known(found) else _whole(runtime, found)
+        answer.headers["ETag"] = _tag(found)
+        answer.headers["Last-Modified"] = format_datetime(found.record.this_update, usegmt=True)
+        # Neither a copy past its next update, nor one transformed on the way (no gzip: signed octets, hardly smaller).
+        age = min(MAX_AGE_SECONDS, max(found.seconds_left - 1, 0))
+        answer.headers["Cache-Control"] = f"max-age={age}, public, no-transform, must-revalidate"
+        return answer
+
+    @blueprint.errorhandler(PkiError)
+    def failed(error: PkiError) -> Response:
+        note(error)
+        return text_answer(status_of(error), message_of(error))
+
+    return blueprint
+
+
+def _whole(runtime: Runtime, found: ServedCrl) -> Response:
+    answer = Response(content_type="application/pkix-crl")  # RFC 5280 4.2.1.13, RFC 2585 4.2
+    if request.method != "HEAD":
+        pieces = runtime.crl_shelf.octets(found.record)
+        first = next(pieces)  # a store that is away is told in the status, not in the middle of the body
+        answer.response = chain((first,), pieces)
+    answer.headers["Content-Length"] = str(found.record.octets)
+    return answer
+
+
+def _tag(found: ServedCrl) -> str:
+    return f'"{found.record.sha256}"'
+
+
+def _is_known(found: ServedCrl) -> bool:
+    """Tell whether the caller has this very list already (RFC 9110 13.1.2, 13.1.3)."""
+    if (asked := request.headers.get("If-None-Match")) is not None:
+        tags = {tag.strip().removeprefix("W/") for tag in asked.split(",")}
+        return "*" in tags or _tag(found) in tags
+    if (since := request.headers.get("If-Modified-Since")) is not None:
+        try:
+            moment = parsedate_to_datetime(since)
+        except ValueError:
+            return False
+        return moment.tzinfo is not None and found.record.this_update <= moment
+    return False
