@@ -60,11 +60,11 @@ def found(home):
         return home
 
 
-def found_by_command(home, database_url):
+def found_by_command(home, database_url, key_store="file"):
     """Found a dev environment without Ed448 in a process of its own, as an operator does."""
     settings = home.with_name(f"{home.name}.toml")
     settings.write_text(f'database_url = "{database_url}"\n[certificates]\ned448_hierarchy = false\n')
-    command = [sys.executable, "-m", "flows", "init", "--home", home, "--key-store", "file", "--settings", settings]
+    command = [sys.executable, "-m", "flows", "init", "--home", home, "--key-store", key_store, "--settings", settings]
     result = subprocess.run([*command, "--json"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
 
