@@ -66,6 +66,8 @@ class StatusChange(NamedTuple):
     issuer_id: int
     serial: str
     changed_at: int
+    status: int
+    released_at: int | None
 
 
 class StoredAnswer(NamedTuple):

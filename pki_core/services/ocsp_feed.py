@@ -34,7 +34,7 @@ class RevocationFeed:
         self.looks = 0  # finished ones
         self._looked_at = -1e9  # when the last good look began
         self._looked_until: int | None = None
-        self._seen: set[tuple[int, int]] = set()
+        self._seen: set[StatusChange] = set()
         self._is_failing = False
         self._lock = Lock()
         self._running: Future[None] | None = None
@@ -80,9 +80,9 @@ class RevocationFeed:
         number = self.looks + 1
         if len(changes) == _MOST_CHANGES:
             self._on_change(None, number)
-        elif news := [one for one in changes if (one.number, one.changed_at) not in self._seen]:
+        elif news := [one for one in changes if one not in self._seen]:
             self._on_change(news, number)
-        self._seen = {(one.number, one.changed_at) for one in changes}
+        self._seen = set(changes)
         self.looks = number
         self._looked_until = now
         self._looked_at = began

@@ -121,7 +121,14 @@ class OcspGateway:
         """Return the feed from a moment on, at most ``limit`` lines."""
         feed = tables.revocation
         rows = self._connection.execute(
-            select(feed.c.number, feed.c.issuer_id, feed.c.serial, feed.c.changed_at)
+            select(
+                feed.c.number,
+                feed.c.issuer_id,
+                feed.c.serial,
+                feed.c.changed_at,
+                feed.c.status,
+                feed.c.released_at,
+            )
             .where(feed.c.changed_at >= moment)
             .limit(limit)
         )
