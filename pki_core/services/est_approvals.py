@@ -75,6 +75,9 @@ class Approvals:
         now = self._clock.now()
         number = str(uuid.uuid4())
         with self._store.transaction() as work:
+            known = work.est_requests.find(sought)
+            if known is not None and known.state is EstRequestState.PENDING:
+                return  # the same request came twice at the same time
             if work.est_requests.count_pending(sought.partner_id) >= self._max_pending:
                 raise TooManyRequestsError(f"{self._max_pending} requests of this partner wait for approval")
             work.est_requests.add(number, sought, csr_der, request.subject.common_name, now)
