@@ -1,4 +1,4 @@
-"""The demonstration: the main job from nothing, with the operator's own commands, verified by openssl."""
+"""The demonstration: the main job from nothing, then the online front, with the operator's own commands and openssl."""
 
 import csv
 import json
@@ -10,12 +10,14 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from flows import demo_front
 from flows.output import say
 from flows.sample_batch import write_sample
 from pki_core.model.errors import ConflictError, InvariantError
 
 _MARK = ".pncpki-demo"
 _BAD_ROWS = 14
+_STEPS = 8
 _SHOWN_REFUSALS = 20
 
 
@@ -44,6 +46,10 @@ def run_demo(directory: Path, rows: int, key_store: str) -> None:
     _show_refusals(results / "results.csv")
     _step(5, "openssl verifies every certificate up to the V2G root")
     verified = _verify(home, results / "results.csv", directory / "verify")
+    if demo_front.is_possible():
+        demo_front.run_front(home, directory / "front", _Steps(6), _pncpki)
+    else:
+        say("\ncurl is not installed: the online front is left out")
     took = time.monotonic() - started
     serial = _first_serial(results / "results.csv")
     say(
@@ -57,6 +63,7 @@ def run_demo(directory: Path, rows: int, key_store: str) -> None:
         f"  {_program()} batch status {batch_id}\n"
         f"  {_program()} certificate show {serial}\n"
         f"  {_program()} ca list\n"
+        f"  {_program()} serve                      # EST on port 8443, OCSP and CRLs on 8080\n"
         f"  {_program()} batch submit YOUR_FILE.csv --partner demo-mo"
     )
 
@@ -80,7 +87,18 @@ def _default_key_store() -> str:
 
 
 def _step(number: int, title: str) -> None:
-    say(f"\n[{number}/5] {title}")
+    say(f"\n[{number}/{_STEPS}] {title}")
+
+
+class _Steps:
+    """Numbers the steps of the second half."""
+
+    def __init__(self, first: int) -> None:
+        self._next = first
+
+    def __call__(self, title: str) -> None:
+        _step(self._next, title)
+        self._next += 1
 
 
 def _program() -> str:
