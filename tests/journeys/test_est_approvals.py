@@ -14,7 +14,7 @@ from pki_core.model.est import EstRequestState
 from pki_core.services.est_approvals import Approvals
 from tests.builders import name, new_key, raw_csr, tlv
 from tests.journeys.acts import rows
-from tests.journeys.est_acts import STATION, EstClient, certificates_in, est_client, station_csr
+from tests.journeys.est_acts import STATION, certificates_in, est_client, station_csr
 
 pytest_plugins = ["tests.journeys.environments"]
 

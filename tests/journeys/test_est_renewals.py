@@ -8,6 +8,7 @@ import pytest
 from cryptography import x509
 from sqlalchemy import text
 
+from pki_core.model.clock import SystemClock
 from pki_core.model.signer import KeyAlgorithm
 from pki_core.model.states import CertificateState
 from pki_core.runtime import open_runtime
@@ -143,11 +144,13 @@ def test_a_certificate_below_a_revoked_ca_renews_nothing(station, client, ca):
 
 
 def test_an_expired_certificate_renews_nothing(home):
-    clock = SetClock()
+    clock = SetClock(SystemClock().now())
     with est_client(home, clock=clock) as client:
         key = new_key()
         certificate_der = enrolled(client, key)
-        clock.moment += timedelta(days=91)
+        clock.moment = x509.load_der_x509_certificate(certificate_der).not_valid_after_utc - timedelta(seconds=1)
+        assert reenroll(client.with_certificate(certificate_der), renewal_csr(certificate_der, key)).status_code == 200
+        clock.advance(seconds=1)
         answer = reenroll(client.with_certificate(certificate_der), renewal_csr(certificate_der, key))
     assert (answer.status_code, b"not valid now" in answer.data) == (403, True)
 
