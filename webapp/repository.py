@@ -11,12 +11,13 @@ from threading import Lock
 
 from flask import Blueprint, Response, jsonify, request
 
-from pki_core.model.errors import NotFoundError
+from pki_core.model.errors import NotFoundError, PkiError, UnavailableError
 from pki_core.model.issuers import IssuerRecord
 from pki_core.model.profiles import Edition, Level
 from pki_core.runtime import Runtime
 from pki_core.wire.certificate_text import subject_text
 from pki_core.wire.pem import certificate_pem
+from webapp.errors import message_of, note, status_of, text_answer
 from webapp.policy import policy_html, policy_text
 
 _LOOK_EVERY = 10.0  # seconds: a new CA is served by then
@@ -49,8 +50,13 @@ class _Issuers:
     def all(self) -> Mapping[str, IssuerRecord]:
         with self._lock:
             if time.monotonic() >= self._until:
-                records = self._runtime.certificates.issuers()
-                self._records = {record.label: record for record in records if record.certificate_der}
+                try:
+                    records = self._runtime.certificates.issuers()
+                except UnavailableError:
+                    if not self._records:
+                        raise  # else: what was true is true, a CA certificate does not change
+                else:
+                    self._records = {record.label: record for record in records if record.certificate_der}
                 self._until = time.monotonic() + _LOOK_EVERY
             return self._records
 
@@ -65,6 +71,12 @@ def repository_blueprint(runtime: Runtime) -> Blueprint:
     """Return the routes below /aia and /pki."""
     routes = Blueprint("repository", __name__)
     issuers = _Issuers(runtime)
+
+    @routes.errorhandler(PkiError)
+    def refused(error: PkiError) -> Response:
+        """Answer errors in plain text."""
+        note(error)
+        return text_answer(status_of(error), message_of(error))
 
     @routes.get("/aia/<label>.cer")
     def certificate_der(label: str) -> Response:
