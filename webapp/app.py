@@ -10,6 +10,7 @@ from pki_core.runtime import Runtime
 from webapp.crls import crls_blueprint
 from webapp.errors import register_error_answers
 from webapp.est import est_blueprint
+from webapp.est_revocation import revocation_blueprint
 from webapp.health import health_blueprint
 from webapp.listeners import HTTPS, PLAIN, PublicOnly
 from webapp.metrics import METRICS_VARIABLE, Measured, Metrics
@@ -23,6 +24,7 @@ def create_app(runtime: Runtime, metrics: Metrics | None = None) -> Flask:
     app.url_map.merge_slashes = False  # RFC 7030 3.2.1: a redirect burdens the client
     register_error_answers(app)
     app.register_blueprint(est_blueprint(runtime))
+    app.register_blueprint(revocation_blueprint(runtime))
     app.register_blueprint(crls_blueprint(runtime))
     app.register_blueprint(repository_blueprint(runtime))
     app.register_blueprint(health_blueprint(runtime, metrics or Metrics()))

@@ -3,6 +3,7 @@
 from flask import Request
 
 from pki_core.model.credentials import Presented
+from pki_core.runtime import Runtime
 from webapp.identity import PeerIdentity, PeerReader
 from webapp.tokens import TokenReader
 
@@ -33,3 +34,14 @@ class CallerReader:
             certificate_der=peer.certificate_der, user=user, secret=secret, token_partner=token_partner
         )
         return presented, peer
+
+
+def caller_reader(runtime: Runtime) -> CallerReader:
+    """Return what reads callers in one environment.
+
+    Raises:
+        SettingsError: the settings of proxy or tokens cannot be followed.
+    """
+    settings = runtime.settings.est
+    peers = PeerReader(settings.proxy, runtime.home)
+    return CallerReader(peers, TokenReader(settings.bearer, runtime.home, runtime.clock))

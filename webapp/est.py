@@ -11,8 +11,8 @@ import base64
 import json
 from collections.abc import Callable
 
-from flask import Blueprint, Request, Response, request
-from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
+from flask import Blueprint, Response, request
+from werkzeug.exceptions import UnsupportedMediaType
 
 from pki_core.model.credentials import Presented
 from pki_core.model.errors import (
@@ -26,11 +26,10 @@ from pki_core.model.est import PasswordMeaning, algorithm_of, edition_of
 from pki_core.runtime import Runtime
 from pki_core.services.est import EstCall
 from pki_core.services.est_offers import Choice
-from webapp.callers import CallerReader
+from webapp.bodies import read_body
+from webapp.callers import CallerReader, caller_reader
 from webapp.errors import message_of, note, status_of, text_answer
 from webapp.est_answers import CA_CERTIFICATES, CERTS_ONLY, CSR_ATTRIBUTES, EstAnswers
-from webapp.identity import PeerReader
-from webapp.tokens import TokenReader
 
 _CSR_TYPE = "application/pkcs10"
 _NOT_IMPLEMENTED = 501
@@ -138,7 +137,7 @@ class EstViews:
         return EstCall(
             choice=choice,
             presented=presented,
-            body=_body(request, self._limit),
+            body=read_body(request, self._limit),
             tls_unique=peer.tls_unique,
             renews=renews,
         )
@@ -154,18 +153,6 @@ def choice_of(label: str, edition: str, algorithm: str) -> Choice:
     if (edition and chosen.edition is None) or (algorithm and chosen.algorithm is None):
         raise NotFoundError("there is no such edition of ISO 15118, or no such key algorithm in it")
     return chosen
-
-
-def _body(incoming: Request, limit: int) -> bytes:
-    """Read a body, declared or chunked, and never more of it than the limit."""
-    incoming.max_content_length = limit + 1  # werkzeug cuts a chunked body off there without a word
-    try:
-        body = incoming.get_data(cache=False)
-    except RequestEntityTooLarge as error:
-        raise LimitExceededError(f"a request has at most {limit} octets") from error
-    if len(body) > limit:
-        raise LimitExceededError(f"a request has at most {limit} octets")
-    return body
 
 
 def _from_base64url(text: str) -> bytes:
@@ -209,10 +196,3 @@ def _rules(operation: str) -> list[str]:
     rules += [f"/<label>/{operation}/<edition>", f"/<label>/{operation}/<edition>/<algorithm>"]
     rules.append(f"/<label>/.well-known/est/{operation}")
     return rules
-
-
-def caller_reader(runtime: Runtime) -> CallerReader:
-    """Return what reads callers in one environment."""
-    settings = runtime.settings.est
-    peers = PeerReader(settings.proxy, runtime.home)
-    return CallerReader(peers, TokenReader(settings.bearer, runtime.home, runtime.clock))

@@ -16,6 +16,7 @@ from pki_core.model.errors import SettingsError
 from pki_core.runtime import open_runtime
 from pki_core.settings import ServingSettings, load_settings
 from webapp.app import wsgi_application
+from webapp.closing import ClosesConnections
 from webapp.listeners import HTTPS, end_with_parent
 from webapp.tls_context import server_context
 from webapp.tls_worker import Deadlines, DeadlineWorker
@@ -61,7 +62,7 @@ class FrontApplication(BaseApplication):  # type: ignore[misc]  # gunicorn is no
 
     def load(self) -> Any:  # noqa: ANN401  # a WSGI application
         """Open the environment, in the worker."""
-        return wsgi_application(open_runtime(self._home), listener=HTTPS)
+        return ClosesConnections(wsgi_application(open_runtime(self._home), listener=HTTPS))
 
 
 def _settings(bind: str, serving: ServingSettings) -> dict[str, Any]:

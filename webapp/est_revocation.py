@@ -1,0 +1,67 @@
+"""Revocation asked for by a partner: CharIN OPNC ``POST /pki/pki/revokeCertificate``, for own certificates only."""
+
+import json
+
+from flask import Blueprint, Response, request
+
+from pki_core.model.credentials import Presented
+from pki_core.model.errors import MalformedError, NotAuthenticatedError, NotAuthorizedError, PkiError
+from pki_core.model.revocations import Reason
+from pki_core.runtime import Runtime
+from pki_core.services.revoke import PARTNER_REASONS
+from pki_core.wire.pem import base64_to_der, pem_to_der
+from webapp.bodies import read_body
+from webapp.callers import caller_reader
+from webapp.errors import json_answer, message_of, note, status_of
+
+_MAX_BODY = 65_536
+
+
+def revocation_blueprint(runtime: Runtime) -> Blueprint:
+    """Return the route of one environment."""
+    callers = caller_reader(runtime)
+    blueprint = Blueprint("opnc_revocation", "pncpki.opnc")
+
+    @blueprint.post("/opnc/v1/pki/pki/revokeCertificate")
+    def revoke_certificate() -> Response:
+        """Revoke a certificate of the caller's."""
+        presented, _ = callers.presented(request)
+        caller = None if presented == Presented() else runtime.callers.identify(presented)
+        if caller is None:
+            raise NotAuthenticatedError("credentials are needed")
+        if request.mimetype not in {"application/json", ""}:
+            raise MalformedError("the body must be application/json")
+        certificate_der, reason = _read(read_body(request, _MAX_BODY))
+        if caller.is_own_leaf and caller.certificate_der != certificate_der:
+            raise NotAuthorizedError("this client certificate may revoke itself and nothing else")
+        runtime.revocations.revoke_certificate(caller.partner, certificate_der, reason)
+        return Response(b"", 200)
+
+    @blueprint.errorhandler(PkiError)
+    def failed(error: PkiError) -> Response:
+        note(error)
+        answer = json_answer(status_of(error), [message_of(error)])
+        if isinstance(error, NotAuthenticatedError):
+            for scheme in ("Basic", "Bearer"):
+                answer.headers.add("WWW-Authenticate", f'{scheme} realm="{runtime.settings.est.realm}"')
+        return answer
+
+    return blueprint
+
+
+def _read(body: bytes) -> tuple[bytes, Reason]:
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise MalformedError("the body is not JSON") from error
+    if not isinstance(document, dict):
+        raise MalformedError("the body must be a JSON object with certificate and revocationReason")
+    text, name = document.get("certificate"), document.get("revocationReason")
+    if not isinstance(text, str) or not isinstance(name, str):
+        raise MalformedError("certificate and revocationReason must be strings")
+    if name not in PARTNER_REASONS:
+        raise MalformedError(f"revocationReason must be one of {', '.join(PARTNER_REASONS)}")
+    der = base64_to_der("".join(text.split()))
+    if der.startswith(b"-----BEGIN"):  # the specification says base64 of PEM and shows base64 of DER
+        der = pem_to_der(der.decode("latin-1"), ("CERTIFICATE",))
+    return der, PARTNER_REASONS[name]
