@@ -10,8 +10,8 @@ from pki_core.model.requests import IssueRequest, OwnKeyProof, RequestedSubject
 from pki_core.model.revocations import Reason
 from pki_core.runtime.wiring import open_runtime
 from pki_core.services.uploads import issuer_for
-from tests.builders import EMAID, SetClock, new_key, spki
-from tests.journeys.acts import order_for
+from tests.builders import SetClock, new_key, spki
+from tests.journeys.acts import LEAF_NAMES, order_for
 
 LABEL = "mo-sub2"
 
@@ -40,7 +40,7 @@ def leaf(runtime, not_after=None, partner=None, profile_name="contract_leaf"):
     """Issue a leaf; returns its serial in hex and its DER."""
     profile = runtime.profiles[profile_name]
     record = issuer_for(profile, runtime.certificates.issuers())
-    subject = RequestedSubject(common_name=EMAID, organization="Test Mobility Ltd", country="DE")
+    subject = RequestedSubject(common_name=LEAF_NAMES[profile_name], organization="Test Mobility Ltd", country="DE")
     request = IssueRequest(
         reference="1",
         subject=subject,
@@ -53,11 +53,11 @@ def leaf(runtime, not_after=None, partner=None, profile_name="contract_leaf"):
     return f"{issued.serial:x}", issued.certificate_der
 
 
-def leaves(runtime, count):
+def leaves(runtime, count, profile_name="contract_leaf"):
     """Issue several leafs in one go; returns their serials in hex."""
-    profile = runtime.profiles["contract_leaf"]
+    profile = runtime.profiles[profile_name]
     record = issuer_for(profile, runtime.certificates.issuers())
-    subject = RequestedSubject(common_name=EMAID, organization="Test Mobility Ltd", country="DE")
+    subject = RequestedSubject(common_name=LEAF_NAMES[profile_name], organization="Test Mobility Ltd", country="DE")
     requests = [
         IssueRequest(reference=str(at), subject=subject, spki_der=spki(new_key()), proof=OwnKeyProof())
         for at in range(count)
