@@ -27,6 +27,9 @@ def policy_text(settings: Settings, profiles: Mapping[str, Profile]) -> str:
         ocsp=certificates.ocsp_url.replace("{issuer}", "ISSUER"),
         leaf_hours=settings.ocsp.leaf_hours,
         ca_hours=settings.ocsp.ca_hours,
+        crl_minutes=settings.crl.period_minutes,
+        crl_hours=settings.crl.validity_hours,
+        root_days=settings.crl.root_validity_days,
         validity="\n".join(f"- {one.id}: {_duration(one.validity_days)}" for one in profiles.values()),
     )
 

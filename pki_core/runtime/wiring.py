@@ -29,7 +29,7 @@ from pki_core.services.ocsp import OcspResponder
 from pki_core.services.ocsp_refresh import OcspRefresh
 from pki_core.services.ocsp_signing import OcspSigner
 from pki_core.services.partners import Partners
-from pki_core.services.readiness import Readiness, responder_ends
+from pki_core.services.readiness import Readiness, crl_ends, responder_ends
 from pki_core.services.renewal_info import RenewalInfo
 from pki_core.services.responders import ResponderRules, Responders
 from pki_core.services.results import Results
@@ -213,9 +213,11 @@ class Runtime:
     @cached_property
     def readiness(self) -> Readiness:
         """Whether this process can do its work."""
-        return Readiness(
-            self.store, lambda: self.key_store, self.clock, {"responder": lambda: responder_ends(self.store)}
-        )
+        ends = {
+            "responder": lambda: responder_ends(self.store),
+            "crl": lambda: crl_ends(self.crls.ages()),
+        }
+        return Readiness(self.store, lambda: self.key_store, self.clock, ends)
 
     @cached_property
     def maintenance(self) -> Maintenance:

@@ -5,10 +5,11 @@ all of them out of service would make it worse, so it is told, and alarms are ma
 """
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pki_core.model.clock import Clock
+from pki_core.model.crls import FULL, CrlAge, CrlKind
 from pki_core.model.errors import PkiError, SignatureInvalidError
 from pki_core.model.signer import KeyStore
 from pki_core.model.states import CertificateState
@@ -92,6 +93,20 @@ def responder_ends(store: Store) -> dict[str, float]:
         ca.record.label: max((one.not_after for one in ca.responders if one.state is CertificateState.GOOD), default=0)
         for ca in OcspDirectory(store).current().cas
         if ca.responders and ca.is_trusted
+    }
+
+
+def crl_ends(ages: Sequence[CrlAge]) -> dict[str, float]:
+    """Return when each published CRL ends, by the name it is served under."""
+    return {
+        "-".join(
+            [
+                age.issuer_label,
+                *([age.scope] if age.scope != FULL else []),
+                *(["delta"] if age.kind is CrlKind.DELTA else []),
+            ]
+        ): age.next_update.timestamp()
+        for age in ages
     }
 
 

@@ -36,7 +36,7 @@ def test_alive_looks_at_nothing(environment):
 def test_a_whole_environment_is_ready(untouched):
     answer = client_of(untouched).get("/readyz")
     assert (answer.status_code, answer.json["status"]) == (200, "ready")
-    assert {"store", "keys", "responder"} <= set(answer.json["checks"])
+    assert set(answer.json["checks"]) == {"store", "keys", "responder", "crl"}
     assert set(answer.json["checks"].values()) == {"ok"}
     assert answer.headers["Cache-Control"] == "no-store"
 
@@ -82,7 +82,10 @@ def test_a_responder_that_ended_is_told_but_takes_nobody_out_of_service(home):
         assert (answer.status_code, answer.json["status"]) == (200, "degraded")
         assert answer.json["checks"]["responder"].startswith("late: ")
         assert "mo-sub2" in answer.json["checks"]["responder"]
-        assert 'pncpki_responder_seconds_left{name="mo-sub2"} -' in client_of(runtime).get("/metrics").text
+        assert "mo-sub2" in answer.json["checks"]["crl"]
+        figures = client_of(runtime).get("/metrics").text
+        assert 'pncpki_responder_seconds_left{name="mo-sub2"} -' in figures
+        assert 'pncpki_crl_seconds_left{name="mo-sub2"} -' in figures
 
 
 def test_a_look_stands_for_some_seconds_since_it_signs(untouched, monkeypatch):
