@@ -10,7 +10,7 @@ from pki_core.model.crls import CrlAge, CrlKind, CrlRecord
 from pki_core.store import tables
 from pki_core.store.times import from_seconds, to_seconds
 
-PIECE_OCTETS = 1_048_576
+PIECE_OCTETS = 1_048_576  # stored lists are read back by it
 _NOBODY = ""
 
 
