@@ -75,10 +75,10 @@ class Responders:
         for ca in OcspDirectory(self._store).current().cas:
             if self._is_skipped(ca):
                 skipped.append(ca.record.label)
-            elif self._lasts(ca.responders):
-                kept.append(ca.record.label)
+            elif (label := self._due(ca.record)) and self._make(ca.record, label):
+                made.append(label)
             else:
-                made.append(self._make(ca))
+                kept.append(ca.record.label)
         return RotationReport(made=tuple(made), kept=tuple(kept), skipped=tuple(skipped))
 
     def _is_skipped(self, ca: AnsweredCa) -> bool:
@@ -95,10 +95,10 @@ class Responders:
             for one in responders
         )
 
-    def _make(self, ca: AnsweredCa) -> str:
-        profile = self._rules.profiles[_PROFILES[ca.record.edition]]
-        label = self._next_label(ca.record)
-        signer = self._key(label, ca.record)
+    def _make(self, ca: IssuerRecord, label: str) -> bool:
+        """Make one; False when another process put the same one into service meanwhile."""
+        profile = self._rules.profiles[_PROFILES[ca.edition]]
+        signer = self._key(label, ca)
         with self._store.transaction() as work:
             profile_id = work.issuers.pin_profile(profile, self._clock.now())
         subject = RequestedSubject(
@@ -114,14 +114,25 @@ class Responders:
                 actor="rotation",
                 runner=runner,
             )
-            hooks = _IntoService(label, ca.record.id, self._clock)
-            self._enrollment.issue(self._issuers.get(ca.record.label), order, [request], hooks)
-        return label
+            hooks = _IntoService(label, ca.id, self._clock)
+            try:
+                self._enrollment.issue(self._issuers.get(ca.label), order, [request], hooks)
+            except ConflictError:
+                if self._due(ca):
+                    raise  # it was not another process: the key's label belongs to something else
+                return False
+        return True
 
-    def _next_label(self, ca: IssuerRecord) -> str:
-        """Return ``ocsp-{CA}-{n}``, with the CA's number where its label is too long for that."""
+    def _due(self, ca: IssuerRecord) -> str:
+        """Return the label of a CA's next responder, "" while it needs none: seen in one look, so two are never made.
+
+        It is ``ocsp-{CA}-{n}``, with the CA's number where its label is too long for that.
+        """
         with self._store.reading() as work:
+            own = [one for one in work.responders.all() if one.issuer_id == ca.id]
             taken = set(work.responders.labels())
+        if self._lasts(own):
+            return ""
         name = ca.label if len(ca.label) + len("ocsp--000000") <= _MOST_LABEL else str(ca.id)
         number = 1
         while f"ocsp-{name}-{number}" in taken:

@@ -152,6 +152,19 @@ def test_a_token_that_is_away_is_tried_again_and_a_fault_of_ours_is_not(submit, 
     assert len(raised) == before + 1
 
 
+def test_flows_keep_responders_and_answers_young(runtime):
+    from flows.refresh_ocsp import refresh_ocsp
+    from flows.rotate_responders import rotate_responders
+
+    kept = rotate_responders()
+    assert (kept["made"], kept["skipped"]) == ([], ["tls-root"])
+    first = refresh_ocsp()
+    assert first["signed"] > len(kept["kept"])
+    assert first["unanswered"] == ["tls-root"]
+    assert abs(first["oldest_this_update"] - runtime.clock.now().timestamp()) < 300
+    assert refresh_ocsp()["signed"] == 0
+
+
 def _token_of_a_dead_process():
     from pki_core.services.runners import runner_token
 
