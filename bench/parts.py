@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from bench import startup
+from bench import est, startup
 from bench.child import run_job
 from bench.machine import POSTGRES, SQLITE, Machine, Place
 from bench.prefect_cost import running_prefect
@@ -15,6 +15,7 @@ P256, P521 = "contract_leaf", "contract_leaf_20"
 _WARM_UP_ROWS = 500
 _POOL_WARM_UP_ROWS = 4000  # four chunks: both processes get one
 _SESSIONS = 16
+_EST_CLIENTS = 8
 _LATENCY_US = 2000
 _ONE_PROCESS_TARGETS = (">= 0.70", ">= 0.25")
 _FLAT = "<= 20"  # per cent for ten times the rows: caches with a limit may fill, nothing may grow by the row
@@ -162,6 +163,23 @@ def measure_startup(_machine: Machine, plan: Plan, report: Report) -> None:
     report.add("pandas or prefect loaded by it", "", [len(heavy)], "<= 0", note=", ".join(heavy))
 
 
+def measure_est(machine: Machine, plan: Plan, report: Report) -> None:
+    """One enrolment after the other, and eight clients at once."""
+    requests = max(plan.rows // 20, 200)
+    report.begin("EST", f"simpleenroll over mTLS, SoftHSM, durable commit, {requests} requests each")
+    for place in machine.places:
+        found = est.measure(machine, place, requests, _EST_CLIENTS)
+        name = place.database
+        report.add(f"{name}, one client kept alive, p50", "ms", [found["kept"]["p50_ms"]], "<= 3")
+        report.add(f"{name}, one client kept alive, p99", "ms", [found["kept"]["p99_ms"]], "<= 8")
+        report.add(f"{name}, one client, a new connection each, p50", "ms", [found["anew"]["p50_ms"]], "<= 8")
+        report.add(f"{name}, one client, a new connection each, p99", "ms", [found["anew"]["p99_ms"]], "<= 15")
+        report.add(f"{name}, {_EST_CLIENTS} clients", "/s", [found["many"]["rate"]])
+        cpu = found["many"]["server_cpu_ms"]
+        report.add(f"{name}, server CPU an enrolment", "ms", [cpu])
+        report.add(f"{name}, {_EST_CLIENTS} clients, for each core the server uses", "/s", [1000 / cpu], ">= 800")
+
+
 PARTS: dict[str, Callable[[Machine, Plan, Report], None]] = {
     "raw": measure_raw,
     "startup": measure_startup,
@@ -169,6 +187,7 @@ PARTS: dict[str, Callable[[Machine, Plan, Report], None]] = {
     "p521": measure_p521,
     "latency": measure_latency,
     "prefect": measure_prefect,
+    "est": measure_est,
     "sizes": measure_sizes,  # last: it leaves a full store behind
 }
 

@@ -1,0 +1,185 @@
+"""EST over mTLS with durable commits: `pncpki serve` as shipped, and clients in a process of their own.
+
+The clients send requests prepared beforehand over plain TLS sockets. Server and clients share the machine, so the
+server's own CPU time an enrolment is told beside the rate: what one core to itself would do.
+"""
+
+import json
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from base64 import b64decode, b64encode, encodebytes
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+
+from bench.child import ROOT, clean_environment
+from bench.machine import Machine, Place
+from flows.sample_batch import sample_csr, sample_emaid
+from pki_core.runtime import open_runtime
+
+_PARTNER, _LABEL = "demo-mo", "mo"
+_OK = b"HTTP/1.1 200 "
+_END_OF_HEAD = b"\r\n\r\n"
+_HEAD = (
+    f"POST /.well-known/est/{_LABEL}/simpleenroll HTTP/1.1\r\nHost: localhost\r\n"
+    "Content-Type: application/pkcs10\r\nContent-Length: {length}\r\n\r\n"
+)
+
+
+def measure(machine: Machine, place: Place, requests: int, clients: int) -> dict[str, Any]:
+    """Return latencies (ms) of one client kept alive and anew, the rate of several, and server CPU (ms) each."""
+    files: Any = place.run(
+        "est.prepare", directory=str(machine.directory / f"est-{place.database}"), count=requests * 4
+    )
+    with _serving(place) as (pid, ready):
+        figures: dict[str, Any] = {}
+        place.run(
+            "est.drive", ready=ready, files=files, load={"first": 0, "count": 50, "clients": 4, "anew": 0}
+        )  # warm
+        for position, (name, number, anew) in enumerate(
+            (("kept", 1, 0), ("anew", 1, 1), ("many", clients, 0)), start=1
+        ):
+            load = {"first": position * requests, "count": requests, "clients": number, "anew": anew}
+            before = _cpu_of(pid)
+            figures[name] = place.run("est.drive", ready=ready, files=files, load=load)
+            figures[name]["server_cpu_ms"] = (_cpu_of(pid) - before) / requests * 1000
+        return figures
+
+
+@contextmanager
+def _serving(place: Place) -> Iterator[tuple[int, dict[str, Any]]]:
+    command = [sys.executable, "-m", "webapp", "serve", "--home", place.home, "--json"]
+    server = subprocess.Popen(  # noqa: S603  # our own module
+        [*command, "--https-port", "0", "--http-port", "0"],
+        cwd=ROOT,
+        env=clean_environment(place.variables),
+        stdout=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+    )
+    try:
+        yield server.pid, json.loads(server.stdout.readline())  # type: ignore[union-attr]  # a pipe, by the call above
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.wait(60)
+
+
+def _cpu_of(pid: int) -> float:
+    """Return the CPU seconds a process and all below it have used so far."""
+    below: dict[int, list[int]] = {}
+    used: dict[int, int] = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        below.setdefault(int(fields[1]), []).append(int(entry.name))
+        used[int(entry.name)] = int(fields[11]) + int(fields[12])
+    total, waiting = 0, [pid]
+    while waiting:
+        one = waiting.pop()
+        total += used.get(one, 0)
+        waiting += below.get(one, [])
+    return total / os.sysconf("SC_CLK_TCK")
+
+
+def prepare(home: str, directory: str, count: int) -> dict[str, str]:
+    """Job: issue a client certificate and write as many requests as will be sent."""
+    place = Path(directory)
+    place.mkdir(parents=True)
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, _PARTNER)])
+    csr = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
+    with closing(open_runtime(Path(home))) as runtime:
+        profile = runtime.profiles["tls_client"]
+        issued = runtime.credentials.issue_certificate(_PARTNER, csr.public_bytes(Encoding.DER), profile)
+    certificate = x509.load_der_x509_certificate(issued.certificate_der).public_bytes(Encoding.PEM)
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (place / "client.pem").write_bytes(private + certificate)
+    with (place / "bodies").open("w", encoding="ascii") as file:
+        for number in range(count):
+            csr_der = sample_csr(sample_emaid(number + 1))
+            file.write(b64encode(csr_der).decode() + "\n")
+    return {"certificate": str(place / "client.pem"), "bodies": str(place / "bodies")}
+
+
+def drive(home: str, ready: dict[str, str], files: dict[str, str], load: dict[str, int]) -> dict[str, Any]:  # noqa: ARG001  # every job of a place is told its home
+    """Job: send requests; returns latencies in ms and the seconds it all took."""
+    count, clients = load["count"], load["clients"]
+    lines = Path(files["bodies"]).read_text(encoding="ascii").split("\n")[load["first"] : load["first"] + count]
+    shares = [lines[number::clients] for number in range(clients)]
+    context = ssl.create_default_context(cafile=ready["ca_file"])
+    context.load_cert_chain(files["certificate"])
+    port = int(ready["https"].rpartition(":")[2])
+    anew = {"anew": bool(load["anew"])}
+    latencies: list[list[float]] = [[] for _ in shares]
+    threads = [
+        threading.Thread(target=_send, args=(context, port, _requests(share), latencies[number]), kwargs=anew)
+        for number, share in enumerate(shares)
+    ]
+    begun = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    seconds = time.perf_counter() - begun
+    ordered = sorted(one for share in latencies for one in share)
+    if len(ordered) != count:
+        raise RuntimeError(f"{count - len(ordered)} of {count} enrolments failed")
+    return {
+        "p50_ms": ordered[len(ordered) // 2] * 1000,
+        "p99_ms": ordered[int(len(ordered) * 0.99)] * 1000,
+        "rate": count / seconds,
+    }
+
+
+def _requests(lines: list[str]) -> list[bytes]:
+    bodies = [encodebytes(b64decode(line)) for line in lines]
+    return [_HEAD.format(length=len(body)).encode() + body for body in bodies]
+
+
+def _send(context: ssl.SSLContext, port: int, requests: list[bytes], latencies: list[float], *, anew: bool) -> None:
+    connection: ssl.SSLSocket | None = None
+    for request in requests:
+        begun = time.perf_counter()
+        if connection is None:
+            raw = socket.create_connection(("127.0.0.1", port))
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection = context.wrap_socket(raw, server_hostname="localhost")
+        connection.sendall(request)
+        if not _answer(connection).startswith(_OK):
+            return
+        latencies.append(time.perf_counter() - begun)
+        if anew:
+            connection.close()
+            connection = None
+
+
+def _answer(connection: ssl.SSLSocket) -> bytes:
+    answer = b""
+    while _END_OF_HEAD not in answer:
+        answer += _piece(connection)
+    head = answer.partition(_END_OF_HEAD)[0]
+    length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
+    while len(answer) < len(head) + len(_END_OF_HEAD) + length:
+        answer += _piece(connection)
+    return answer
+
+
+def _piece(connection: ssl.SSLSocket) -> bytes:
+    piece = connection.recv(16_384)
+    if not piece:
+        raise ConnectionError("the server ended a connection")
+    return piece
