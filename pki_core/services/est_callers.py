@@ -10,16 +10,15 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple, TypeGuard
 
-from pki_core.model.certificates import CertificateRecord, serial_text
+from pki_core.model.certificates import CertificateRecord
 from pki_core.model.clock import Clock
 from pki_core.model.credentials import Caller, Credential, CredentialKind, Presented
 from pki_core.model.errors import MalformedError, NotAuthenticatedError, NotAuthorizedError, NotFoundError
-from pki_core.model.issuers import IssuerRecord
 from pki_core.model.partners import Partner
-from pki_core.model.states import CertificateState
 from pki_core.services.credentials import sha256_text
+from pki_core.services.known_certificates import KnownCertificate, KnownCertificates
 from pki_core.store.unit_of_work import Store, UnitOfWork
-from pki_core.wire.shown_certificate import is_registrar, serial_of
+from pki_core.wire.shown_certificate import is_registrar
 from pki_core.wire.trust_anchors import TrustAnchors, is_trusted
 
 _MAX_SECRET = 512
@@ -47,7 +46,7 @@ class Callers:
         self._store = store
         self._clock = clock
         self._guarantors = guarantors
-        self._paths: dict[str, list[IssuerRecord]] = {}  # an issuer never changes once it has a certificate
+        self._known = KnownCertificates()
 
     def identify(self, presented: Presented) -> Caller | None:
         """Return who calls, None when nothing was shown that could tell.
@@ -96,50 +95,34 @@ class Callers:
 
     def _holder(self, work: UnitOfWork, certificate_der: bytes, now: datetime) -> _Held | None:
         try:
-            serial = serial_text(serial_of(certificate_der))
-        except (MalformedError, OverflowError) as error:
+            known = self._known.find(work, certificate_der)
+        except MalformedError as error:
             raise NotAuthorizedError("the client certificate cannot be read") from error
-        record = next((one for one in work.certificates.find(serial) if one.certificate_der == certificate_der), None)
-        if record is None:
+        if known is None:
             trusted = (one.partner_id for one in self._guarantors if is_trusted(certificate_der, one.anchors, now))
             partner_id = next(trusted, None)
             return None if partner_id is None else _Held(partner_id)
-        self._refuse_ended(work, record, now)
+        _refuse_ended(work, known, now)
         credential = work.credentials.find(sha256_text(certificate_der))
         if credential is not None:
             if not _is_in_force(credential, CredentialKind.CERTIFICATE, now):
                 raise NotAuthorizedError("the client certificate was withdrawn as a credential")
-            return _Held(credential.partner_id, record)
-        if record.partner_id is None:
+            return _Held(credential.partner_id, known.record)
+        if known.record.partner_id is None:
             return None
-        return _Held(record.partner_id, record, is_own_leaf=True)
-
-    def _refuse_ended(self, work: UnitOfWork, record: CertificateRecord, now: datetime) -> None:
-        """Check validity and revocation of one of our certificates and of every CA above it (RFC 5280 6.1.3)."""
-        if record.state is not CertificateState.GOOD:
-            raise NotAuthorizedError("the client certificate is revoked")
-        if not record.not_before <= now < record.not_after:
-            raise NotAuthorizedError("the client certificate is not valid now")
-        above = self._paths.get(record.issuer_label)
-        if above is None:
-            above = self._paths[record.issuer_label] = _path(work.issuers.all(), record.issuer_label)
-        if any(one.not_before is None or one.not_after is None or now >= one.not_after for one in above):
-            raise NotAuthorizedError("a CA above the client certificate has expired")
-        # A CA's serial counts under its parent, that of a root under itself.
-        if not work.certificates.are_good([(one.parent_id or one.id, _serial_of_ca(one)) for one in above]):
-            raise NotAuthorizedError("a CA above the client certificate is revoked")
+        return _Held(known.record.partner_id, known.record, is_own_leaf=True)
 
 
-def _path(issuers: Sequence[IssuerRecord], label: str) -> list[IssuerRecord]:
-    by_id = {one.id: one for one in issuers}
-    path = [next(one for one in issuers if one.label == label)]
-    while path[-1].parent_id is not None:
-        path.append(by_id[path[-1].parent_id])
-    return path
-
-
-def _serial_of_ca(record: IssuerRecord) -> str:
-    return serial_text(serial_of(record.certificate_der))
+def _refuse_ended(work: UnitOfWork, known: KnownCertificate, now: datetime) -> None:
+    """Check validity and revocation of one of our certificates and of every CA above it (RFC 5280 6.1.3)."""
+    if not known.record.not_before <= now < known.record.not_after:
+        raise NotAuthorizedError("the client certificate is not valid now")
+    if any(one.not_after is None or now >= one.not_after for one in known.path):
+        raise NotAuthorizedError("a CA above the client certificate has expired")
+    if not work.certificates.are_good(known.serials):
+        own, *_ = known.serials
+        which = "a CA above the client certificate" if work.certificates.are_good([own]) else "the client certificate"
+        raise NotAuthorizedError(f"{which} is revoked")
 
 
 def _by_secret(work: UnitOfWork, user: str, secret: str, now: datetime) -> str:

@@ -3,11 +3,19 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from pki_core.model.credentials import Credential, CredentialKind
 from pki_core.store import tables
 from pki_core.store.times import from_seconds, to_seconds
+
+# Built once: every request asks one of them.
+_BY_HASH = select(tables.credential).where(tables.credential.c.sha256 == bindparam("wanted"))
+_OF_PARTNER = (
+    select(tables.credential)
+    .where(tables.credential.c.partner_id == bindparam("wanted"))
+    .order_by(tables.credential.c.id)
+)
 
 
 class CredentialGateway:
@@ -35,16 +43,12 @@ class CredentialGateway:
 
     def find(self, sha256: str) -> Credential | None:
         """Return the credential with a hash, in force or not; None when there is none."""
-        row = self._connection.execute(select(tables.credential).where(tables.credential.c.sha256 == sha256)).first()
+        row = self._connection.execute(_BY_HASH, {"wanted": sha256}).first()
         return None if row is None else _record(row)
 
     def of_partner(self, partner_id: str) -> list[Credential]:
         """Return every credential of a partner, in the order they were made."""
-        rows = self._connection.execute(
-            select(tables.credential)
-            .where(tables.credential.c.partner_id == partner_id)
-            .order_by(tables.credential.c.id)
-        )
+        rows = self._connection.execute(_OF_PARTNER, {"wanted": partner_id})
         return [_record(row) for row in rows]
 
     def end(self, number: int, now: datetime) -> bool:

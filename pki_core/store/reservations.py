@@ -7,7 +7,7 @@ its to-be-signed bytes are dropped, and nothing is ever signed under it again.
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from pki_core.model.errors import InvariantError, LeaseLostError
 from pki_core.model.states import CertificateState
@@ -19,6 +19,22 @@ POSITIONS = 4096  # certificate id = reservation number * POSITIONS + position
 
 _STATUS_COLUMNS = ("issuer_id", "serial", "certificate_id", "status", "not_after")
 
+# Built once: for the one certificate of an EST request, building a statement takes longer than running it.
+_OPEN = insert(tables.reservation).returning(tables.reservation.c.number)
+_INTENT = insert(tables.intent)
+_CLOSE = (
+    delete(tables.reservation)
+    .where(
+        tables.reservation.c.number == bindparam("held"),
+        tables.reservation.c.runner == bindparam("holder"),
+        tables.reservation.c.lease_until > bindparam("now"),
+    )
+    .returning(tables.reservation.c.issuer_id)
+)
+_TAKE_SERIALS = (
+    delete(tables.intent).where(tables.intent.c.reservation == bindparam("held")).returning(tables.intent.c.serials)
+)
+
 
 class ReservationGateway:
     """Rows of ``reservation`` and ``intent``, and the reserved rows of ``certificate_status``."""
@@ -29,15 +45,14 @@ class ReservationGateway:
     def open(self, issuer_id: int, profile_id: int, runner: str, times: tuple[datetime, datetime]) -> int:
         """Open a reservation for a runner and return its number; ``times`` is (now, end of the lease)."""
         number = self._connection.execute(
-            insert(tables.reservation)
-            .values(
-                issuer_id=issuer_id,
-                profile_id=profile_id,
-                runner=runner,
-                created_at=to_seconds(times[0]),
-                lease_until=to_seconds(times[1]),
-            )
-            .returning(tables.reservation.c.number)
+            _OPEN,
+            {
+                "issuer_id": issuer_id,
+                "profile_id": profile_id,
+                "runner": runner,
+                "created_at": to_seconds(times[0]),
+                "lease_until": to_seconds(times[1]),
+            },
         ).scalar_one()
         return int(number)
 
@@ -56,11 +71,12 @@ class ReservationGateway:
             ],
         )
         self._connection.execute(
-            insert(tables.intent).values(
-                reservation=number,
-                serials=" ".join([serial for serial, _, _ in intents]),
-                tbs_der=b"".join([tbs_der for _, tbs_der, _ in intents]),
-            )
+            _INTENT,
+            {
+                "reservation": number,
+                "serials": " ".join([serial for serial, _, _ in intents]),
+                "tbs_der": b"".join([tbs_der for _, tbs_der, _ in intents]),
+            },
         )
 
     def close(self, number: int, runner: str, now: datetime, count: int) -> None:
@@ -70,15 +86,8 @@ class ReservationGateway:
             LeaseLostError: it is no longer this runner's, or its lease ran out.
             InvariantError: it holds another number of certificates than are being recorded.
         """
-        issuer_id = self._connection.execute(
-            delete(tables.reservation)
-            .where(
-                tables.reservation.c.number == number,
-                tables.reservation.c.runner == runner,
-                tables.reservation.c.lease_until > to_seconds(now),
-            )
-            .returning(tables.reservation.c.issuer_id)
-        ).scalar()
+        held = {"held": number, "holder": runner, "now": to_seconds(now)}
+        issuer_id = self._connection.execute(_CLOSE, held).scalar()
         if issuer_id is None:
             raise LeaseLostError(f"reservation {number} is no longer held by this runner")
         if self._settle(number, issuer_id, CertificateState.GOOD) != count:
@@ -116,9 +125,7 @@ class ReservationGateway:
         return [(row.number, row.runner) for row in rows]
 
     def _settle(self, number: int, issuer_id: int, state: CertificateState) -> int:
-        stored = self._connection.scalar(
-            delete(tables.intent).where(tables.intent.c.reservation == number).returning(tables.intent.c.serials)
-        )
+        stored = self._connection.scalar(_TAKE_SERIALS, {"held": number})
         serials = (stored or "").split()
         settled = self._connection.execute(
             update(tables.certificate_status)
