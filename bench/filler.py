@@ -37,7 +37,7 @@ def fill(home: str, count: int) -> float:
     for start in range(0, count, _PIECE):
         with engine.begin() as connection:
             _insert(connection, issuer_id, profile_id, range(first + start, first + min(start + _PIECE, count)))
-    _settle(engine)
+    settle(engine)
     engine.dispose()
     return time.perf_counter() - started
 
@@ -107,7 +107,7 @@ def _serials(count: int) -> Iterator[str]:
     return ("01" + octets[at : at + _SERIAL_OCTETS].hex() for at in range(0, len(octets), _SERIAL_OCTETS))
 
 
-def _settle(engine: Engine) -> None:
+def settle(engine: Engine) -> None:
     """Bring the store to the state of a quiet day: log written back, PostgreSQL's statistics taken."""
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         if is_postgres(connection):

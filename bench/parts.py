@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from bench import est, startup
+from bench import crls, est, startup
 from bench.child import run_job
 from bench.machine import POSTGRES, SQLITE, Machine, Place
 from bench.prefect_cost import running_prefect
@@ -180,6 +180,11 @@ def measure_est(machine: Machine, plan: Plan, report: Report) -> None:
         report.add(f"{name}, {_EST_CLIENTS} clients, for each core the server uses", "/s", [1000 / cpu], ">= 800")
 
 
+def measure_crls(machine: Machine, plan: Plan, report: Report) -> None:
+    """CRLs of ten thousand to a million entries."""
+    crls.measure(machine, report, [10_000, 100_000, 1_000_000] if plan.stored else [10_000])
+
+
 PARTS: dict[str, Callable[[Machine, Plan, Report], None]] = {
     "raw": measure_raw,
     "startup": measure_startup,
@@ -187,6 +192,7 @@ PARTS: dict[str, Callable[[Machine, Plan, Report], None]] = {
     "p521": measure_p521,
     "latency": measure_latency,
     "prefect": measure_prefect,
+    "crls": measure_crls,
     "est": measure_est,
     "sizes": measure_sizes,  # last: it leaves a full store behind
 }
