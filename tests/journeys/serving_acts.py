@@ -140,3 +140,26 @@ def add_settings(home, text):
     with (home / "pncpki.toml").open("a") as file:
         file.write(text)
     return home
+
+
+def connected(served, port=None):
+    return socket.create_connection(("127.0.0.1", port or served.https_port), 10)
+
+
+def is_closed_by_server(connection, seconds):
+    """Tell whether the server closed a connection in time."""
+    connection.settimeout(seconds)
+    try:
+        while connection.recv(4096):
+            pass
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def s_client(served, *arguments, text="Q\n"):
+    command = ["openssl", "s_client", "-connect", f"127.0.0.1:{served.https_port}", "-CAfile", served.ready["ca_file"]]
+    done = subprocess.run([*command, *arguments], input=text, capture_output=True, text=True, timeout=30, check=False)
+    return done.stdout + done.stderr

@@ -1,57 +1,20 @@
-"""``pncpki serve``: two listeners as one, TLS as it should be, and clients that are slow, rude or many."""
+"""``pncpki serve``: two listeners as one, started together and ended together."""
 
 import os
 import signal
 import socket
-import ssl
 import subprocess
 import sys
-import time
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 
-from tests.journeys.acts import ROOT, copy_home
-from tests.journeys.serving_acts import SHORT_TIMES, add_settings, processes_of, serving, start, stop, wait_for
+from tests.journeys.acts import ROOT, found_by_command
+from tests.journeys.serving_acts import processes_of, s_client, serving, start, stop, wait_for
 
-pytest_plugins = ["tests.journeys.environments"]
+pytest_plugins = ["tests.journeys.environments", "tests.journeys.serving_environment"]
 pytestmark = [pytest.mark.slow, pytest.mark.enable_socket]
-
-CLIENT_HELLO_BEGUN = b"\x16\x03\x01\x02\x00\x01"
-MANY = 200  # more than all threads of all workers together
-
-
-@pytest.fixture(scope="module")
-def served(founded_home, tmp_path_factory):
-    """One server for the tests that leave it as it was."""
-    home = add_settings(copy_home(founded_home, tmp_path_factory.mktemp("served") / "home"), SHORT_TIMES)
-    with serving(home) as running:
-        yield running
-
-
-def connected(served, port=None):
-    return socket.create_connection(("127.0.0.1", port or served.https_port), 10)
-
-
-def is_closed_by_server(connection, seconds):
-    """Tell whether the server closed a connection in time."""
-    connection.settimeout(seconds)
-    try:
-        while connection.recv(4096):
-            pass
-    except TimeoutError:
-        return False
-    except OSError:
-        return True
-    return True
-
-
-def s_client(served, *arguments, text="Q\n"):
-    command = ["openssl", "s_client", "-connect", f"127.0.0.1:{served.https_port}", "-CAfile", served.ready["ca_file"]]
-    done = subprocess.run([*command, *arguments], input=text, capture_output=True, text=True, timeout=30, check=False)
-    return done.stdout + done.stderr
 
 
 # --- two listeners
@@ -117,195 +80,6 @@ def test_requests_sent_together_are_all_answered(served):
             piece = connection.recv(4096)
             assert piece
             answers += piece
-
-
-# --- TLS
-
-
-@pytest.mark.parametrize("version", ["tls1", "tls1_1"])
-def test_old_versions_of_tls_are_refused(served, version):
-    said = s_client(served, f"-{version}", "-cipher", "ALL:@SECLEVEL=0")
-    assert "alert protocol version" in said
-    assert "Cipher is (NONE)" in said
-
-
-@pytest.mark.parametrize("version", ["tls1_2", "tls1_3"])
-def test_both_versions_of_today_are_spoken_with_a_certificate_that_verifies(served, version):
-    said = s_client(served, f"-{version}", "-verify_return_error", "-verify_hostname", "localhost")
-    assert "Verify return code: 0 (ok)" in said
-
-
-@pytest.mark.parametrize("cipher", ["NULL", "aNULL", "AES128-SHA", "ECDHE-ECDSA-AES128-SHA"])
-def test_suites_without_forward_secrecy_or_authenticated_encryption_are_refused(served, cipher):
-    said = s_client(served, "-tls1_2", "-cipher", f"{cipher}:@SECLEVEL=0")
-    assert "Cipher is (NONE)" in said
-
-
-def test_a_session_is_resumed_by_whichever_worker_the_client_meets(served):
-    said = s_client(served, "-tls1_2", "-reconnect", text="")
-    assert said.count("Reused, TLSv1.2") == 5
-    assert said.count("New, TLSv1.2") >= 1
-
-
-def test_a_tls_1_3_session_is_resumed_by_whichever_worker_the_client_meets(served):
-    context = served.context(version=ssl.TLSVersion.TLSv1_3)
-    resumed = []
-    for _ in range(6):
-        with served.connect(context) as first:
-            first.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            first.recv(4096)  # the tickets come with the answer
-            session = first.session
-        with served.connect(context, session) as again:
-            resumed.append(again.session_reused)
-    assert resumed == [True] * 6
-
-
-def test_renegotiation_is_refused(served):
-    command = ["openssl", "s_client", "-tls1_2", "-connect", f"127.0.0.1:{served.https_port}"]
-    client = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    client.stdin.write(b"R\n")
-    client.stdin.flush()
-    said = client.communicate(timeout=20)[0]
-    assert b"RENEGOTIATING" in said
-    assert b"no renegotiation" in said
-
-
-def test_a_client_without_a_certificate_and_one_with_an_unknown_one(served, tmp_path):
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-    subprocess.run([*made, "-subj", "/CN=x", "-keyout", key, "-out", certificate], check=True, capture_output=True)
-    assert served.https("GET", "/healthz")[0] == 200
-    stranger = served.context(version=ssl.TLSVersion.TLSv1_2, certificate=(certificate, key))
-    with pytest.raises(ssl.SSLError, match="unknown ca"):
-        served.https("GET", "/healthz", context=stranger)
-
-
-# --- slow clients
-
-
-def test_stalled_handshakes_do_not_stop_a_good_client(served):
-    with ExitStack() as stack:
-        for _ in range(MANY):
-            stack.enter_context(connected(served)).sendall(CLIENT_HELLO_BEGUN)
-        begun = time.monotonic()
-        for _ in range(5):
-            assert served.https("GET", "/healthz")[0] == 200
-        assert time.monotonic() - begun < 1.5  # below the deadline of a handshake: nobody waited for one
-
-
-def test_slow_headers_do_not_stop_a_good_client(served):
-    context = served.context()
-    with ExitStack() as stack:
-        for _ in range(MANY):
-            stack.enter_context(served.connect(context)).sendall(b"GET /healthz HTTP/1.1\r\nHost: loc")
-        begun = time.monotonic()
-        for _ in range(5):
-            assert served.https("GET", "/healthz")[0] == 200
-        assert time.monotonic() - begun < 2.5
-
-
-def test_a_handshake_has_one_deadline_however_it_drips(served):
-    with connected(served) as connection:
-        begun = time.monotonic()
-        for octet in CLIENT_HELLO_BEGUN + bytes(100):
-            try:
-                connection.sendall(bytes((octet,)))
-            except OSError:
-                break
-            if is_closed_by_server(connection, 0.2):
-                break
-        assert 1.5 < time.monotonic() - begun < 5
-
-
-def test_headers_have_one_deadline_however_they_drip(served):
-    with served.connect() as connection:
-        begun = time.monotonic()
-        while time.monotonic() - begun < 10:
-            try:
-                connection.sendall(b"GET /healthz HTTP/1.1\r\nX: " if begun == 0 else b"x")
-            except OSError:
-                break
-            if is_closed_by_server(connection, 0.2):
-                break
-        assert 2.5 < time.monotonic() - begun < 6
-
-
-def test_a_body_that_does_not_come_ends_its_request(served):
-    head = b"POST /.well-known/est/cpo/simpleenroll HTTP/1.1\r\nHost: localhost\r\n"
-    with served.connect() as connection:
-        connection.sendall(head + b"Content-Type: application/pkcs10\r\nContent-Length: 500\r\n\r\nMII")
-        begun = time.monotonic()
-        assert is_closed_by_server(connection, 15)
-        assert time.monotonic() - begun < 8
-
-
-def test_a_body_has_one_deadline_however_it_drips(served):
-    head = b"POST /.well-known/est/cpo/simpleenroll HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n"
-    with served.connect() as connection:
-        connection.sendall(head + b"Content-Type: application/pkcs10\r\n\r\n")
-        begun = time.monotonic()
-        while time.monotonic() - begun < 15:
-            try:
-                connection.sendall(b"1\r\nM\r\n")
-            except OSError:
-                break
-            if is_closed_by_server(connection, 0.3):
-                break
-        assert time.monotonic() - begun < 9
-
-
-def test_what_is_no_tls_at_all_is_closed(served):
-    with connected(served) as connection:
-        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        assert is_closed_by_server(connection, 5)
-
-
-# --- large requests
-
-
-@pytest.mark.parametrize(
-    ("line", "status"),
-    [
-        (b"GET /" + b"x" * 9000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", b"414"),
-        (b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 20_000 + b"\r\n\r\n", b"431"),
-        (b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n" + b"X: y\r\n" * 100 + b"\r\n", b"431"),
-    ],
-    ids=["line", "header", "many headers"],
-)
-def test_heads_have_limits(served, line, status):
-    with served.connect() as connection:
-        connection.sendall(line)
-        connection.settimeout(8)
-        assert connection.recv(4096)[9:12] == status
-
-
-@pytest.mark.parametrize("path", ["/.well-known/est/cpo/simpleenroll", "/ocsp", "/healthz", "/nothing"])
-@pytest.mark.parametrize("listener", ["https", "plain"])
-def test_a_large_chunked_body_leaves_memory_flat(served, listener, path):
-    piece = bytes(64 * 1024)
-    chunk = b"%x\r\n" % len(piece) + piece + b"\r\n"
-    before = peak_memory(served)
-    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n"
-    head += "Content-Type: application/ocsp-request\r\n\r\n"
-    with served.connect() if listener == "https" else connected(served, served.http_port) as connection:
-        try:
-            connection.sendall(head.encode())
-            for _ in range(10 * 16):
-                connection.sendall(chunk)
-            connection.sendall(b"0\r\n\r\n")
-        except OSError:
-            pass  # refused before it was all sent: as good
-    assert peak_memory(served) - before < 6 * 1024
-    assert served.https("GET", "/healthz")[0] == served.plain("GET", "/healthz")[0] == 200
-
-
-def peak_memory(served):
-    """The largest resident set each process ever had, added up, in KiB."""
-    total = 0
-    for pid in served.processes():
-        status = Path(f"/proc/{pid}/status").read_text()
-        total += int(status.partition("VmHWM:")[2].split()[0])
-    return total
 
 
 # --- start and end
@@ -385,3 +159,25 @@ def test_the_front_is_light():
     seconds, *heavy = done.stdout.split()
     assert heavy == []
     assert float(seconds) < 1.2  # about half of that on a quiet machine
+
+
+@pytest.mark.softhsm
+def test_the_token_is_opened_by_workers_only(tmp_path):
+    # A process that forks with a token open gives its children sessions that are not theirs.
+    home = tmp_path / "home"
+    found_by_command(home, f"sqlite:///{home}/store.db", key_store="softhsm")
+    with serving(home) as served:
+        ready = [served.https("GET", "/readyz"), served.plain("GET", "/readyz")]
+        assert [status for status, _, _ in ready] == [200, 200]
+        parents = {served.process.pid, *(parent_of(pid) for pid in served.processes())}
+        opened = {pid for pid in {served.process.pid, *served.processes()} if has_loaded_token(pid)}
+        assert opened
+        assert opened.isdisjoint(parents)
+
+
+def parent_of(pid):
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def has_loaded_token(pid):
+    return "softhsm" in Path(f"/proc/{pid}/maps").read_text()
