@@ -249,8 +249,7 @@ class ScopePublisher:
         times = {"this_update": plan.this_update, "next_update": plan.next_update, "snapshot": candidate.snapshot}
         with self._store.transaction() as work:
             number = work.crls.add(**record, **{name: to_seconds(moment) for name, moment in times.items()})
-            for seq, piece in enumerate(file.pieces(PIECE_OCTETS)):
-                work.crls.add_piece(number, seq, piece)
+            work.crls.add_pieces(number, file.pieces(PIECE_OCTETS))
         return CrlRecord(id=number, **record, **times)  # type: ignore[arg-type]  # the columns, by their names
 
 
@@ -279,8 +278,8 @@ def _short(candidate: guards.Candidate) -> bytes:
         return file.read(0, file.octets)
     read, octets = candidate.entries
     tail = candidate.scan.last_block
-    first = [entry for _, entry in islice(entries_in(read, octets), _SAMPLE)]
-    last = [entry for _, entry in entries_in(lambda at, count: read(tail + at, count), octets - tail)][-_SAMPLE:]
+    first = list(islice(entries_in(read, octets), _SAMPLE))
+    last = list(entries_in(lambda at, count: read(tail + at, count), octets - tail))[-_SAMPLE:]
     sample = b"".join([*first, *last])
     before, behind = tbs_frame(plan, len(sample))
     tbs = before + sample + behind

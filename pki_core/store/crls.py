@@ -1,6 +1,6 @@
 """CRLs: the signed lists in pieces, what is published of each scope, and who is making the next one."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -8,6 +8,7 @@ from sqlalchemy import Connection, Row, Select, delete, func, insert, select, te
 
 from pki_core.model.crls import CrlAge, CrlKind, CrlRecord
 from pki_core.store import tables
+from pki_core.store.engine import small_cache
 from pki_core.store.times import from_seconds, to_seconds
 
 PIECE_OCTETS = 1_048_576  # stored lists are read back by it
@@ -99,9 +100,11 @@ class CrlGateway:
         statement = insert(tables.crl).values(**columns).returning(tables.crl.c.id)
         return int(self._connection.execute(statement).scalar_one())
 
-    def add_piece(self, crl_id: int, seq: int, octets: bytes) -> None:
-        """Add the next piece of a list."""
-        self._connection.execute(insert(tables.crl_piece).values(crl_id=crl_id, seq=seq, octets=octets))
+    def add_pieces(self, crl_id: int, pieces: Iterable[bytes]) -> None:
+        """Add the octets of a list, in order."""
+        with small_cache(self._connection):
+            for seq, octets in enumerate(pieces):
+                self._connection.execute(insert(tables.crl_piece).values(crl_id=crl_id, seq=seq, octets=octets))
 
     def piece(self, crl_id: int, seq: int) -> bytes | None:
         """Return one piece of a list, None when there is none (any more)."""
@@ -112,9 +115,10 @@ class CrlGateway:
     def pieces(self, crl_id: int) -> Iterator[bytes]:
         """Yield the pieces of a list, in order."""
         seq = 0
-        while (octets := self.piece(crl_id, seq)) is not None:
-            yield octets
-            seq += 1
+        with small_cache(self._connection):
+            while (octets := self.piece(crl_id, seq)) is not None:
+                yield octets
+                seq += 1
 
     def read(self, crl_id: int, at: int, count: int) -> bytes:
         """Return some octets of a list; fewer than asked for when it does not hold them."""

@@ -1,5 +1,8 @@
 """Opens the database: SQLite in WAL mode for one machine, PostgreSQL for everything larger."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -11,12 +14,13 @@ from pki_core.model.errors import SettingsError
 READ_ONLY = "pncpki_read_only"
 FORGETTABLE = "pncpki_forgettable"  # a commit that may be lost at a power cut, whole
 
+_CACHE, _SMALL_CACHE = 32_768, 2048  # KiB
 _SQLITE_PRAGMAS = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",  # NORMAL loses the last commits at a power cut; a CA may not
     "PRAGMA foreign_keys=ON",
     "PRAGMA busy_timeout=30000",
-    "PRAGMA cache_size=-32768",
+    f"PRAGMA cache_size=-{_CACHE}",
     "PRAGMA temp_store=MEMORY",
     "PRAGMA wal_autocheckpoint=8000",  # 32 MB: pages of the serials' index are written back once, not for each chunk
 )
@@ -50,6 +54,19 @@ def open_engine(url: str) -> Engine:
     event.listen(engine, "connect", _on_sqlite_connect)
     event.listen(engine, "begin", _on_sqlite_begin)
     return engine
+
+
+@contextmanager
+def small_cache(connection: Connection) -> Iterator[None]:
+    """Let SQLite keep little of what a block reads or writes once, from end to end."""
+    if connection.dialect.name != "sqlite":
+        yield
+        return
+    connection.exec_driver_sql(f"PRAGMA cache_size=-{_SMALL_CACHE}")
+    try:
+        yield
+    finally:
+        connection.exec_driver_sql(f"PRAGMA cache_size=-{_CACHE}")
 
 
 def is_postgres(connection: Connection) -> bool:

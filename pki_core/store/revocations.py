@@ -12,10 +12,11 @@ from pki_core.model.revocations import Reason
 from pki_core.model.states import CertificateState
 from pki_core.store import tables
 from pki_core.store.bulk import is_one_of
-from pki_core.store.engine import is_postgres
+from pki_core.store.engine import is_postgres, small_cache
 from pki_core.store.times import from_seconds, to_seconds
 
-_PIECE = 20_000  # entries read in one go: about a megabyte
+_PIECE = 20_000  # entries the server joins in one go: about a megabyte
+_ROWS = 2000  # entries read in one go
 _entry_of = itemgetter(0)
 
 
@@ -172,9 +173,10 @@ class RevocationGateway:
         statement = (
             select(tables.revocation.c.entry_der).where(*_in_force(listing)).order_by(tables.revocation.c.number)
         )
-        cursor = self._connection.execute(statement).cursor
-        while rows := cursor.fetchmany(_PIECE):
-            yield b"".join(map(_entry_of, rows))
+        with small_cache(self._connection):
+            cursor = self._connection.execute(statement).cursor
+            while rows := cursor.fetchmany(_ROWS):
+                yield b"".join(map(_entry_of, rows))
 
     def _joined_by_server(self, listing: Listing) -> Iterator[bytes]:
         """Read the entries joined by the server: a row each costs three times as much."""

@@ -222,13 +222,13 @@ def test_g7_while_one_publisher_is_at_it_another_waits_its_turn(runtime, monkeyp
 
 
 def test_g8_what_the_store_gives_back_otherwise_than_it_was_signed_is_not_published(trips, monkeypatch):
-    add_piece = CrlGateway.add_piece
+    add_pieces = CrlGateway.add_pieces
 
-    def add_damaged(gateway, crl_id, seq, octets):
-        add_piece(gateway, crl_id, seq, octets[:-1] + bytes((octets[-1] ^ 1,)))
+    def add_damaged(gateway, crl_id, pieces):
+        add_pieces(gateway, crl_id, [octets[:-1] + bytes((octets[-1] ^ 1,)) for octets in pieces])
 
     with trips("g8"):
-        monkeypatch.setattr(CrlGateway, "add_piece", add_damaged)
+        monkeypatch.setattr(CrlGateway, "add_pieces", add_damaged)
 
 
 def test_g9_a_mass_revocation_waits_for_approval(runtime, trips):

@@ -41,7 +41,7 @@ POINTS = {
     "after the claim": ("publisher", "_make", "before"),
     "between build and signature": ("file", "sign", "before"),
     "between signature and store": ("publisher", "_store_list", "before"),
-    "in the middle of storing": ("gateway", "add_piece", "behind"),
+    "in the middle of storing": ("gateway", "add_pieces", "behind"),
     "between store and publication": ("publisher", "_store_list", "behind"),
     "in the middle of publishing": ("gateway", "point", "behind"),
     "after publishing": ("publisher", "_publish", "behind"),
