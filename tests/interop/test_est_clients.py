@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from pki_core.model.clock import SystemClock
@@ -324,3 +325,52 @@ def test_strongswan_fetches_the_cas_enrols_and_renews(front, tmp_path):
     renewed = x509.load_pem_x509_certificate(run(*common, "--in", renewal, "--cert", old, "--key", key).stdout)
     assert renewed.subject == certificate.subject
     assert renewed.not_valid_after_utc > SystemClock().now()
+
+
+# --- libest: in no distribution. Built from its source and on PATH, it runs here as well.
+
+ESTCLIENT = pytest.mark.skipif(
+    shutil.which("estclient") is None, reason="libest's estclient is packaged nowhere: build it, put it on PATH"
+)
+
+
+def libest(front, folder, *options, label="cpo"):
+    """Run libest's client; it ends with 0 whatever happens, so the answer's file is what counts."""
+    host, port = front.server.split(":")
+    command = ["estclient", *options, "-s", host, "-p", port, "-o", folder, "--path-seg", label]
+    result = run(*command, env={"EST_OPENSSL_CACERT": str(front.ca)}, check=False)
+    return result.stdout.decode(errors="replace") + result.stderr.decode(errors="replace")
+
+
+def pkcs7_of(path):
+    return [x509.load_der_x509_certificate(der) for der in certificates_of(base64.b64decode(path.read_bytes()))]
+
+
+@ESTCLIENT
+def test_libest_fetches_the_cas_and_attributes_enrols_and_renews(front, tmp_path):
+    said = libest(front, tmp_path, "-g")
+    assert len(pkcs7_of(tmp_path / "cacert-0-0.pkcs7")) == 3, said
+    said = libest(front, tmp_path, "-a")
+    assert list(tmp_path.glob("csr-*")), said + str(list(tmp_path.iterdir()))
+    key, csr = openssl_request(front, "/O=Test Operator/CN=DEPNCELIBEST1")
+    said = libest(front, tmp_path, "-e", "-y", csr, "-u", "demo-cpo", "-h", front.secret)
+    (old,) = pkcs7_of(tmp_path / "cert-0-0.pkcs7")
+    assert front.state_of(old).common_name == "DEPNCELIBEST1", said
+    station = tmp_path / "old.pem"
+    station.write_bytes(old.public_bytes(Encoding.PEM))
+    (tmp_path / "cert-0-0.pkcs7").unlink()
+    said = libest(front, tmp_path, "-r", "-c", station, "-k", key)
+    (new,) = pkcs7_of(
+        tmp_path / "newcert-0-0.pkcs7" if (tmp_path / "newcert-0-0.pkcs7").exists() else tmp_path / "cert-0-0.pkcs7"
+    )
+    assert new.subject == old.subject, said
+    assert new.serial_number != old.serial_number
+
+
+@ESTCLIENT
+def test_libest_binds_its_request_to_the_connection_where_that_is_required(front, tmp_path):
+    certificate, key = front.own
+    new_key = write_key(tmp_path / "new.key", ec.generate_private_key(ec.SECP256R1()))
+    options = ("-e", "-x", new_key, "--common-name", "DEPNCELIBEST3", "-c", certificate, "-k", key, "-z")
+    said = libest(front, tmp_path, *options, label="linked")
+    assert len(pkcs7_of(tmp_path / "cert-0-0.pkcs7")) == 1, said
