@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from bench import crls, est, startup
+from bench import crls, est, ocsp, startup
 from bench.child import run_job
 from bench.machine import POSTGRES, SQLITE, Machine, Place
 from bench.prefect_cost import running_prefect
@@ -13,6 +13,7 @@ from bench.report import Report
 
 P256, P521 = "contract_leaf", "contract_leaf_20"
 _WARM_UP_ROWS = 500
+_QUICK_ROWS = 2000
 _POOL_WARM_UP_ROWS = 4000  # four chunks: both processes get one
 _SESSIONS = 16
 _EST_CLIENTS = 8
@@ -180,6 +181,23 @@ def measure_est(machine: Machine, plan: Plan, report: Report) -> None:
         report.add(f"{name}, {_EST_CLIENTS} clients, for each core the server uses", "/s", [1000 / cpu], ">= 800")
 
 
+def measure_ocsp(machine: Machine, plan: Plan, report: Report) -> None:
+    """Answers a second of one worker, signed ahead and signed on demand."""
+    seconds = 2 if plan.rows <= _QUICK_ROWS else 5
+    report.begin(
+        "OCSP", f"plain HTTP, granian with one worker, wrk with 32 connections for {seconds} s, each on a core"
+    )
+    rounds = [ocsp.measure(machine, seconds) for _ in range(plan.rounds)]
+    for name, key in (("nginx, a file of the same bytes", "nginx"), ("openssl ocsp, a key file", "openssl")):
+        report.add(name, "/s", [one[key]["rate"] for one in rounds])
+    report.add("signed ahead", "/s", [one["ahead"]["rate"] for one in rounds])
+    report.add("signed ahead, of nginx", "", [one["ahead"]["rate"] / one["nginx"]["rate"] for one in rounds], ">= 0.4")
+    report.add("signed ahead, p99", "ms", [one["ahead"]["p99_ms"] for one in rounds], "<= 3")
+    report.add("signed on demand (nonce), key in memory", "/s", [one["file"]["rate"] for one in rounds], ">= 6000")
+    report.add("signed on demand (nonce), SoftHSM", "/s", [one["softhsm"]["rate"] for one in rounds], ">= 3000")
+    report.add("signed on demand (nonce), SoftHSM, p99", "ms", [one["softhsm"]["p99_ms"] for one in rounds])
+
+
 def measure_crls(machine: Machine, plan: Plan, report: Report) -> None:
     """CRLs of ten thousand to a million entries."""
     crls.measure(machine, report, [10_000, 100_000, 1_000_000] if plan.stored else [10_000])
@@ -194,6 +212,7 @@ PARTS: dict[str, Callable[[Machine, Plan, Report], None]] = {
     "prefect": measure_prefect,
     "crls": measure_crls,
     "est": measure_est,
+    "ocsp": measure_ocsp,
     "sizes": measure_sizes,  # last: it leaves a full store behind
 }
 
