@@ -361,6 +361,13 @@ Index("ix_revocation_issuer_id_number", revocation.c.issuer_id, revocation.c.num
 Index("ix_revocation_changed_at", revocation.c.changed_at)
 Index("ix_revocation_issuer_id_shard_number", revocation.c.issuer_id, revocation.c.shard, revocation.c.number)
 Index("ix_revocation_issuer_id_not_after", revocation.c.issuer_id, revocation.c.not_after)
+Index(  # holds that ended: few, and soon removed
+    "ix_revocation_released",
+    revocation.c.issuer_id,
+    revocation.c.changed_at,
+    sqlite_where=revocation.c.released_at.is_not(None),
+    postgresql_where=revocation.c.released_at.is_not(None),
+)
 Index(  # RFC 5280 5.1.2.6: a CRL lists a serial once
     "ix_revocation_in_force",
     revocation.c.issuer_id,

@@ -66,6 +66,14 @@ def upgrade() -> None:
     )
     op.create_index("ix_revocation_issuer_id_not_after", "revocation", ["issuer_id", "not_after"], unique=False)
     op.create_index(
+        "ix_revocation_released",
+        "revocation",
+        ["issuer_id", "changed_at"],
+        unique=False,
+        sqlite_where=sa.text("released_at IS NOT NULL"),
+        postgresql_where=sa.text("released_at IS NOT NULL"),
+    )
+    op.create_index(
         "ix_revocation_in_force",
         "revocation",
         ["issuer_id", "serial"],
@@ -159,6 +167,7 @@ def downgrade() -> None:
     op.drop_index("ix_credential_partner_id", "credential")
     op.drop_table("credential")
     op.drop_index("ix_revocation_in_force", "revocation")
+    op.drop_index("ix_revocation_released", "revocation")
     op.drop_index("ix_revocation_issuer_id_not_after", "revocation")
     op.drop_index("ix_revocation_issuer_id_shard_number", "revocation")
     op.drop_index("ix_revocation_issuer_id_number", "revocation")
