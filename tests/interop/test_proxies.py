@@ -13,11 +13,12 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from pki_core.model.signer import KeyAlgorithm
 from pki_core.runtime import open_runtime
 from tests.builders import make_csr, name, new_key, raw_csr, tlv
 from tests.journeys.acts import ROOT, copy_home
 from tests.journeys.est_acts import certificates_of, escaped_pem, station_csr
-from tests.journeys.serving_acts import Served, add_settings, ask, serving, wait_for
+from tests.journeys.serving_acts import Served, add_settings, ask, renewal_20, serving, wait_for
 
 pytest_plugins = ["tests.journeys.environments"]
 pytestmark = [pytest.mark.slow, pytest.mark.enable_socket]
@@ -268,3 +269,8 @@ def test_a_request_bound_to_its_connection_works_where_the_proxy_tells_the_bindi
         answer = connection.recv(4096)
     tells = "haproxy" in request.node.callspec.id
     assert answer[9:12] == (b"200" if tells else b"403")
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_station_renews_a_certificate_that_is_for_servers_alone(behind, tmp_path, version):
+    assert renewal_20(behind, tmp_path / "station.pem", KeyAlgorithm.SECP521R1, version) == 200

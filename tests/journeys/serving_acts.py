@@ -1,5 +1,6 @@
 """The web server in tests: started as an operator starts it, on free ports, and ended with all its processes."""
 
+import base64
 import http.client
 import json
 import os
@@ -9,13 +10,20 @@ import ssl
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tests.journeys.acts import ROOT
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from pki_core.runtime import open_runtime
+from tests.builders import new_key
+from tests.journeys.acts import ROOT
+from tests.journeys.est_acts import certificates_of, renewal_csr, station_csr
+
+ENROLL_20 = "/.well-known/cpo/simpleenroll/ISO15118-20"
 SHORT_TIMES = """
 [serving]
 handshake_seconds = 2
@@ -163,3 +171,33 @@ def s_client(served, *arguments, text="Q\n"):
     command = ["openssl", "s_client", "-connect", f"127.0.0.1:{served.https_port}", "-CAfile", served.ready["ca_file"]]
     done = subprocess.run([*command, *arguments], input=text, capture_output=True, text=True, timeout=30, check=False)
     return done.stdout + done.stderr
+
+
+def pem_file(file, key, certificate_der):
+    """Write a client's key and certificate as TLS libraries take them."""
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    file.write_bytes(private + x509.load_der_x509_certificate(certificate_der).public_bytes(Encoding.PEM))
+    return file
+
+
+def enrolled_20(served, file, algorithm):
+    """An ISO 15118-20 station certificate, which is for TLS servers alone, and its key; the file holds both."""
+    key = new_key(algorithm)
+    with closing(open_runtime(served.home)) as runtime:
+        secret = runtime.credentials.make_secret("demo-cpo")
+    user = base64.b64encode(f"demo-cpo:{secret}".encode()).decode()
+    headers = {"Content-Type": "application/pkcs10", "Authorization": f"Basic {user}"}
+    status, _, body = served.https("POST", ENROLL_20, base64.encodebytes(station_csr(key=key)), headers)
+    assert status == 200, body
+    (certificate_der,) = certificates_of(base64.b64decode(body))
+    pem_file(file, key, certificate_der)
+    return key, certificate_der
+
+
+def renewal_20(served, file, algorithm, version):
+    """Renew such a certificate with itself; returns the status of the answer."""
+    key, certificate_der = enrolled_20(served, file, algorithm)
+    body = base64.encodebytes(renewal_csr(certificate_der, key))
+    context = served.context(version=version, certificate=(file,))
+    path = ENROLL_20.replace("simpleenroll", "simplereenroll")
+    return served.https("POST", path, body, {"Content-Type": "application/pkcs10"}, context)[0]

@@ -158,7 +158,7 @@ def test_the_front_is_light():
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     seconds, *heavy = done.stdout.split()
     assert heavy == []
-    assert float(seconds) < 1.2  # about half of that on a quiet machine
+    assert float(seconds) < 2.5  # a fourth of that on a quiet machine; `make bench` holds it to its target
 
 
 @pytest.mark.softhsm

@@ -9,10 +9,11 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from pki_core.model.signer import KeyAlgorithm
 from pki_core.runtime import open_runtime
 from tests.builders import make_csr, new_key
 from tests.journeys.est_acts import escaped_pem, station_csr
-from tests.journeys.serving_acts import s_client
+from tests.journeys.serving_acts import renewal_20, s_client
 
 pytest_plugins = ["tests.journeys.environments", "tests.journeys.serving_environment"]
 pytestmark = [pytest.mark.slow, pytest.mark.enable_socket]
@@ -136,3 +137,28 @@ def test_a_forged_header_is_no_identity_without_a_proxy(served, client_file):
         "X-Pncpki-Proxy-Secret": "",
     }
     assert served.https("POST", ENROLL, base64.encodebytes(station_csr()), headers)[0] == 401
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("algorithm", [KeyAlgorithm.SECP521R1, KeyAlgorithm.ED448])
+def test_a_station_renews_a_certificate_that_is_for_servers_alone(served, tmp_path, algorithm, version):
+    assert renewal_20(served, tmp_path / "station.pem", algorithm, version) == 200
+
+
+def test_what_is_no_ca_makes_no_client_certificates(served, client_file, tmp_path):
+    # Any purpose is accepted, not any issuer: a leaf of ours signs one for somebody else.
+    lines = ["basicConstraints=CA:FALSE", "extendedKeyUsage=clientAuth"]
+    (tmp_path / "extensions").write_text("\n".join(lines))
+    own, other = tmp_path / "key.pem", tmp_path / "csr.pem"
+    ask = ["openssl", "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    subprocess.run([*ask, "-subj", "/CN=demo-mo", "-keyout", own, "-out", other], check=True, capture_output=True)
+    sign = ["openssl", "x509", "-req", "-in", other, "-CA", client_file, "-CAkey", client_file, "-days", "9"]
+    made = tmp_path / "made.pem"
+    done = [*sign, "-CAcreateserial", "-extfile", tmp_path / "extensions", "-out", made]
+    subprocess.run(done, check=True, capture_output=True)
+    chain = tmp_path / "chain.pem"
+    certificate = client_file.read_bytes()[client_file.read_bytes().index(b"-----BEGIN CERTIFICATE") :]
+    chain.write_bytes(own.read_bytes() + made.read_bytes() + certificate)
+    context = served.context(version=ssl.TLSVersion.TLSv1_2, certificate=(chain,))
+    with pytest.raises(ssl.SSLError, match="unknown ca"):
+        served.https("GET", "/healthz", context=context)
