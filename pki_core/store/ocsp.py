@@ -93,16 +93,14 @@ class OcspGateway:
         """
         own = (_response.c.issuer_id == issuer_id) & (_response.c.serial == serial)
         dropped = self._connection.execute(delete(_response).where(own)).rowcount
-        is_it = (tables.certificate.c.issuer_id == issuer_id) & (tables.certificate.c.serial == serial)
+        certificate_id = self._connection.scalar(
+            select(_status.c.certificate_id).where(_status.c.issuer_id == issuer_id, _status.c.serial == serial)
+        )
+        responder, issuer = tables.responder, tables.issuer
         answers_for = (
-            select(tables.responder.c.issuer_id)
-            .join(tables.certificate, tables.certificate.c.id == tables.responder.c.certificate_id)
-            .where(is_it)
-            .union_all(
-                select(tables.issuer.c.id)
-                .join(tables.certificate, tables.certificate.c.id == tables.issuer.c.certificate_id)
-                .where(is_it)
-            )
+            select(responder.c.issuer_id)
+            .where(responder.c.certificate_id == certificate_id)
+            .union_all(select(issuer.c.id).where(issuer.c.certificate_id == certificate_id))
         )
         for ca_id in self._connection.scalars(answers_for).all():
             dropped += self._connection.execute(delete(_response).where(_response.c.issuer_id == ca_id)).rowcount

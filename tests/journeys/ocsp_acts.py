@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from pki_core.model.certificates import serial_text
 from pki_core.model.requests import IssueRequest, OwnKeyProof, RequestedSubject
+from pki_core.model.revocations import Reason
 from pki_core.model.states import CertificateState
 from pki_core.runtime.wiring import SystemClock, open_runtime
 from pki_core.services.ocsp import OcspResponder
@@ -90,8 +91,9 @@ class Asked:
             if drop:
                 work.ocsp.drop(record.id, serial_text(serial))
 
-    def revoke(self, record, serial, reason=None):
-        self.set_status(record, serial, CertificateState.REVOKED, reason)
+    def revoke(self, serial, reason=0):
+        """Revoke, or hold with reason 6, as the operator would."""
+        self.runtime.revocations.revoke(serial_text(serial), Reason(reason), actor="test", witnesses=("one", "other"))
 
     def reserve(self, record, serial):
         """Draw a serial as an enrolment that has not signed yet."""

@@ -28,5 +28,5 @@ def shared(founded_home, tmp_path_factory):
     with asked_at(home) as front:
         front.record, front.good = front.issue()
         _, front.revoked = front.issue(common_name=EMAID)
-        front.revoke(front.record, front.revoked, 1)
+        front.revoke(front.revoked, 1)
         yield front

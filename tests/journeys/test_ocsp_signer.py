@@ -132,7 +132,7 @@ def test_o60_a_revoked_delegate_signs_no_more_and_what_it_signed_is_gone(any_ask
     id_der = certificate_id(record, serial)
     (old,) = any_asked.responders("mo-sub2")
     assert any_asked.ask(id_der).certificates == [old.certificate_der]
-    any_asked.revoke(record, int(old.serial, 16), 1)
+    any_asked.revoke(int(old.serial, 16), 1)
     assert rows(any_asked.runtime, f"SELECT count(*) {OF_MO_SUB2}") == [(0,)]
     assert any_asked.ask(id_der).status == "try_later"
     assert any_asked.runtime.responders.rotate().made == ("ocsp-mo-sub2-2",)
@@ -176,7 +176,7 @@ def test_o63_a_revocation_made_while_the_store_could_not_be_seen_is_seen_after(a
     with store_away(monkeypatch):
         assert asked.ask(id_der).statuses == ["good"]
         asked.clock.advance(hours=1)
-    asked.revoke(record, serial, 1)
+    asked.revoke(serial, 1)
     asked.clock.advance(hours=1)
     deadline = time.monotonic() + 5
     while asked.ask(id_der).statuses != ["revoked"]:
@@ -288,7 +288,7 @@ def test_o66_beyond_the_queue_the_answer_is_try_later_at_once(asked, monkeypatch
 def test_many_threads_asking_at_once_all_get_a_true_answer(asked):
     record, good = asked.issue()
     _, revoked = asked.issue()
-    asked.revoke(record, revoked, 1)
+    asked.revoke(revoked, 1)
     front = Asked(asked.runtime, look_seconds=0.5)
     questions = [
         request(certificate_id(record, serial, name), extensions=[nonce(b"x")] if live else ())
