@@ -11,7 +11,7 @@ from bench.child import ROOT, clean_environment
 _IMPORT = """
 import json, sys, time
 started = time.perf_counter()
-import webapp
+import webapp.app
 seconds = time.perf_counter() - started
 print(json.dumps({"seconds": seconds, "heavy": sorted({"pandas", "prefect"} & set(sys.modules))}))
 """

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 HTTPS: Final = "https"
 PLAIN: Final = "plain"
+HOME_VARIABLE: Final = "PNCPKI_HOME"
 
 # RFC 5280 4.2.1.13, 4.2.2.1, RFC 6960 A.1: what readers of certificates fetch. Everything else is behind TLS.
 _PUBLIC = ("/ocsp", "/crl", "/aia", "/pki", "/healthz", "/readyz", "/metrics")

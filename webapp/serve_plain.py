@@ -10,9 +10,8 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 
 from pki_core.settings import load_settings
-from webapp.listeners import PLAIN, end_with_parent
+from webapp.listeners import HOME_VARIABLE, PLAIN, end_with_parent
 
-HOME_VARIABLE = "PNCPKI_HOME"
 _BUFFER_OCTETS = 65_536  # head of a request, and what is read ahead of a body
 _STOP_SECONDS = 15
 

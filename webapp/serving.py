@@ -20,8 +20,8 @@ from threading import Event
 
 from pki_core.model.errors import SettingsError
 from pki_core.settings import Settings, load_settings
+from webapp.listeners import HOME_VARIABLE
 from webapp.metrics import METRICS_VARIABLE
-from webapp.serve_plain import HOME_VARIABLE
 
 _START_SECONDS = 60
 _STOP_SECONDS = 20

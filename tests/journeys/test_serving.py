@@ -82,6 +82,17 @@ def test_requests_sent_together_are_all_answered(served):
             answers += piece
 
 
+def test_figures_of_both_listeners_are_read_at_either(served):
+    served.plain("GET", "/aia/mo-sub2.cer")
+    served.https("GET", "/.well-known/est/cacerts")
+
+    def has_both(text):
+        return 'family="aia",status="200"' in text and 'family="est",status="200"' in text
+
+    assert wait_for(lambda: has_both(served.plain("GET", "/metrics")[2].decode()))
+    assert wait_for(lambda: has_both(served.https("GET", "/metrics")[2].decode()))
+
+
 # --- start and end
 
 
