@@ -90,6 +90,7 @@ class EstSettings(_Section):
     max_body_octets: Annotated[int, Field(ge=1024, le=1_048_576)] = 65_536
     retry_after_seconds: Annotated[int, Field(ge=1, le=86_400)] = 300
     max_pending: Annotated[int, Field(ge=1)] = 1000  # requests of one partner that wait for approval
+    max_per_minute: Annotated[int, Field(ge=0)] = 60_000  # requests of one partner in one worker; 0 = no limit
     server_side_keys: bool = False  # serverkeygen: the key leaves us, and an HSM protects it no longer
     renewal_window_days: Annotated[int, Field(ge=1, le=365)] = 30  # before the end, as renewal-info suggests
     third_parties: tuple[ThirdParty, ...] = ()  # empty = certificates of others count for nothing

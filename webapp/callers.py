@@ -40,8 +40,9 @@ def caller_reader(runtime: Runtime) -> CallerReader:
     """Return what reads callers in one environment.
 
     Raises:
-        SettingsError: the settings of proxy or tokens cannot be followed.
+        SettingsError: the settings of proxy, tokens or third parties cannot be followed: refuse to start.
     """
+    _ = runtime.callers  # reads the trust anchors of third parties
     settings = runtime.settings.est
     peers = PeerReader(settings.proxy, runtime.home)
     return CallerReader(peers, TokenReader(settings.bearer, runtime.home, runtime.clock))

@@ -93,8 +93,10 @@ def json_answer(status: int, messages: list[str]) -> Response:
 
 
 def note(error: PkiError) -> None:
-    """Log what is not the caller's fault: the family and the code; a message may hold names."""
-    if not isinstance(error, RequestError):
+    """Log an error by its code; the message only where the fault is not the caller's, whose text may hold anything."""
+    if isinstance(error, RequestError):
+        _log.info("%s %s: %s", request.method, request.endpoint, code_of(error))
+    else:
         _log.error("%s %s: %s: %s", request.method, request.endpoint, error.code, error)
 
 

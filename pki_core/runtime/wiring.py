@@ -23,6 +23,7 @@ from pki_core.services.est import Est
 from pki_core.services.est_approvals import Approvals
 from pki_core.services.est_callers import Callers, Guarantor
 from pki_core.services.est_offers import Offers
+from pki_core.services.est_pace import Pace
 from pki_core.services.issuers import Issuers
 from pki_core.services.maintenance import Maintenance
 from pki_core.services.ocsp import OcspResponder
@@ -198,7 +199,8 @@ class Runtime:
     def est(self) -> Est:
         """Enrolment over Secure Transport."""
         issuing = (self.issuers, self.enrollment, self.settings.name_policy)
-        return Est(self.store, issuing, self.est_offers, self.callers, self.approvals, self.clock)
+        waiting = (self.approvals, Pace(self.clock, self.settings.est.max_per_minute))
+        return Est(self.store, issuing, self.est_offers, self.callers, waiting, self.clock)
 
     @cached_property
     def renewal_info(self) -> RenewalInfo:

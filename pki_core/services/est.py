@@ -18,6 +18,7 @@ from pki_core.services.enroll import Enrollment, NoHooks, Order, prove_possessio
 from pki_core.services.est_approvals import Approvals
 from pki_core.services.est_callers import Callers
 from pki_core.services.est_offers import Choice, Offer, Offers
+from pki_core.services.est_pace import Pace
 from pki_core.services.est_rules import accepted, check_authority, check_linking, check_renewal, with_new_name
 from pki_core.services.issuers import Issuers
 from pki_core.services.names import NamePolicy, judge_name
@@ -70,14 +71,14 @@ class Est:
         issuing: tuple[Issuers, Enrollment, NamePolicy],
         offers: Offers,
         callers: Callers,
-        approvals: Approvals,
+        waiting: tuple[Approvals, Pace],
         clock: Clock,
     ) -> None:
         self._store = store
         self._issuers, self._enrollment, self._names = issuing
         self.offers = offers
         self._callers = callers
-        self._approvals = approvals
+        self._approvals, self._pace = waiting
         self._clock = clock
 
     def check_reader(self, choice: Choice, presented: Presented) -> None:
@@ -130,6 +131,7 @@ class Est:
         uses_codes = policy.challenge_password is PasswordMeaning.ENROLLMENT_CODE
         if caller is not None or not uses_codes:
             caller = check_authority(caller, policy, renews=call.renews)
+            self._pace.count(caller.partner.id)
         csr_der = csr_der_of(call.body)
         try:
             request = parse_csr("est", csr_der)

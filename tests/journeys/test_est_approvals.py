@@ -9,10 +9,11 @@ from cryptography import x509
 from sqlalchemy import text
 from typer.testing import CliRunner
 
+from pki_core.model.clock import SystemClock
 from pki_core.model.errors import ConflictError, MalformedError, NotFoundError
 from pki_core.model.est import EstRequestState
 from pki_core.services.est_approvals import Approvals
-from tests.builders import name, new_key, raw_csr, tlv
+from tests.builders import SetClock, name, new_key, raw_csr, tlv
 from tests.journeys.acts import rows
 from tests.journeys.est_acts import STATION, certificates_in, est_client, station_csr
 
@@ -125,6 +126,15 @@ def test_too_many_waiting_requests_are_429(home):
         answers = [client.enroll(station_csr(f"DEPNCE{number}"), "manual") for number in range(3)]
     assert [one.status_code for one in answers] == [202, 202, 429]
     assert int(answers[2].headers["Retry-After"]) > 0
+
+
+def test_a_partner_who_asks_too_fast_is_429_until_the_next_minute(home):
+    clock = SetClock(SystemClock().now().replace(second=0))
+    with est_client(home, clock=clock, more="\n[est]\nmax_per_minute = 2\n") as client:
+        statuses = [client.enroll(station_csr()).status_code for _ in range(3)]
+        clock.advance(seconds=60)
+        statuses.append(client.enroll(station_csr()).status_code)
+    assert statuses == [200, 200, 429, 200]
 
 
 def test_deciding_needs_a_name_outside_dev_and_never_the_partner_himself(client):

@@ -12,6 +12,7 @@ from pki_core.model.clock import SystemClock
 from pki_core.model.signer import KeyAlgorithm
 from pki_core.model.states import CertificateState
 from pki_core.runtime import open_runtime
+from pki_core.services.credentials import CLIENT_PROFILE
 from tests.builders import SetClock, make_csr, name, new_key, raw_csr, spki, tlv
 from tests.journeys.acts import rows
 from tests.journeys.est_acts import (
@@ -123,6 +124,15 @@ def test_a_renewal_without_the_certificate_is_403(client, station):
     answer = reenroll(client, renewal_csr(certificate_der, key))
     assert (answer.status_code, answer.data.partition(b":")[0]) == (403, b"renewal.no_certificate")
     assert reenroll(client.anonymous(), renewal_csr(certificate_der, key)).status_code == 401
+
+
+def test_the_partners_own_client_certificate_renews_nothing(client):
+    key = new_key()
+    profile = client.runtime.profiles[CLIENT_PROFILE]
+    issued = client.runtime.credentials.issue_certificate("demo-cpo", make_csr("x", key), profile)
+    holder = client.with_certificate(issued.certificate_der)
+    answer = reenroll(holder, renewal_csr(issued.certificate_der, key))
+    assert (answer.status_code, answer.data.partition(b":")[0]) == (403, b"renewal.no_certificate")
 
 
 @pytest.mark.parametrize("state", [CertificateState.REVOKED, CertificateState.HOLD])
