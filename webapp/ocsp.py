@@ -21,7 +21,7 @@ _NOT_STORED = ("Cache-Control", "no-store")
 _ALLOW = ("Allow", "GET, HEAD, POST")
 _URL_ALPHABET = str.maketrans("-_ ", "+/+")  # base64url; and a plus that some proxy took for a space
 _OUTER_LENGTH_OCTETS = {0x81: 1, 0x82: 2}
-_HEADERS_KEPT = 65_536
+_HEADERS_KEPT = 16_384
 
 
 class _Ocsp(Protocol):

@@ -8,6 +8,7 @@ good until its next update. ``good`` is said of certificates the store knows as 
 import hashlib
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from threading import BoundedSemaphore
 from typing import NamedTuple
 
@@ -74,7 +75,7 @@ class OcspResponder:
         self._policy = policy
         self._directory = OcspDirectory(store)
         self._cache = OcspCache(policy.cache_entries)
-        self._feed = RevocationFeed(store, clock, self._on_change, look_seconds)
+        self._feed = RevocationFeed(store, clock, self._on_change, self._after_look, look_seconds)
         self._live = BoundedSemaphore(policy.most_live)
         self.trouble = ""  # code of what kept the last answer from being made; "" = nothing
 
@@ -144,8 +145,11 @@ class OcspResponder:
         ca_id = question.ca.record.id
         with self._store.reading() as work:
             stored = work.ocsp.stored(ca_id, one.serial, one.hash_algorithm)
-        # The CertID goes back as it came, and there is more than one way to write it.
-        if stored is None or stored.next_update <= question.now or one.der not in stored.response_der:
+        if stored is None or stored.next_update <= question.now or not question.ca.vouches_for(stored.response_der):
+            return None
+        if (
+            one.der not in stored.response_der
+        ):  # the CertID goes back as it came; there is more than one way to write it
             return None
         answer = _successful(stored.response_der, stored.this_update, stored.next_update, cacheable=True)
         return Entry(question.key, answer, ((ca_id, one.serial),))
@@ -196,6 +200,10 @@ class OcspResponder:
             self._cache.clear(look)
         for one in changes or ():
             self._cache.evict((one.issuer_id, one.serial), look)
+
+    def _after_look(self) -> None:
+        with suppress(StoreUnavailableError):
+            self._signer.note()
 
     def _is_pillar(self, one: StatusChange) -> bool:
         try:

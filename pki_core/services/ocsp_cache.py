@@ -12,6 +12,7 @@ from pki_core.model.ocsp import Answer, StatusRecord
 Certificate = tuple[int, str]  # issuer and serial
 
 _MOST_EVICTIONS = 50_000
+_LONGEST_REMEMBERED = 512  # octets: clients that write more than they need go the longer way
 
 
 class Entry:
@@ -67,7 +68,7 @@ class OcspCache:
         with self._lock:
             if len(self.by_request) >= self._most:
                 self.by_request.clear()
-            if not entry.dropped:
+            if not entry.dropped and len(request_der) <= _LONGEST_REMEMBERED:
                 self.by_request[request_der] = entry
 
     def fact(self, certificate: Certificate) -> StatusRecord | None:

@@ -42,6 +42,11 @@ class AnsweredCa:
                 return responder
         raise ResponderUnavailableError(f"no responder of {self.record.label} may sign now")
 
+    def vouches_for(self, response_der: bytes) -> bool:
+        """Tell whether a response carries the certificate of a responder that is not revoked."""
+        good = (one for one in self.responders if one.state is CertificateState.GOOD)
+        return any(one.certificate_der in response_der for one in good)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Directory:

@@ -16,7 +16,7 @@ from pki_core.model.ocsp import StatusChange
 from pki_core.store.unit_of_work import Store
 
 LOOK_SECONDS = 0.5
-_PATIENCE_SECONDS = 0.3  # for the store to answer; with twice the above, less than a second and a bit in the worst case
+_PATIENCE_SECONDS = 2.0  # for the store to answer, once: behind it the store is taken for away
 _OVERLAP_SECONDS = 60  # clocks differ and commits arrive out of order: look back further than the last look
 _MOST_CHANGES = 10_000
 
@@ -26,18 +26,27 @@ OnChange = Callable[[Sequence[StatusChange] | None, int], None]  # None = too ma
 class RevocationFeed:
     """Tells of changes once each, and whether what is remembered may be relied on."""
 
-    def __init__(self, store: Store, clock: Clock, on_change: OnChange, look_seconds: float = LOOK_SECONDS) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        on_change: OnChange,
+        after_look: Callable[[], None],
+        look_seconds: float = LOOK_SECONDS,
+    ) -> None:
         self._store = store
         self._clock = clock
         self._on_change = on_change
+        self._after_look = after_look
         self._every = look_seconds
         self.looks = 0  # finished ones
-        self._looked_at = -1e9  # when the last good look began
+        self._looked_at = self._tried_at = -1e9  # when the last good look began, and the last one at all
         self._looked_until: int | None = None
         self._seen: set[StatusChange] = set()
         self._is_failing = False
         self._lock = Lock()
         self._running: Future[None] | None = None
+        self._following: Future[None] | None = None
         self._looker: ThreadPoolExecutor | None = None
 
     def is_fresh(self) -> bool:
@@ -53,13 +62,16 @@ class RevocationFeed:
 
     def _refresh(self) -> bool:
         with self._lock:
-            if self._running is None or self._running.done():
-                self._looker = self._looker or ThreadPoolExecutor(1, thread_name_prefix="ocsp-feed")
+            now = monotonic()
+            is_idle = self._running is None or self._running.done()
+            if self._running is None or (is_idle and now - self._tried_at >= self._every):
+                self._looker = self._looker or ThreadPoolExecutor(2, thread_name_prefix="ocsp-feed")
+                self._tried_at = now
                 self._running = self._looker.submit(self._look)
             running = self._running
-        age = monotonic() - self._looked_at
-        if age < 2 * self._every or self._is_failing:
-            return age < 2 * self._every
+        is_recent = now - self._looked_at < 2 * self._every
+        if is_recent or self._is_failing:
+            return is_recent
         try:
             running.result(_PATIENCE_SECONDS)
         except FutureTimeoutError:
@@ -87,3 +99,10 @@ class RevocationFeed:
         self._looked_until = now
         self._looked_at = began
         self._is_failing = False
+        self._follow()
+
+    def _follow(self) -> None:
+        """Do what comes after a look in another thread: it may have to wait for writers, and looks must not."""
+        with self._lock:
+            if self._looker is not None and (self._following is None or self._following.done()):
+                self._following = self._looker.submit(self._after_look)

@@ -53,6 +53,7 @@ class OcspRefresh:
                 continue
             done = self._refresh_ca(ca, directory.ca_serials)
             signed, kept = signed + done[0], kept + done[1]
+        self._signer.note()
         now = self._signer.now()
         with self._store.transaction() as work:
             dropped = work.ocsp.drop_expired(now)

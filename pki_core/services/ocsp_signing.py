@@ -13,6 +13,7 @@ from pki_core.wire.certificate import key_identifier_of, signature_is_valid
 from pki_core.wire.csr import PublicKey, load_public_key
 from pki_core.wire.ocsp_response import response_data, signed_response
 
+_READ_SECONDS = 10  # how old may be what is known of other processes' signatures
 _NOTE_SECONDS = 10  # how far the stored time of the last signature may lag behind
 _KEY_HASH_OCTETS = 20  # RFC 6960 4.2.1: ResponderID byKey is a SHA-1
 
@@ -38,6 +39,7 @@ class OcspSigner:
         self._lock = Lock()
         self._last: int | None = None
         self._noted = 0
+        self._read_at = 0
 
     def now(self) -> int:
         """Return the present moment, which becomes thisUpdate and producedAt.
@@ -47,9 +49,11 @@ class OcspSigner:
             StoreUnavailableError: nobody can tell when that was.
         """
         now = int(self._clock.now().timestamp())
-        if self._last is None or now >= self._noted + _NOTE_SECONDS:
-            self._look(now)
-        last = self._last or 0
+        if self._last is None or not 0 <= now - self._read_at < _READ_SECONDS:
+            with self._store.reading() as work:
+                self._last = max(work.ocsp.last_signed(), self._last or 0)
+            self._read_at = now
+        last = self._last
         if now < last - self._tolerance:
             raise ClockBehindError(f"the clock is {last - now} s behind the last OCSP signature")
         return now
@@ -82,15 +86,13 @@ class OcspSigner:
             for data, signature in zip(datas, signatures, strict=True)
         ]
 
-    def _look(self, now: int) -> None:
-        """Read when anybody signed last, and tell the store about now unless the clock is behind."""
-        with self._store.reading() as work:
-            last = max(work.ocsp.last_signed(), self._last or 0)
-        if now >= last - self._tolerance:
+    def note(self) -> None:
+        """Tell the store when this process signed last, so that the next one knows; StoreUnavailableError."""
+        last = self._last or 0
+        if last >= self._noted + _NOTE_SECONDS:
             with self._store.transaction(forgettable=True) as work:
-                work.ocsp.note_signed(now)
-            self._noted = now
-        self._last = last
+                work.ocsp.note_signed(last)
+            self._noted = last
 
     def _bind(self, responder: ResponderRecord) -> _Bound:
         with self._lock:

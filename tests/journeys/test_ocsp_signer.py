@@ -12,6 +12,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 from sqlalchemy import delete
 
 from pki_core.hsm.soft_key import FileSigner
+from pki_core.model.certificates import serial_text
 from pki_core.model.errors import HsmUnavailableError, StoreUnavailableError
 from pki_core.model.ocsp import OcspStatus
 from pki_core.model.signer import KeyAlgorithm
@@ -140,6 +141,20 @@ def test_o60_a_revoked_delegate_signs_no_more_and_what_it_signed_is_gone(any_ask
     assert Asked(any_asked.runtime).ask(id_der).certificates == [new.certificate_der]
 
 
+def test_o60_what_a_revoked_delegate_signed_ahead_is_not_served_even_when_it_was_stored_late(asked):
+    record, serial = asked.issue()
+    asked.runtime.ocsp_refresh.run()
+    (old,) = asked.responders("mo-sub2")
+    with asked.runtime.store.reading() as work:
+        stored = work.ocsp.stored(record.id, serial_text(serial), "sha1")
+    asked.revoke(int(old.serial, 16), 1)
+    asked.runtime.responders.rotate()
+    with asked.runtime.store.transaction() as work:
+        work.ocsp.store(record.id, [stored])
+    (new, _) = asked.responders("mo-sub2")
+    assert asked.ask(certificate_id(record, serial)).certificates == [new.certificate_der]
+
+
 def test_o61_one_question_has_one_answer_without_critical_extensions(asked):
     record, serial = asked.issue(hours=1)
     asked.clock.advance(hours=2)
@@ -240,6 +255,7 @@ def test_o65_a_clock_that_went_back_signs_nothing_in_any_process(any_asked):
     record, serial = any_asked.issue()
     id_der = certificate_id(record, serial)
     before = any_asked.ask(id_der)
+    wait_for_mark(any_asked)
     any_asked.clock.advance(seconds=-61)
     assert any_asked.ask_with_nonce(id_der).der == before.der  # what was signed before is no lie
     fresh = Asked(any_asked.runtime)
@@ -256,7 +272,16 @@ def test_o65_the_time_of_the_last_signature_is_kept_for_the_next_process(asked):
     for _ in range(3):
         asked.clock.advance(seconds=30)
         asked.ask_with_nonce(certificate_id(record, serial))
-    assert rows(asked.runtime, "SELECT at FROM mark WHERE name = 'ocsp.signed'") == [(seconds(asked.clock.now()),)]
+        wait_for_mark(asked)
+
+
+def wait_for_mark(front):
+    """Wait until the present moment is stored as that of the last signature: behind the next look."""
+    deadline = time.monotonic() + 10
+    while rows(front.runtime, "SELECT at FROM mark WHERE name = 'ocsp.signed'") != [(seconds(front.clock.now()),)]:
+        assert time.monotonic() < deadline
+        front.ocsp._feed.is_fresh()
+        time.sleep(0.01)
 
 
 def test_o66_beyond_the_queue_the_answer_is_try_later_at_once(asked, monkeypatch):
