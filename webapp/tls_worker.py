@@ -107,6 +107,8 @@ class DeadlineWorker(gthread.ThreadWorker):  # type: ignore[misc]  # gunicorn is
         except (BlockingIOError, ConnectionAbortedError):
             return
         self.nr_conns += 1
+        if self.nr_conns >= self.worker_connections:
+            self._make_room()
         self._wait(_Connection(self.cfg, connected, client, listener.getsockname()))
 
     def handle(self, conn: _Connection) -> Any:  # noqa: ANN401
@@ -149,15 +151,23 @@ class DeadlineWorker(gthread.ThreadWorker):  # type: ignore[misc]  # gunicorn is
             return
         self._next_look = now + _LOOK_EVERY
         for conn in [one for one in self.pending_conns if one.deadline <= now]:
-            self.pending_conns.remove(conn)
-            self.poller.unregister(conn.sock)
-            self.nr_conns -= 1
-            conn.close()
+            self._drop(conn)
         for conn in [one for one in tuple(self._at_work) if one.deadline <= now]:
             try:
                 socket.socket.shutdown(conn.sock, socket.SHUT_RDWR)  # the thread's read ends; it closes what is its own
             except OSError:
                 continue  # it has just ended by itself
+
+    def _make_room(self) -> None:
+        """Close the connection that has kept us waiting the longest: at the limit nobody else would get in."""
+        if self.pending_conns:
+            self._drop(min(self.pending_conns, key=lambda conn: conn.deadline))
+
+    def _drop(self, conn: _Connection) -> None:
+        self.pending_conns.remove(conn)
+        self.poller.unregister(conn.sock)
+        self.nr_conns -= 1
+        conn.close()
 
     def _wait(self, conn: _Connection) -> None:
         if conn.deadline <= time.monotonic():  # a client that drips is never among those that only wait

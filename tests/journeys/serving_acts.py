@@ -30,6 +30,7 @@ handshake_seconds = 2
 read_seconds = 3
 request_seconds = 5
 ready_seconds = 1
+connections = 96
 """
 
 
