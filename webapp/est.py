@@ -24,7 +24,7 @@ from pki_core.model.errors import (
 )
 from pki_core.model.est import PasswordMeaning, algorithm_of, edition_of
 from pki_core.runtime import Runtime
-from pki_core.services.est import EstCall
+from pki_core.services.est_calls import EstCall
 from pki_core.services.est_offers import Choice
 from webapp.bodies import read_body
 from webapp.callers import CallerReader, caller_reader

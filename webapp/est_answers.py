@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from flask import Response
 
 from pki_core.model.est import Authentication, EstLabel
-from pki_core.services.est import Delivery
+from pki_core.services.est_calls import Delivery
 from pki_core.wire.cms import certs_only
 
 CERTS_ONLY = "application/pkcs7-mime; smime-type=certs-only"  # libest compares it as a prefix

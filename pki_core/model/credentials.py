@@ -47,5 +47,4 @@ class Caller:
     profile_name: str = ""  # of that certificate
     serial: str = ""
     is_own_leaf: bool = False  # that certificate is an ISO 15118 leaf: it may renew itself and nothing else
-    is_registrar: bool = False  # id-kp-cmcRA, RFC 7030 3.7
     code_id: int | None = None  # the one-time code this call uses up

@@ -4,62 +4,30 @@ The web front hands over bytes and what was shown on the connection; everything 
 HTTP is decided here and in ``est_rules``.
 """
 
-import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import os
 
 from pki_core.issuance.subject import build_subject
 from pki_core.model.clock import Clock
 from pki_core.model.credentials import Caller, Presented
-from pki_core.model.errors import ConflictError, CsrRejectedError, NotAuthenticatedError, NotFoundError, RequestError
+from pki_core.model.errors import CsrRejectedError, NotAuthenticatedError, NotFoundError, RequestError
 from pki_core.model.est import Approval, PasswordMeaning
-from pki_core.model.requests import Issued, IssueRequest, Outcome, OwnKeyProof
-from pki_core.services.enroll import Enrollment, NoHooks, Order, prove_possession
+from pki_core.model.requests import Issued, IssueRequest, OwnKeyProof
+from pki_core.services.enroll import Enrollment, Order, prove_possession
 from pki_core.services.est_approvals import Approvals
 from pki_core.services.est_callers import Callers
-from pki_core.services.est_offers import Choice, Offer, Offers
+from pki_core.services.est_calls import Delivery, EnrollmentRows, EstCall, ReadyRequest
+from pki_core.services.est_offers import Choice, Offers
 from pki_core.services.est_pace import Pace
 from pki_core.services.est_rules import accepted, check_authority, check_linking, check_renewal, with_new_name
 from pki_core.services.issuers import Issuers
 from pki_core.services.names import NamePolicy, judge_name
 from pki_core.services.runners import runner_token
 from pki_core.store.audit import AuditEntry
-from pki_core.store.unit_of_work import Store, UnitOfWork
+from pki_core.store.unit_of_work import Store
 from pki_core.wire.csr import load_public_key, parse_csr
 from pki_core.wire.csr_body import CsrAttributes, csr_der_of, read_attributes
 from pki_core.wire.key_pair import new_key_pair
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EstCall:
-    """One enrolment as it came."""
-
-    choice: Choice
-    presented: Presented
-    body: bytes
-    tls_unique: bytes | None = None
-    renews: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delivery:
-    """What an enrolment gives: certificates, the new one first; none of them = ask again later."""
-
-    certificates: tuple[bytes, ...] = ()
-    offer: Offer
-    is_linked: bool = False
-    private_key_der: bytes = field(default=b"", repr=False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Ready:
-    """A request that may become a certificate."""
-
-    caller: Caller
-    offer: Offer
-    request: IssueRequest
-    csr_der: bytes
-    is_linked: bool
+from pki_core.wire.shown_certificate import is_registrar
 
 
 class Est:
@@ -80,6 +48,7 @@ class Est:
         self._callers = callers
         self._approvals, self._pace = waiting
         self._clock = clock
+        self._runner = (0, "")
 
     def check_reader(self, choice: Choice, presented: Presented) -> None:
         """Refuse a caller who may not read the CA certificates of a label that is not open to all."""
@@ -114,7 +83,7 @@ class Est:
             raise CsrRejectedError("approval.needed", "Server-side keys are not made under labels with approval.")
         private_key_der, spki_der = new_key_pair(ready.offer.profile.key_algorithms[0])
         request = ready.request._replace(spki_der=spki_der, proof=OwnKeyProof())
-        made = _Ready(
+        made = ReadyRequest(
             caller=ready.caller, offer=ready.offer, request=request, csr_der=ready.csr_der, is_linked=ready.is_linked
         )
         issued = self._issue(made, call, "")
@@ -125,7 +94,7 @@ class Est:
             private_key_der=private_key_der,
         )
 
-    def _prepare(self, call: EstCall) -> _Ready:
+    def _prepare(self, call: EstCall) -> ReadyRequest:
         _, policy = self.offers.label(call.choice.label)
         caller = self._callers.identify(accepted(call.presented, policy, renews=call.renews))
         uses_codes = policy.challenge_password is PasswordMeaning.ENROLLMENT_CODE
@@ -145,19 +114,22 @@ class Est:
                 self._note(caller, call, error)
             raise
 
-    def _check(self, call: EstCall, caller: Caller, csr_der: bytes, read: tuple[IssueRequest, CsrAttributes]) -> _Ready:
+    def _check(
+        self, call: EstCall, caller: Caller, csr_der: bytes, read: tuple[IssueRequest, CsrAttributes]
+    ) -> ReadyRequest:
         request, attributes = read
         _, policy = self.offers.label(call.choice.label)
-        is_linked = check_linking(
-            policy, attributes.challenge_password, call.tls_unique, is_registrar=caller.is_registrar
-        )
+        password = attributes.challenge_password
+        # RFC 7030 3.7: a registrar hands on requests that are bound to connections of its own clients.
+        hands_on = bool(password) and caller.certificate_der is not None and is_registrar(caller.certificate_der)
+        is_linked = check_linking(policy, password, call.tls_unique, is_registrar=hands_on)
         if call.renews:
             check_renewal(caller, csr_der, attributes)
             offer = self.offers.for_profile(call.choice.label, caller.profile_name)
         else:
             offer = self.offers.find(self._completed(call.choice, request))
         request = with_new_name(request, attributes, renews=call.renews)
-        return _Ready(caller=caller, offer=offer, request=request, csr_der=csr_der, is_linked=is_linked)
+        return ReadyRequest(caller=caller, offer=offer, request=request, csr_der=csr_der, is_linked=is_linked)
 
     def _completed(self, choice: Choice, request: IssueRequest) -> Choice:
         """Let the key of a request choose the algorithm where the caller did not, if it is one of the edition."""
@@ -177,14 +149,14 @@ class Est:
             raise NotAuthenticatedError("credentials are needed: an enrolment code in challengePassword, for one")
         return self._callers.by_code(attributes.challenge_password)
 
-    def _judge(self, ready: _Ready) -> None:
+    def _judge(self, ready: ReadyRequest) -> None:
         """Refuse at once what approval could not mend."""
         profile = ready.offer.profile
         name = judge_name(ready.request, profile, ready.caller.partner, self._names)
         build_subject(profile.subject, ready.request.subject, name.common_name)
         prove_possession(ready.request, profile)
 
-    def _issue(self, ready: _Ready, call: EstCall, approved_id: str) -> Issued:
+    def _issue(self, ready: ReadyRequest, call: EstCall, approved_id: str) -> Issued:
         offer = ready.offer
         order = Order(
             profile=offer.profile,
@@ -192,16 +164,24 @@ class Est:
             profile_hash=offer.profile_hash,
             partner=ready.caller.partner,
             actor=ready.caller.partner.id,
-            runner=runner_token(),
+            runner=self._runner_token(),
         )
-        hooks = _Rows(self._clock, ready, call, approved_id)
+        hooks = EnrollmentRows(self._clock, ready, call, approved_id)
         (outcome,) = self._enrollment.issue(self._issuers.get(offer.issuer_label), order, [ready.request], hooks)
         if not isinstance(outcome, Issued):
             raise CsrRejectedError(outcome.code, outcome.message)
         return outcome
 
+    def _runner_token(self) -> str:
+        """Return this process's token: it lives as long as the process, and so may what it holds."""
+        pid, token = self._runner
+        if pid != os.getpid():
+            token = runner_token()
+            self._runner = (os.getpid(), token)
+        return token
+
     @staticmethod
-    def _delivery(ready: _Ready, certificate_der: bytes) -> Delivery:
+    def _delivery(ready: ReadyRequest, certificate_der: bytes) -> Delivery:
         # The root is not sent: nobody may trust what comes with the answer.
         above = ready.offer.chain[:-1] if ready.offer.policy.chain_in_answer else ()
         return Delivery(certificates=(certificate_der, *above), offer=ready.offer, is_linked=ready.is_linked)
@@ -212,37 +192,4 @@ class Est:
         code = error.reason if isinstance(error, CsrRejectedError) else error.code
         entry = AuditEntry(actor=caller.partner.id, action="est.refused", detail=f"{call.choice.label} {code}")
         with self._store.transaction() as work:
-            work.audit.append("est", now, [entry])
-
-
-class _Rows(NoHooks):
-    """What is written beside the certificate."""
-
-    def __init__(self, clock: Clock, ready: _Ready, call: EstCall, approved_id: str) -> None:
-        self._clock = clock
-        self._ready = ready
-        self._call = call
-        self._approved_id = approved_id
-
-    def recorded(self, work: UnitOfWork, outcomes: Sequence[Outcome]) -> None:
-        """Use the code or the approval up; say what was renewed, or why it was refused."""
-        (outcome,) = outcomes
-        caller, now = self._ready.caller, self._clock.now()
-        label = self._ready.offer.label
-        if not isinstance(outcome, Issued):
-            entry = AuditEntry(actor=caller.partner.id, action="est.refused", detail=f"{label} {outcome.code}")
-            work.audit.append("est", now, [entry])
-            return
-        if caller.code_id is not None and not work.credentials.end(caller.code_id, now):
-            raise ConflictError("the enrolment code was used by another request at the same time")
-        if self._approved_id and not work.est_requests.close(self._approved_id, outcome.certificate_id):
-            raise ConflictError("the approved request was answered by another call at the same time; ask again")
-        if self._call.renews:
-            digest = hashlib.sha256(outcome.certificate_der).digest()
-            entry = AuditEntry(
-                caller.partner.id,
-                "est.renewed",
-                certificate_sha256=digest,
-                detail=f"{label} instead of {caller.serial}",
-            )
             work.audit.append("est", now, [entry])

@@ -18,7 +18,6 @@ from pki_core.model.partners import Partner
 from pki_core.services.credentials import sha256_text
 from pki_core.services.known_certificates import KnownCertificate, KnownCertificates
 from pki_core.store.unit_of_work import Store, UnitOfWork
-from pki_core.wire.shown_certificate import is_registrar
 from pki_core.wire.trust_anchors import TrustAnchors, is_trusted
 
 _MAX_SECRET = 512
@@ -78,7 +77,6 @@ class Callers:
             profile_name=held.record.profile_name,
             serial=held.record.serial,
             is_own_leaf=held.is_own_leaf,
-            is_registrar=not held.is_own_leaf and is_registrar(held.record.certificate_der),
         )
 
     def by_code(self, code: str) -> Caller:
