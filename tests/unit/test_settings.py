@@ -178,6 +178,30 @@ def test_file_keys_are_refused_outside_dev(tmp_path, environment):
     assert checked(tmp_path, "dev", key_store={"kind": "file"}).key_store.kind == "file"
 
 
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_a_crl_that_does_not_outlive_two_periods_is_refused(tmp_path, environment):
+    assert checked(tmp_path, environment, crl={"validity_hours": 12, "period_minutes": 360})
+    with pytest.raises(SettingsError, match="does not outlive two periods"):
+        checked(tmp_path, environment, crl={"validity_hours": 12, "period_minutes": 361})
+
+
+def test_a_delta_that_tells_nothing_sooner_is_refused(tmp_path):
+    assert checked(tmp_path, crl={"delta_minutes": 59}).crl_policy.delta_period
+    with pytest.raises(SettingsError, match="delta"):
+        checked(tmp_path, crl={"delta_minutes": 60})
+
+
+def test_roots_sign_crls_by_themselves_but_not_in_production(tmp_path):
+    by_itself = {name: checked(tmp_path, name).crl_policy.automatic_roots for name in ENVIRONMENTS}
+    assert by_itself == {"dev": True, "qa": True, "prod": False}
+
+
+def test_shards_do_not_reach_the_labels_of_the_second_edition(tmp_path):
+    assert checked(tmp_path, certificates={"crl_shards": 20})
+    with pytest.raises(SettingsError, match="crl_shards"):
+        checked(tmp_path, certificates={"crl_shards": 21})
+
+
 @pytest.mark.parametrize("environment", ["", "production", "QA", "dev.toml", "../dev"])
 def test_there_are_three_environments(tmp_path, environment):
     with pytest.raises(SettingsError, match="there are dev, qa, prod"):
