@@ -21,6 +21,8 @@ _ALGORITHMS = ("ES256", "ES384", "ES512", "EdDSA", "PS256", "PS384", "PS512", "R
 _LEEWAY_SECONDS = 30
 _KEPT_SECONDS = 300
 _ASKED_AGAIN_SECONDS = 30  # for a key that is not known: a forged key id must not become a flood of fetches
+_STALE_SECONDS = 3600  # old keys go on while the provider is away; it withdraws a key at most this much later
+_AWAY_SECONDS = 5  # a provider that is away is not asked by every request
 _TIMEOUT_SECONDS = 5
 _MAX_TOKEN = 8192
 _MAX_JWKS = 1_048_576
@@ -38,6 +40,7 @@ class TokenReader:
         self._partners = dict(settings.partners)
         self._keys: dict[str, jwt.PyJWK] = {}
         self._read_at = 0.0
+        self._asked_at = 0.0
         self._lock = Lock()
         if settings.jwks.startswith("http:"):
             raise SettingsError("keys of an identity provider are fetched over https only")
@@ -93,8 +96,7 @@ class TokenReader:
         with self._lock:
             age = now - self._read_at
             if age > _KEPT_SECONDS or (key_id not in self._keys and age > _ASKED_AGAIN_SECONDS):
-                self._keys = self._read_keys()
-                self._read_at = now
+                self._refresh(now)
             key = self._keys.get(key_id)
             if key is None and not key_id and len(self._keys) == 1:
                 key = next(iter(self._keys.values()))
@@ -102,7 +104,19 @@ class TokenReader:
             raise NotAuthenticatedError("the token is signed by a key that is not known")
         return key
 
-    def _read_keys(self) -> dict[str, jwt.PyJWK]:
+    def _refresh(self, now: float) -> None:
+        """Fetch the keys; while that fails, the old ones go on for a time."""
+        is_remote = self._settings.jwks.startswith("https:")
+        if not is_remote or now - self._asked_at >= _AWAY_SECONDS:
+            self._asked_at = now
+            found = self._read_keys()
+            if found is not None:
+                self._keys, self._read_at = found, now
+        if now - self._read_at > _STALE_SECONDS:
+            self._keys = {}
+            raise UnavailableError("the identity provider's keys cannot be had")
+
+    def _read_keys(self) -> dict[str, jwt.PyJWK] | None:
         source = self._settings.jwks
         try:
             if source.startswith("https:"):
@@ -110,8 +124,12 @@ class TokenReader:
                     octets = answer.read(_MAX_JWKS)
             else:
                 octets = (self._home / source).read_bytes()
-            keys = jwt.PyJWKSet.from_dict(json.loads(octets)).keys
-        except (OSError, ValueError, jwt.PyJWTError) as error:
+            document = json.loads(octets)
+            listed = document.get("keys") if isinstance(document, dict) else None
+            if not isinstance(listed, list) or not all(isinstance(key, dict) for key in listed):
+                return None
+            keys = jwt.PyJWKSet.from_dict(document).keys
+        except (OSError, ValueError, RecursionError, jwt.PyJWTError) as error:
             _log.warning("the identity provider's keys cannot be had: %s", type(error).__name__)
-            raise UnavailableError("the identity provider's keys cannot be had") from error
+            return None
         return {key.key_id or "": key for key in keys}

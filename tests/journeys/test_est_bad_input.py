@@ -2,6 +2,7 @@
 
 import base64
 import io
+import random
 import tracemalloc
 
 import pytest
@@ -9,9 +10,9 @@ from cryptography import x509
 
 from pki_core.model.signer import KeyAlgorithm
 from pki_core.wire.pem import CSR_LABELS
-from tests.builders import make_csr, new_key, raw_csr, tlv
+from tests.builders import make_csr, name, new_key, raw_csr, tlv
 from tests.journeys.acts import copy_home
-from tests.journeys.est_acts import STATION, certificates_in, est_client, station_csr
+from tests.journeys.est_acts import STATION, certificates_in, enrolled, est_client, station_csr
 
 pytest_plugins = ["tests.journeys.environments"]
 PATH = "/.well-known/est/cpo/simpleenroll"
@@ -167,3 +168,39 @@ def test_labels_of_every_kind_are_not_found(client, label):
     answer = client.post(f"/.well-known/est/{label}/simpleenroll", base64.b64encode(station_csr(STATION)))
     assert answer.status_code == 404
     assert answer.content_type == "text/plain; charset=utf-8"
+
+
+def mutated(der, count, seed):
+    """The request with one octet changed, removed or doubled, again and again in other places."""
+    chosen = random.Random(seed)
+    for _ in range(count):
+        place = chosen.randrange(len(der))
+        octet = bytes([chosen.randrange(256)])
+        yield chosen.choice(
+            (der[:place] + octet + der[place + 1 :], der[:place] + der[place + 1 :], der[:place] + octet + der[place:])
+        )
+
+
+def change_of_subject():
+    value = tlv(0x30, name(("C", "DE"), ("CN", "DEPNCE7")).public_bytes())
+    return tlv(0x30, bytes.fromhex("06082b06010505070724") + tlv(0x31, value))
+
+
+def test_no_broken_request_ever_causes_a_fault(client):
+    names = x509.SubjectAlternativeName([x509.DNSName("a.example")])
+    plain = station_csr(extensions=[(names, False)])
+    for csr_der in mutated(plain, 250, seed=7030):
+        assert client.enroll(csr_der).status_code in {200, 400, 403}, csr_der.hex()
+
+
+def test_no_broken_renewal_ever_causes_a_fault(client):
+    key = new_key()
+    certificate_der = enrolled(client, key)
+    holder = client.with_certificate(certificate_der)
+    subject = x509.load_der_x509_certificate(certificate_der).subject.public_bytes()
+    password = tlv(0x30, bytes.fromhex("06092a864886f70d010907") + tlv(0x31, tlv(0x13, b"word")))
+    for attributes in (change_of_subject(), password):
+        csr_der = raw_csr(key, subject=subject, attributes=tlv(0xA0, attributes))
+        for broken in mutated(csr_der, 120, seed=len(attributes)):
+            answer = holder.enroll(broken, operation="simplereenroll")
+            assert answer.status_code in {200, 400, 403}, broken.hex()
