@@ -264,6 +264,12 @@ def test_o54_an_answer_for_one_or_of_the_moment_is_not_kept(shared, http):
         assert reply.status == "200 OK"
 
 
+def test_o54_nobody_has_an_answer_of_the_moment_already(shared, http):
+    path = path_of(request(certificate_id(shared.record, 99)))
+    assert http("GET", path, HTTP_IF_NONE_MATCH="*").status == "200 OK"
+    assert http("GET", path, HTTP_IF_MODIFIED_SINCE=format_datetime(shared.clock.now(), usegmt=True)).status == "200 OK"
+
+
 @pytest.mark.parametrize("path", ["/", "/ocspx", "/ocs", "/crl/x", "/ocsp.html", "//ocsp"])
 def test_other_paths_are_handed_on(http, path):
     assert http("GET", path).body == b"elsewhere"
