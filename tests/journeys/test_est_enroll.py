@@ -2,6 +2,7 @@
 
 import base64
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -10,7 +11,7 @@ from cryptography import x509
 from pki_core.model.errors import HsmUnavailableError, StoreUnavailableError
 from pki_core.model.signer import KeyAlgorithm
 from tests.builders import EMAID, make_csr, name, new_key, spki
-from tests.journeys.acts import rows
+from tests.journeys.acts import copy_home, rows
 from tests.journeys.est_acts import (
     STATION,
     EstClient,
@@ -23,8 +24,21 @@ from tests.journeys.est_acts import (
 pytest_plugins = ["tests.journeys.environments"]
 
 
+@pytest.fixture(scope="module")
+def shared(founded_home, tmp_path_factory):
+    """One environment for all tests that change nothing for each other."""
+    with est_client(copy_home(founded_home, tmp_path_factory.mktemp("shared") / "home")) as client:
+        yield client
+
+
 @pytest.fixture
-def client(home):
+def client(shared):
+    return replace(shared)
+
+
+@pytest.fixture
+def fresh(home):
+    """An environment of the test's own."""
     with est_client(home) as client:
         yield client
 
@@ -104,7 +118,8 @@ def test_a_mobility_operator_enrols_a_contract_as_opnc_calls_it(home):
     assert x509.load_der_x509_certificate(certificate_der).subject.rfc4514_string().startswith(f"CN={EMAID}")
 
 
-def test_another_operators_station_is_refused_and_nothing_is_issued(client):
+def test_another_operators_station_is_refused_and_nothing_is_issued(fresh):
+    client = fresh
     answer = client.enroll(station_csr("DEICEE12345"))
     assert (answer.status_code, answer.data.partition(b":")[0]) == (403, b"identifier.outside_prefixes")
     assert answer.content_type == "text/plain; charset=utf-8"
@@ -200,7 +215,7 @@ def test_a_dependency_that_is_away_asks_for_patience_and_comes_back_by_itself(cl
 
 def test_a_fault_of_ours_has_no_detail(client, monkeypatch):
     monkeypatch.setattr(client.runtime.enrollment, "issue", lambda *_: (_ for _ in ()).throw(KeyError("secret")))
-    client.app.config["PROPAGATE_EXCEPTIONS"] = False
+    monkeypatch.setitem(client.app.config, "PROPAGATE_EXCEPTIONS", value=False)
     answer = client.enroll(station_csr())
     assert (answer.status_code, answer.content_type) == (500, "text/plain; charset=utf-8")
     assert b"secret" not in answer.data

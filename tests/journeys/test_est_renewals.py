@@ -2,6 +2,7 @@
 
 import base64
 from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -14,7 +15,7 @@ from pki_core.model.states import CertificateState
 from pki_core.runtime import open_runtime
 from pki_core.services.credentials import CLIENT_PROFILE
 from tests.builders import SetClock, make_csr, name, new_key, raw_csr, spki, tlv
-from tests.journeys.acts import rows
+from tests.journeys.acts import copy_home, rows
 from tests.journeys.est_acts import (
     STATION,
     EstClient,
@@ -33,8 +34,21 @@ TLS_UNIQUE = bytes(range(12))
 BOUND = base64.b64encode(TLS_UNIQUE).decode()
 
 
+@pytest.fixture(scope="module")
+def shared(founded_home, tmp_path_factory):
+    """One environment for all tests that change nothing for each other."""
+    with est_client(copy_home(founded_home, tmp_path_factory.mktemp("shared") / "home")) as client:
+        yield client
+
+
 @pytest.fixture
-def client(home):
+def client(shared):
+    return replace(shared)
+
+
+@pytest.fixture
+def fresh(home):
+    """An environment of the test's own."""
     with est_client(home) as client:
         yield client
 
@@ -144,8 +158,10 @@ def test_a_revoked_certificate_renews_nothing(station, client, state):
 
 
 @pytest.mark.parametrize("ca", ["cpo-sub2", "cpo-sub1"])
-def test_a_certificate_below_a_revoked_ca_renews_nothing(station, client, ca):
-    key, certificate_der, holder = station
+def test_a_certificate_below_a_revoked_ca_renews_nothing(fresh, ca):
+    client, key = fresh, new_key()
+    certificate_der = enrolled(client, key)
+    holder = client.with_certificate(certificate_der)
     with client.runtime.store.reading() as work:
         ca_der = work.issuers.get(ca).certificate_der
     set_state(client, ca_der, CertificateState.REVOKED)
