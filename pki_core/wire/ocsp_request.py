@@ -103,9 +103,9 @@ def _read_certificate_id(der: bytes, element: _Element) -> CertificateId:
         raise MalformedError("a CertID is an algorithm, two hashes and a serial number")
     algorithm, name, key, serial = fields
     oid = _one(der, algorithm.content, algorithm.end, _OID)
-    if not _is_oid(der[oid.content : oid.end]):
-        raise MalformedError("the hash algorithm is no OID")
     hash_algorithm, octets = _HASHES.get(der[oid.content : oid.end], ("", 0))
+    if not hash_algorithm and not _is_oid(der[oid.content : oid.end]):
+        raise MalformedError("the hash algorithm is no OID")
     if hash_algorithm and (
         der[oid.end : algorithm.end] not in {b"", _NULL}
         or name.end - name.content != octets
@@ -179,7 +179,8 @@ def _read_extension(der: bytes, extension: _Element, known: frozenset[bytes]) ->
     if tags not in ([_OID, _OCTET_STRING], [_OID, _BOOLEAN, _OCTET_STRING]):
         raise MalformedError("an extension is an OID, perhaps criticality, and a value")
     octets = [der[part.content : part.end] for part in parts]
-    if not _is_oid(octets[0]) or (len(octets) > 2 and octets[1] != _TRUE):  # noqa: PLR2004  # DER leaves FALSE out
+    is_oid = octets[0] in _KNOWN_EXTENSIONS or _is_oid(octets[0])
+    if not is_oid or (len(octets) > 2 and octets[1] != _TRUE):  # noqa: PLR2004  # DER leaves FALSE out
         raise MalformedError("an extension is not DER")
     if len(octets) > 2 and octets[0] not in known:  # noqa: PLR2004
         raise MalformedError("a critical extension is not known here")  # RFC 5280 4.2
