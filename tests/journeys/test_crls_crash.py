@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tests.journeys.acts import ROOT, rows
+from tests.journeys.acts import ROOT, copy_home, rows
 from tests.journeys.crl_acts import LABEL, crl_of, der_of, leaf, listed, number_of, opened, revoke
 
 pytest_plugins = ["tests.journeys.environments"]
@@ -48,15 +48,14 @@ POINTS = {
 }
 
 
-@pytest.mark.parametrize("point", POINTS.values(), ids=POINTS)
-def test_the_next_run_publishes_what_a_killed_one_did_not(any_home, point):
-    with opened(any_home) as runtime:
+def run_killed(home, point):
+    with opened(home) as runtime:
         serial, _ = leaf(runtime)
         revoke(runtime, serial)
         before = der_of(runtime, LABEL)
-    killed = subprocess.run([sys.executable, "-c", CHILD, any_home, *point], cwd=ROOT, check=False)
+    killed = subprocess.run([sys.executable, "-c", CHILD, home, *point], cwd=ROOT, check=False)
     assert killed.returncode == -9
-    with opened(any_home) as runtime:
+    with opened(home) as runtime:
         was_published = point[1:] == ("_publish", "behind")
         assert (der_of(runtime, LABEL) == before) is not was_published
         runtime.clock.advance(seconds=5)
@@ -68,6 +67,20 @@ def test_the_next_run_publishes_what_a_killed_one_did_not(any_home, point):
                       " WHERE label = 'mo-sub2' ORDER BY crl_number")  # fmt: skip
         assert stored == [("full", number) for number in ([1, 2, 3] if was_published else [1, 3])]
         assert rows(runtime, "SELECT count(*) FROM crl_piece WHERE crl_id NOT IN (SELECT id FROM crl)") == [(0,)]
+
+
+@pytest.mark.parametrize("point", POINTS.values(), ids=POINTS)
+def test_the_next_run_publishes_what_a_killed_one_did_not(home, point):
+    run_killed(home, point)
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("point", ["in the middle of storing", "in the middle of publishing"])
+def test_the_same_on_postgresql(founded_postgres, tmp_path, point):
+    home, databases = founded_postgres
+    url = databases.create()
+    run_killed(copy_home(home, tmp_path / "home", url), POINTS[point])
+    databases.drop(url)
 
 
 def test_a_runner_on_another_machine_is_waited_for_till_its_lease_ends(home):

@@ -1,19 +1,19 @@
 """Revoking, holding, releasing: in at the service, out at status, CRL and audit; on both databases."""
 
 import json
-import subprocess
-import sys
 from datetime import timedelta
 
 import pytest
 from cryptography import x509
 from sqlalchemy import insert
+from typer.testing import CliRunner
 
+from flows.cli import app
 from pki_core.model.errors import CeremonyError, ConflictError, MalformedError, NotFoundError
 from pki_core.model.revocations import Reason
 from pki_core.model.states import CertificateState
 from pki_core.store import tables
-from tests.journeys.acts import ROOT, artefact, rows
+from tests.journeys.acts import artefact, rows
 from tests.journeys.crl_acts import LABEL, content, crl_of, leaf, listed, opened, revoke
 
 pytest_plugins = ["tests.journeys.environments"]
@@ -232,20 +232,13 @@ def test_revoking_a_ca_outside_dev_needs_two_people(home):
         assert "Ada, Grace" in details[0][0]
 
 
-@pytest.mark.slow
 def test_the_commands_revoke_hold_release_list_and_publish(home):
     with opened(home) as runtime:
         serial, _ = leaf(runtime)
 
     def command(*words, code=0):
-        result = subprocess.run(
-            [sys.executable, "-m", "flows", *words, "--home", str(home), "--json"],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert result.returncode == code, result.stdout + result.stderr
+        result = CliRunner().invoke(app, [*words, "--home", str(home), "--json"])
+        assert result.exit_code == code, result.output
         return json.loads(result.stdout)
 
     assert command("revoke", serial, "--reason", "certificateHold")["status"] == "hold"
