@@ -9,7 +9,13 @@ import os
 from pki_core.issuance.subject import build_subject
 from pki_core.model.clock import Clock
 from pki_core.model.credentials import Caller, Presented
-from pki_core.model.errors import CsrRejectedError, NotAuthenticatedError, NotFoundError, RequestError
+from pki_core.model.errors import (
+    CsrRejectedError,
+    NotAuthenticatedError,
+    NotFoundError,
+    RequestError,
+    TooManyRequestsError,
+)
 from pki_core.model.est import Approval, PasswordMeaning
 from pki_core.model.requests import Issued, IssueRequest, OwnKeyProof
 from pki_core.services.enroll import Enrollment, Order, prove_possession
@@ -97,12 +103,11 @@ class Est:
     def _prepare(self, call: EstCall) -> ReadyRequest:
         _, policy = self.offers.label(call.choice.label)
         caller = self._callers.identify(accepted(call.presented, policy, renews=call.renews))
-        uses_codes = policy.challenge_password is PasswordMeaning.ENROLLMENT_CODE
-        if caller is not None or not uses_codes:
-            caller = check_authority(caller, policy, renews=call.renews)
-            self._pace.count(caller.partner.id)
-        csr_der = csr_der_of(call.body)
         try:
+            if caller is not None or policy.challenge_password is not PasswordMeaning.ENROLLMENT_CODE:
+                caller = check_authority(caller, policy, renews=call.renews)
+                self._pace.count(caller.partner.id)
+            csr_der = csr_der_of(call.body)
             request = parse_csr("est", csr_der)
             attributes = read_attributes(request.proof.signed_bytes)  # type: ignore[union-attr]  # parse_csr's proof
             if caller is None:
@@ -110,7 +115,7 @@ class Est:
                 check_authority(caller, policy, renews=call.renews)
             return self._check(call, caller, csr_der, (request, attributes))
         except RequestError as error:
-            if caller is not None:
+            if caller is not None and not isinstance(error, TooManyRequestsError):
                 self._note(caller, call, error)
             raise
 

@@ -128,6 +128,20 @@ def test_another_operators_station_is_refused_and_nothing_is_issued(fresh):
     assert rows(client.runtime, "SELECT count(*) FROM certificate WHERE partner_id = 'demo-cpo'") == [(0,)]
 
 
+@pytest.mark.parametrize(
+    ("label", "body", "code"),
+    [
+        ("mo", None, "mo partner.not_authorized"),
+        ("cpo", b"nothing", "cpo csr.malformed"),
+        ("linked", None, "linked linking.required"),
+    ],
+)
+def test_a_refusal_of_a_known_partner_is_in_the_audit_log(fresh, label, body, code):
+    answer = fresh.enroll(station_csr() if body is None else body, label)
+    assert answer.status_code in {400, 403}
+    assert rows(fresh.runtime, "SELECT actor, detail FROM audit WHERE action = 'est.refused'") == [("demo-cpo", code)]
+
+
 def test_a_partner_without_the_role_is_refused(client):
     answer = client.enroll(make_csr(EMAID), label="mo")
     assert answer.status_code == 403
