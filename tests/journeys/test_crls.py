@@ -1,6 +1,9 @@
 """CRLs as they are published, by the cases of RFC 5280 5; on both databases where the database matters."""
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import timedelta
+from threading import Event
 
 import pytest
 from cryptography import x509
@@ -9,6 +12,7 @@ from pki_core.model.crls import CrlKind
 from pki_core.model.errors import ConflictError, NotFoundError
 from pki_core.model.profiles import Level
 from pki_core.model.revocations import Reason, shard_of
+from pki_core.runtime.founding import Founding, found_environment
 from tests.journeys.acts import artefact, hold, rows, sub2
 from tests.journeys.crl_acts import (
     LABEL,
@@ -344,3 +348,32 @@ def test_entries_of_every_algorithm_verify(home, label):
         crl = crl_of(runtime, label.replace("sub2", "sub1"))
         assert crl.is_signature_valid(sub1.public_key())
         assert [entry.serial_number for entry in crl] == [as_issuer(runtime, issuer.label).serial_number]
+
+
+def test_no_revocation_is_lost_while_lists_are_being_made(any_environment):
+    serials = leaves(any_environment, 60)
+    done = Event()
+
+    def publish():
+        numbers = []
+        while not done.is_set():
+            numbers += [record.crl_number for record in any_environment.crls.publish(LABEL)]
+        return numbers
+
+    with ThreadPoolExecutor(4) as pool:
+        publishing = pool.submit(publish)
+        list(pool.map(lambda serial: revoke(any_environment, serial), serials))
+        done.set()
+        numbers = publishing.result()  # G5 held at every step: nothing that was listed went missing
+    any_environment.crls.publish(LABEL)
+    assert sorted(listed(crl_of(any_environment))) == sorted(serials)
+    assert numbers == sorted(set(numbers))
+
+
+def test_founding_publishes_the_lists_of_roots_that_need_a_person(tmp_path):
+    overrides = "[certificates]\ned448_hierarchy = false\n[crl]\nautomatic_roots = false\n"
+    founding = Founding(environment="dev", home=tmp_path / "home", key_store="file", overrides=overrides)
+    with closing(found_environment(founding, lambda _line: None)) as runtime:
+        assert {age.issuer_label for age in runtime.crls.ages()} == {
+            one.label for one in runtime.certificates.issuers()
+        }
