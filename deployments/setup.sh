@@ -44,6 +44,7 @@ package_name() {
     strongswan) set -- "strongswan-pki libstrongswan-standard-plugins" strongswan strongswan strongswan ;;
     nginx) set -- nginx-light nginx nginx nginx ;;
     haproxy) set -- haproxy haproxy haproxy haproxy ;;
+    wrk) set -- wrk - wrk wrk ;; # for make bench
   esac
   case "$manager" in
     apt-get) echo "$1" ;; dnf) echo "$2" ;; apk) echo "$3" ;; brew) echo "$4" ;;
@@ -142,6 +143,7 @@ provide_foreign_programs() {
   has javac || needed+=(java)
   [ -e "$bouncycastle" ] || needed+=(bouncycastle)
   has pki || needed+=(strongswan)
+  has wrk || needed+=(wrk)
   # Where a system starts services, installing these would start them: a test run must not open ports on somebody's machine.
   if [ ! -d /run/systemd/system ] && [ ! -d /run/openrc ]; then
     has nginx || [ -x /usr/sbin/nginx ] || needed+=(nginx)
