@@ -118,7 +118,7 @@ class Front:
             self._command(act, arguments),
             env=self._environment,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
+            stdout=sys.stderr.fileno(),  # granian logs there; our own standard output is for results
             pass_fds=[] if keep is None else [keep],
             start_new_session=True,
         )

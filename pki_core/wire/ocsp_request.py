@@ -52,10 +52,10 @@ def parse_request(request_der: bytes, most_certificates: int) -> OcspRequest:
     outer = _one(request_der, 0, len(request_der), _SEQUENCE)
     if outer.end != len(request_der):
         raise MalformedError("octets follow the request")
-    tbs, *rest = _children(request_der, outer, 2)
-    if tbs.tag != _SEQUENCE or any(element.tag != _SIGNATURE for element in rest):
+    parts = _children(request_der, outer, 2)
+    if not parts or parts[0].tag != _SEQUENCE or any(element.tag != _SIGNATURE for element in parts[1:]):
         raise MalformedError("an OCSPRequest is a TBSRequest and perhaps a signature")
-    elements = _children(request_der, tbs, 4)
+    elements = _children(request_der, parts[0], 4)
     # RFC 6960 4.1.1: version 1 is the default, which DER leaves out; there is no other.
     if elements and elements[0].tag == _REQUESTOR:
         elements = elements[1:]

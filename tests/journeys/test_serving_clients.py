@@ -95,6 +95,42 @@ def test_what_is_no_tls_at_all_is_closed(served):
         assert is_closed_by_server(connection, 5)
 
 
+OCSP_HEAD = b"POST /ocsp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/ocsp-request\r\n"
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [b"Content-Length: 100\r\n\r\n0", b"Transfer-Encoding: chunked\r\n\r\n1\r\n0\r\n"],
+    ids=["with a length", "chunked"],
+)
+def test_stalled_bodies_do_not_stop_the_plain_listener(served, begun):
+    with ExitStack() as stack:
+        stalled = [stack.enter_context(connected(served, served.http_port)) for _ in range(MANY)]
+        for connection in stalled:
+            connection.sendall(OCSP_HEAD + begun)
+        started = time.monotonic()
+        for path in ("/healthz", "/aia/mo-sub2.cer", "/ocsp/MAA="):
+            assert served.plain("GET", path)[0] == 200
+        assert time.monotonic() - started < 2
+        answer = stalled[0].recv(4096)  # the deadline of a body: 3 s
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert is_closed_by_server(stalled[0], 5)
+
+
+def test_a_body_on_the_plain_listener_has_one_deadline_however_it_drips(served):
+    with connected(served, served.http_port) as connection:
+        connection.sendall(OCSP_HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
+        started = time.monotonic()
+        while time.monotonic() - started < 10:
+            try:
+                connection.sendall(b"1\r\n0\r\n")
+            except OSError:
+                break
+            if is_closed_by_server(connection, 0.3):
+                break
+        assert time.monotonic() - started < 6
+
+
 # --- large requests
 
 

@@ -211,3 +211,8 @@ def test_o40_an_extension_stands_there_once():
 
 def test_o41_without_a_nonce_there_is_none():
     assert parse(request(ID)).nonce is None
+
+
+@pytest.mark.parametrize("text", ["", "30", "3000", "30023000", "300430023000", "3006300430023000", "30023100"])
+def test_empty_sequences_are_malformed_at_every_depth(text):
+    is_malformed(bytes.fromhex(text))
