@@ -3,7 +3,6 @@
 import base64
 import http.client
 import json
-import os
 import signal
 import socket
 import ssl
@@ -20,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from pki_core.runtime import open_runtime
 from tests.builders import new_key
-from tests.journeys.acts import ROOT
+from tests.journeys.acts import ROOT, operator_environment
 from tests.journeys.est_acts import certificates_of, renewal_csr, station_csr
 
 ENROLL_20 = "/.well-known/cpo/simpleenroll/ISO15118-20"
@@ -109,7 +108,7 @@ def start(home, *arguments, environment=None):
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, **(environment or {})},
+        env=operator_environment(**(environment or {})),
     )
     line = process.stdout.readline()
     assert line, f"the server ended with {process.wait(10)}"

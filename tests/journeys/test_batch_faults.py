@@ -177,7 +177,7 @@ def test_a_token_that_goes_away_and_comes_back_loses_and_doubles_nothing(
     switches = failing_token(crashing.home)
     down = tmp_path / "down"
     with Job(sign, crashing, Orders(pause=0.01, patience=5), SHIM_DOWN=str(down), **switches) as job:
-        while not len(read_snapshot(crashing.url).certificates) > 30:
+        while not len(read_snapshot(crashing.url).verdicts) > 30:
             assert job.process.is_alive()
         down.touch()
         job.process.join(2)

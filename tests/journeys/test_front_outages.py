@@ -19,7 +19,7 @@ from sqlalchemy.engine import make_url
 from pki_core.model.issuers import IssuerRecord
 from pki_core.runtime import open_runtime
 from tests.builders import make_csr, name, new_key
-from tests.journeys.acts import ROOT, found_by_command
+from tests.journeys.acts import ROOT, found_by_command, operator_environment
 from tests.journeys.serving_acts import Served, add_settings, serving, wait_for
 from tests.ocsp_forms import certificate_id, nonce, request
 from tests.store.test_schema import connected
@@ -76,6 +76,7 @@ def front(tmp_path_factory, postgres_url):
     secret = subprocess.run(
         [sys.executable, "-m", "flows", "partner", "secret", "demo-cpo", "--home", home, "--json"],
         cwd=ROOT,
+        env=operator_environment(),
         capture_output=True,
         text=True,
         check=True,
@@ -181,7 +182,9 @@ def test_a_revocation_is_seen_by_the_running_front_within_a_second(front):
     serial = front.serials()[-1]
     assert front.ask(serial).certificate_status is OCSPCertStatus.GOOD
     command = [sys.executable, "-m", "flows", "revoke", f"{serial:x}", "--reason", "keyCompromise"]
-    subprocess.run([*command, "--home", front.served.home], cwd=ROOT, check=True, capture_output=True)
+    subprocess.run(
+        [*command, "--home", front.served.home], cwd=ROOT, env=operator_environment(), check=True, capture_output=True
+    )
     revoked = time.monotonic()
     assert wait_for(lambda: front.ask(serial).certificate_status is OCSPCertStatus.REVOKED, 5)
     assert time.monotonic() - revoked < 1.5  # one second, and the time a busy machine takes to ask

@@ -102,7 +102,7 @@ def test_init_answers_one_json_object_and_nothing_else(qa_and_prod):
     for one, env in zip(qa_and_prod, ("qa", "prod"), strict=True):
         answer = json.loads(one.stdout)
         assert (answer["environment"], answer["home"]) == (env, str(one.home))
-        assert len(answer["issuers"]) == 18
+        assert len(answer["issuers"]) == 19  # two hierarchies of nine, and the TLS root
         assert one.stderr == ""
 
 
