@@ -33,7 +33,7 @@ _NONCE_OCTETS = 16
 _PAGE = 2000
 _NONCE_EXTENSION = bytes.fromhex("a223 3021 301f 06092b0601050507300102 0412 0410".replace(" ", ""))
 _MS = {"us": 0.001, "ms": 1.0, "s": 1000.0}
-_SETTINGS = "[serving]\nplain_workers = 1\nplain_threads = 1\n[certificates]\ned448_hierarchy = false\n"
+_SETTINGS = "[serving]\nplain_workers = 1\n[certificates]\ned448_hierarchy = false\n"
 _SERVE = "import sys; from pathlib import Path; from webapp.serve_plain import serve_plain; "
 _SERVE += "serve_plain(Path(sys.argv[1]), '127.0.0.1', int(sys.argv[2]))"
 # wrk calls request() for each request: prepared ones in turn, or one with a nonce nobody used before.

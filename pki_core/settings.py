@@ -121,7 +121,7 @@ class ServingSettings(_Section):
     threads: Annotated[int, Field(ge=4, le=256)]  # of each: requests at work at once
     connections: Annotated[int, Field(ge=64, le=65_536)]  # of each process, kept alive ones and slow ones included
     plain_workers: Annotated[int, Field(ge=1, le=64)]
-    plain_threads: Annotated[int, Field(ge=1, le=64)]  # of each: for what has to wait for store or key
+    plain_threads: Annotated[int, Field(ge=1, le=1024)]  # of each: requests at once, those that are awaited included
     handshake_seconds: Annotated[int, Field(ge=1, le=60)]  # for the whole TLS handshake
     read_seconds: Annotated[int, Field(ge=1, le=300)]  # for all headers, and between two pieces of a body
     request_seconds: Annotated[int, Field(ge=1, le=3600)]  # for a whole request with its answer

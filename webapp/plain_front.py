@@ -1,153 +1,123 @@
-"""Between granian and the application on the plain listener: who is slow holds no thread, what is kept needs none.
+"""Between granian and the application on the plain listener: no client keeps a thread by not sending its body.
 
-granian gives a WSGI application a thread that then waits for the body, however long the client takes; a handful of
-stalled OCSP requests would stop the service. So bodies are read here, in the event loop, with a limit and a deadline.
-An OCSP answer that is in memory is given at once; everything else may wait for store or key, and does so in a thread.
+granian reads the head of a request without a thread, but gives the application one for the body and lets it wait for
+as long as the client likes; a handful of stalled OCSP requests would stop the service. Bodies are read here, up to a
+limit. When one is overdue, connections on which nothing was sent for that long are shut down, whosever they are: WSGI
+does not tell which socket a body comes from, and to an idle connection nothing is lost.
 """
 
-import asyncio
+import itertools
+import os
+import socket
+import struct
+import sys
+import time
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
-from sys import stderr
-from typing import Any, Protocol
-
-from webapp.ocsp import request_in_path
+from math import ceil, inf
+from pathlib import Path
+from threading import Thread
+from typing import Any
 
 _NO_BODY = frozenset({"GET", "HEAD"})
-_STREAMED_OCTETS = 1_048_576  # a larger answer is sent piece by piece
-_TEXT = [("content-type", "text/plain; charset=utf-8")]
-
-
-class _Ocsp(Protocol):
-    def kept(self, request_der: bytes) -> object | None: ...
+_LOOK_EVERY = 0.5  # seconds
+_CROWDED = 0.75  # of all threads wait for bodies: then there is less patience
+_IMPATIENT_SECONDS = 1.0
+_TCP_INFO_OCTETS = 104
+_LAST_SENT = struct.Struct("=44xI")  # struct tcp_info: milliseconds since data was sent, or since it was connected
+_DESCRIPTORS = Path("/proc/self/fd")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlainLimits:
-    """What a request may be, and how many are at work at once."""
+class BodyLimits:
+    """What a body may be, and how many may be awaited at once."""
 
-    body_octets: int
-    body_seconds: float
+    octets: int
+    seconds: float
     threads: int
 
 
-class PlainFront:
-    """An RSGI application around a WSGI one."""
+class BodyGuard:
+    """A WSGI application whose bodies are whole before it sees them."""
 
-    def __init__(self, app: Any, ocsp: _Ocsp, limits: PlainLimits) -> None:  # noqa: ANN401  # a WSGI application
+    def __init__(self, app: Any, limits: BodyLimits, port: int) -> None:  # noqa: ANN401  # a WSGI application
         self._app = app
-        self._ocsp = ocsp
         self._limits = limits
-        self._pool = ThreadPoolExecutor(limits.threads, thread_name_prefix="plain")
+        self._port = port
+        self._numbers = itertools.count()
+        self._awaited: dict[int, float] = {}  # since when; in the order they began
+        if sys.platform == "linux":
+            Thread(target=self._keep_looking, daemon=True, name="bodies").start()
 
-    async def __rsgi__(self, scope: Any, proto: Any) -> None:  # noqa: ANN401  # granian's
-        """Answer one request."""
-        if scope.proto != "http":
-            proto.close(403)
-            return
-        body = b""
-        if scope.method not in _NO_BODY:
-            try:
-                async with asyncio.timeout(self._limits.body_seconds):
-                    body = await self._read(scope, proto)
-            except TimeoutError:
-                proto.response_str(408, _TEXT, "The request did not come in time.\n")
-                return
-            if len(body) > self._limits.body_octets:
-                proto.response_str(413, _TEXT, "The request is too large.\n")
-                return
-        environ = _environ(scope, body)
-        if self._is_kept(scope, body):
-            status, headers, pieces = self._call(environ)
-        else:
-            loop = asyncio.get_running_loop()
-            status, headers, pieces = await loop.run_in_executor(self._pool, self._call, environ)
-        if isinstance(pieces, bytes):
-            proto.response_bytes(status, headers, pieces)
-        else:
-            await self._stream(proto.response_stream(status, headers), pieces)
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:  # noqa: ANN401
+        """Read the body, then answer."""
+        if environ["REQUEST_METHOD"] not in _NO_BODY:
+            body = self._read(environ)
+            if len(body) > self._limits.octets:
+                start_response("413 Content Too Large", [("Content-Length", "0")])
+                return []
+            environ["wsgi.input"] = BytesIO(body)
+            environ["CONTENT_LENGTH"] = str(len(body))
+            environ.pop("HTTP_TRANSFER_ENCODING", None)
+        answer: Iterable[bytes] = self._app(environ, start_response)
+        return answer
 
-    async def _read(self, scope: Any, proto: Any) -> bytes:  # noqa: ANN401
+    def _read(self, environ: dict[str, Any]) -> bytes:
         """Return the body, or as much of it as shows that it is too much."""
-        limit = self._limits.body_octets
-        told = scope.headers.get("content-length", "0")
-        if told.isascii() and told.isdecimal() and int(told[:20]) > limit:
+        limit = self._limits.octets
+        told = environ.get("CONTENT_LENGTH") or "0"
+        if told.isdecimal() and int(told[:20]) > limit:
             return bytes(limit + 1)
-        body = b""
-        async for piece in proto:
-            body += piece
-            if len(body) > limit:
-                break
+        number = next(self._numbers)
+        self._awaited[number] = time.monotonic()
+        try:
+            body: bytes = environ["wsgi.input"].read(limit + 1)
+        finally:
+            del self._awaited[number]
         return body
 
-    def _is_kept(self, scope: Any, body: bytes) -> bool:  # noqa: ANN401
-        path: str = scope.path
-        if scope.method == "POST":
-            return path.startswith("/ocsp") and self._ocsp.kept(body) is not None
-        return path.startswith("/ocsp/") and self._ocsp.kept(request_in_path(path[6:])) is not None
+    def _keep_looking(self) -> None:
+        while True:
+            time.sleep(_LOOK_EVERY)
+            awaited = list(self._awaited.copy().values())
+            if not awaited:
+                continue
+            oldest = time.monotonic() - awaited[0]
+            if len(awaited) > _CROWDED * self._limits.threads and oldest >= _IMPATIENT_SECONDS:
+                self._shut_down(_IMPATIENT_SECONDS, 0.5)  # who came behind the older half has a chance then
+            elif oldest >= self._limits.seconds:
+                self._shut_down(self._limits.seconds, 1)
 
-    def _call(self, environ: dict[str, Any]) -> tuple[int, list[tuple[str, str]], Any]:
-        """Call the application; the pieces of an answer that is not large are put together here."""
-        said: list[Any] = []
-
-        def start_response(status: str, headers: list[tuple[str, str]], _error: object = None) -> None:
-            said[:] = [int(status[:3]), headers]
-
-        answer: Iterable[bytes] = self._app(environ, start_response)
-        if isinstance(answer, list):
-            return said[0], said[1], b"".join(answer)
-        octets = next((value for name, value in said[1] if name.lower() == "content-length"), "0")
-        if int(octets) > _STREAMED_OCTETS and environ["REQUEST_METHOD"] != "HEAD":
-            return said[0], said[1], answer
-        try:
-            return said[0], said[1], b"".join(answer)
-        finally:
-            _close(answer)
-
-    async def _stream(self, transport: Any, answer: Iterable[bytes]) -> None:  # noqa: ANN401
-        loop = asyncio.get_running_loop()
-        pieces = iter(answer)
-        try:
-            while (piece := await loop.run_in_executor(self._pool, next, pieces, None)) is not None:
-                await transport.send_bytes(piece)
-        finally:
-            _close(answer)
+    def _shut_down(self, seconds: float, share: float) -> None:
+        """End a share, the oldest first, of the connections to our port on which nothing was sent for so long."""
+        numbers = [int(name) for name in os.listdir(_DESCRIPTORS)]  # noqa: PTH208  # numbers, not paths
+        ages = [(age, number) for number in numbers if (age := _silent_for(number, self._port)) >= seconds]
+        for _, number in sorted(ages, reverse=True)[: ceil(len(ages) * share)]:
+            _silent_for(number, self._port, end_at=seconds)
 
 
-def _close(answer: object) -> None:
-    close = getattr(answer, "close", None)
-    if close is not None:
-        close()
+def _silent_for(number: int, port: int, *, end_at: float = inf) -> float:
+    """Return for how many seconds nothing was sent on a connection to our port, and end it from ``end_at`` on.
+
+    -1 for what is no such connection. Looked at and ended by a descriptor of our own: the number may have become
+    another connection's meanwhile.
+    """
+    try:
+        with socket.socket(fileno=os.dup(number)) as connection:
+            if not _is_ours(connection, port):
+                return -1
+            known = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_OCTETS)
+            seconds = float(_LAST_SENT.unpack_from(known)[0]) / 1000
+            if seconds >= end_at:
+                connection.shutdown(socket.SHUT_RDWR)
+            return seconds
+    except OSError:  # closed meanwhile, or no socket
+        return -1
 
 
-def _environ(scope: Any, body: bytes) -> dict[str, Any]:  # noqa: ANN401
-    """Return what PEP 3333 wants to know; nothing of this process's own environment is in it."""
-    host, _, port = scope.server.rpartition(":")
-    environ: dict[str, Any] = {
-        "REQUEST_METHOD": scope.method,
-        "SCRIPT_NAME": "",
-        "PATH_INFO": scope.path,
-        "QUERY_STRING": scope.query_string,
-        "SERVER_PROTOCOL": "HTTP/1.1",
-        "SERVER_NAME": host,
-        "SERVER_PORT": port,
-        "REMOTE_ADDR": scope.client.rpartition(":")[0].strip("[]"),
-        "wsgi.version": (1, 0),
-        "wsgi.url_scheme": "http",
-        "wsgi.input": BytesIO(body),
-        "wsgi.errors": stderr,
-        "wsgi.multithread": True,
-        "wsgi.multiprocess": True,
-        "wsgi.run_once": False,
-    }
-    for name, value in scope.headers.items():
-        key = name.upper().replace("-", "_")
-        if key == "CONTENT_TYPE":
-            environ[key] = value
-        elif key not in {"CONTENT_LENGTH", "TRANSFER_ENCODING"}:
-            key = f"HTTP_{key}"
-            environ[key] = f"{environ[key]},{value}" if key in environ else value
-    environ["CONTENT_LENGTH"] = str(len(body))
-    return environ
+def _is_ours(connection: socket.socket, port: int) -> bool:
+    if connection.family not in {socket.AF_INET, socket.AF_INET6} or connection.type != socket.SOCK_STREAM:
+        return False
+    connection.getpeername()  # OSError for one that only listens
+    return bool(connection.getsockname()[1] == port)

@@ -98,13 +98,6 @@ class OcspResponder:
             self._note(error)
             return _REFUSALS[OcspStatus.INTERNAL_ERROR]
 
-    def kept(self, request_der: bytes) -> Answer | None:
-        """Return an answer that needs neither store nor key nor waiting; None when there is none."""
-        entry = self._cache.by_request.get(request_der)
-        if entry is None or entry.dropped or not (self._feed.is_recent() and self._feed.is_fresh()):
-            return None
-        return entry.answer if self._clock.now().timestamp() < entry.renew_at else None
-
     def close(self) -> None:
         """Look at the feed no more."""
         self._feed.close()

@@ -53,10 +53,6 @@ class RevocationFeed:
         """Tell whether every change older than a second has been told."""
         return monotonic() - self._looked_at < self._every or self._refresh()
 
-    def is_recent(self) -> bool:
-        """Tell whether ``is_fresh`` can say yes without waiting for a look."""
-        return monotonic() - self._looked_at < 2 * self._every
-
     def close(self) -> None:
         """Wait for a look that is under way, and look no more."""
         with self._lock:
