@@ -95,7 +95,8 @@ class Element:
         self._attributes = attributes
         self._slots = [slot.children if isinstance(slot, Choice) else (slot,) for slot in children]
         self._content = content
-        self._parts: list[Attribute | Child] = [*attributes, *(child for slot in self._slots for child in slot)]
+        used = [child for slot in self._slots for child in slot if child.type]
+        self._parts: list[Attribute | Child] = [*attributes, *used]
         states: dict[_Key, _State] = {}
         self._first = self._state((0, 0, 0), states)
 

@@ -56,8 +56,8 @@ SIGNATURE = Element(
     MessageSignature,
     Child("SignedInfo", "signed_info", _SIGNED_INFO),
     Child("SignatureValue", "value", _VALUE),
-    Child("KeyInfo", "id", None, 0),  # [V2G2-771], [V2G20-771]: neither this nor the next
-    Child("Object", "id", None, 0, 0),
+    Child("KeyInfo", "", None, 0),  # [V2G2-771], [V2G20-771]: neither this nor the next
+    Child("Object", "", None, 0, 0),
     attributes=(_ID_ATTRIBUTE,),
 )
 
