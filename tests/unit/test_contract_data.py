@@ -261,6 +261,14 @@ def test_a_part_to_be_signed_without_an_id_is_malformed():
         assert "an Id of its own" in message_fault(with_body(answer, contract_chain=value), parties.cps.der)
 
 
+@pytest.mark.parametrize("name", [None, ""])
+def test_a_provisioning_chain_without_an_id_cannot_be_signed(name):
+    request = decode_message(Edition.ISO_20, vehicle_of(chains(P521)).request_20())
+    unnamed = replace(request, oem_chain=replace(request.oem_chain, id=name))
+    with pytest.raises(MalformedError, match="chain has no Id"):
+        signed_parts(unnamed)
+
+
 def test_a_refusal_of_edition_2_reads_as_the_vehicle_expects_it():
     exi = encode_message(refusal_2(SESSION, NO_CERTIFICATE_2, "no contract for this vehicle"))
     message = decode_message(Edition.ISO_2, exi)
