@@ -17,7 +17,7 @@ from sqlalchemy.exc import IntegrityError
 from pki_core.model.errors import SettingsError, StoreUnavailableError
 from pki_core.store.engine import open_engine
 from pki_core.store.schema import NEWEST, alembic_config, is_current, migrate
-from pki_core.store.tables import metadata
+from pki_core.store.pool_tables import metadata
 
 PARTITION = re.compile(r"certificate_der_(\d{4}|other)")
 

@@ -3,7 +3,7 @@
 from alembic import context
 from sqlalchemy import Connection, Engine
 
-from pki_core.store.tables import metadata
+from pki_core.store.pool_tables import metadata
 
 
 def _run(connection: Connection) -> None:
