@@ -16,8 +16,8 @@ from sqlalchemy.exc import IntegrityError
 
 from pki_core.model.errors import SettingsError, StoreUnavailableError
 from pki_core.store.engine import open_engine
+from pki_core.store.pool_tables import contract
 from pki_core.store.schema import NEWEST, alembic_config, is_current, migrate
-from pki_core.store.pool_tables import metadata
 
 PARTITION = re.compile(r"certificate_der_(\d{4}|other)")
 
@@ -116,7 +116,7 @@ def test_the_migrations_end_where_the_tables_of_the_code_are(database_url):
 
     with connected(database_url) as connection:
         options = {"compare_type": True, "include_object": ours}
-        assert compare_metadata(MigrationContext.configure(connection, opts=options), metadata) == []
+        assert compare_metadata(MigrationContext.configure(connection, opts=options), contract.metadata) == []
 
 
 def test_the_migrations_make_the_very_tables_the_code_would_make(database_url):
