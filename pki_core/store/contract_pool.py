@@ -94,11 +94,21 @@ class ContractPoolGateway:
         )
         return [_removed(row) for row in rows if ProvisioningKey(row.pcid, KeyAlgorithm(row.algorithm)) in wanted]
 
-    def of_emaids(self, emaids: Collection[str]) -> list[RemovedContract]:
-        """Return contracts, locked until the transaction ends."""
+    def lock(self, emaids: Collection[str], ended: datetime | None = None) -> list[RemovedContract]:
+        """Return which contracts are there, or have ended by a moment, locked until the transaction ends."""
         are = is_one_of(self._connection, _ccp.c.emaid, sorted(emaids))
-        rows = self._connection.execute(select(*_TOLD).where(are).order_by(_ccp.c.emaid).with_for_update())
+        condition = are if ended is None else and_(are, has_ended(_ccp, ended))
+        rows = self._connection.execute(select(*_TOLD).where(condition).order_by(_ccp.c.emaid).with_for_update())
         return [_removed(row) for row in rows]
+
+    def below(self, chain_id: int, limit: int) -> list[RemovedContract]:
+        """Return contracts of a chain, locked; this reads the pool."""
+        statement = select(*_TOLD).where(_ccp.c.chain_id == chain_id).limit(limit).with_for_update()
+        return [_removed(row) for row in self._connection.execute(statement)]
+
+    def count_below(self, chain_id: int) -> int:
+        """Return how many contracts have a chain; this reads the pool."""
+        return self._connection.scalar(select(func.count()).select_from(_ccp).where(_ccp.c.chain_id == chain_id)) or 0
 
     def expired(self, now: datetime, limit: int) -> list[RemovedContract]:
         """Return contracts one of whose certificates has ended, the longest first."""

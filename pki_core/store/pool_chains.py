@@ -3,8 +3,9 @@
 import hashlib
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, Row, select, update
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
@@ -55,19 +56,26 @@ class ChainGateway:
 
     def get(self, number: int) -> Chain:
         """Return a chain that is known to be there."""
-        row = self._connection.execute(select(_chain).where(_chain.c.id == number)).one()
-        return Chain(
-            id=row.id,
-            sub2_der=bytes(row.sub2_der or b""),
-            sub1_der=bytes(row.sub1_der),
-            root_sha256=row.root_sha256,
-            valid_to=from_seconds(row.valid_to),
-            is_own=row.is_own,
-            checked_at=from_seconds(row.checked_at),
-        )
+        return _record(self._connection.execute(select(_chain).where(_chain.c.id == number)).one())
+
+    def all(self) -> list[Chain]:
+        """Return every chain: some for each OEM and MO."""
+        return [_record(row) for row in self._connection.execute(select(_chain).order_by(_chain.c.id))]
 
     def checked(self, numbers: Collection[int], now: datetime) -> None:
         """Note that the status of chains was found good."""
         self._connection.execute(
             update(_chain).where(_chain.c.id.in_(sorted(numbers))).values(checked_at=to_seconds(now))
         )
+
+
+def _record(row: Row[Any]) -> Chain:
+    return Chain(
+        id=row.id,
+        sub2_der=bytes(row.sub2_der or b""),
+        sub1_der=bytes(row.sub1_der),
+        root_sha256=row.root_sha256,
+        valid_to=from_seconds(row.valid_to),
+        is_own=row.is_own,
+        checked_at=from_seconds(row.checked_at),
+    )

@@ -163,6 +163,14 @@ class ProvisioningPoolGateway:
         statement = select(*_KEY).where(condition).order_by(_pcp.c.pcid, _pcp.c.algorithm).with_for_update()
         return self._keys(statement)
 
+    def below(self, chain_id: int, limit: int) -> list[ProvisioningKey]:
+        """Return rows of a chain; this reads the pool."""
+        return self._keys(select(*_KEY).where(_pcp.c.chain_id == chain_id).limit(limit))
+
+    def count_below(self, chain_id: int) -> int:
+        """Return how many rows have a chain; this reads the pool."""
+        return self._connection.scalar(select(func.count()).select_from(_pcp).where(_pcp.c.chain_id == chain_id)) or 0
+
     def remove(self, keys: Collection[ProvisioningKey]) -> int:
         """Remove rows; ConflictError when a contract still names one."""
         return self._connection.execute(delete(_pcp).where(self._are(keys))).rowcount if keys else 0
