@@ -10,7 +10,7 @@ from flows.chunk_worker import process_runtime
 from flows.pool_report import as_row
 
 
-@flow(name="clean-ccp", persist_result=False, retries=2, retry_delay_seconds=60)
+@flow(name="clean-ccp", persist_result=False)
 def clean_ccp(*, dry_run: bool = False) -> dict[str, Any]:
     """Clean; returns the counts."""
     found = as_row(process_runtime(os.environ["PNCPKI_HOME"]).ccp_cleanup.run(dry_run=dry_run))

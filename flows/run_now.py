@@ -23,9 +23,7 @@ FLOWS = (
     "sweep_expired",
     "sweep_stuck",
 )
-_DRY = frozenset({"check_pools", "clean_ccp", "sweep_expired", "sweep_stuck"})  # can report and change nothing
-    {"check_pools", "clean_ccp", "sweep_expired", "sweep_stuck"}
-)  # what can report without changing anything
+_DRY = frozenset({"check_pools", "clean_ccp", "sweep_expired", "sweep_stuck"})  # what can report only
 
 
 def sign_batch(runtime: Runtime, batch_id: str, home: Path, *, workers: int, direct: bool, quiet: bool) -> None:

@@ -10,7 +10,7 @@ from flows.chunk_worker import process_runtime
 from flows.pool_report import as_row
 
 
-@flow(name="sweep-expired", persist_result=False, retries=2, retry_delay_seconds=60)
+@flow(name="sweep-expired", persist_result=False)
 def sweep_expired(*, dry_run: bool = False) -> dict[str, Any]:
     """Sweep PCP, CCP and RCP; returns the counts."""
     found = as_row(process_runtime(os.environ["PNCPKI_HOME"]).expiry.sweep(dry_run=dry_run))
