@@ -33,13 +33,13 @@ from pki_core.services.ocsp import OcspResponder
 from pki_core.services.ocsp_refresh import OcspRefresh
 from pki_core.services.ocsp_signing import OcspSigner
 from pki_core.services.partners import Partners
-from pki_core.services.readiness import Readiness, crl_ends, responder_ends
 from pki_core.services.pool_chains import ChainChecks, NoStatusSource
 from pki_core.services.pool_check import PoolCheck
 from pki_core.services.pool_contracts import ContractPool
 from pki_core.services.pool_provisioning import ProvisioningPool
 from pki_core.services.pool_removal import PoolRemoval
 from pki_core.services.pool_roots import RootPool
+from pki_core.services.readiness import Readiness, crl_ends, responder_ends
 from pki_core.services.registrations import Registrations
 from pki_core.services.renewal_info import RenewalInfo
 from pki_core.services.responders import ResponderRules, Responders
