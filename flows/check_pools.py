@@ -13,6 +13,6 @@ from flows.pool_report import as_row
 @flow(name="check-pools", persist_result=False)
 def check_pools(*, dry_run: bool = False) -> dict[str, Any]:
     """Check; returns the counts."""
-    found = as_row(process_runtime(os.environ["PNCPKI_HOME"]).pool_check.run(dry_run=dry_run))
+    found = as_row(process_runtime(os.environ["PNCPKI_HOME"]).pools.check.run(dry_run=dry_run))
     create_table_artifact(table=[found], key="check-pools", description="revoked certificates in the pools")
     return found

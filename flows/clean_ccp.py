@@ -13,6 +13,6 @@ from flows.pool_report import as_row
 @flow(name="clean-ccp", persist_result=False)
 def clean_ccp(*, dry_run: bool = False) -> dict[str, Any]:
     """Clean; returns the counts."""
-    found = as_row(process_runtime(os.environ["PNCPKI_HOME"]).ccp_cleanup.run(dry_run=dry_run))
+    found = as_row(process_runtime(os.environ["PNCPKI_HOME"]).pools.ccp_cleanup.run(dry_run=dry_run))
     create_table_artifact(table=[found], key="clean-ccp", description="contracts without their vehicle's certificate")
     return found

@@ -13,6 +13,6 @@ from flows.pool_report import as_row
 @flow(name="sweep-expired", persist_result=False)
 def sweep_expired(*, dry_run: bool = False) -> dict[str, Any]:
     """Sweep PCP, CCP and RCP; returns the counts."""
-    found = as_row(process_runtime(os.environ["PNCPKI_HOME"]).expiry.sweep(dry_run=dry_run))
+    found = as_row(process_runtime(os.environ["PNCPKI_HOME"]).pools.expiry.sweep(dry_run=dry_run))
     create_table_artifact(table=[found], key="sweep-expired", description="what had ended in the pools")
     return found

@@ -9,12 +9,11 @@ from pki_core.issuance.load import load_profiles
 from pki_core.model.clock import Clock, SystemClock
 from pki_core.model.errors import PkiError, SettingsError, StoreUnavailableError
 from pki_core.model.ocsp import OcspPolicy
-from pki_core.model.pools import StatusSource
 from pki_core.model.profiles import Profile
 from pki_core.model.signer import KeyStore
+from pki_core.runtime.pools import Pools
 from pki_core.services.audit import AuditLog
 from pki_core.services.batches import Batches
-from pki_core.services.ccp_cleanup import CcpCleanup
 from pki_core.services.ceremonies import Ceremonies, CeremonyEnvironment
 from pki_core.services.certificates import Certificates
 from pki_core.services.credentials import Credentials
@@ -26,21 +25,13 @@ from pki_core.services.est_approvals import Approvals
 from pki_core.services.est_callers import Callers, Guarantor
 from pki_core.services.est_offers import Offers
 from pki_core.services.est_pace import Pace
-from pki_core.services.expire import Expiry
 from pki_core.services.issuers import Issuers
 from pki_core.services.maintenance import Maintenance
 from pki_core.services.ocsp import OcspResponder
 from pki_core.services.ocsp_refresh import OcspRefresh
 from pki_core.services.ocsp_signing import OcspSigner
 from pki_core.services.partners import Partners
-from pki_core.services.pool_chains import ChainChecks, NoStatusSource
-from pki_core.services.pool_check import PoolCheck
-from pki_core.services.pool_contracts import ContractPool
-from pki_core.services.pool_provisioning import ProvisioningPool
-from pki_core.services.pool_removal import PoolRemoval
-from pki_core.services.pool_roots import RootPool
 from pki_core.services.readiness import Readiness, crl_ends, responder_ends
-from pki_core.services.registrations import Registrations
 from pki_core.services.renewal_info import RenewalInfo
 from pki_core.services.responders import ResponderRules, Responders
 from pki_core.services.results import Results
@@ -260,54 +251,9 @@ class Runtime:
         return CrlShelf(self.store, self.clock)
 
     @cached_property
-    def status_source(self) -> StatusSource:
-        """Who tells the status of other CAs' certificates."""
-        return NoStatusSource()
-
-    @cached_property
-    def pool_checks(self) -> ChainChecks:
-        """What a certificate must pass before it enters a pool."""
-        return ChainChecks(self.store, self.clock, self.status_source)
-
-    @cached_property
-    def pool_removal(self) -> PoolRemoval:
-        """How rows leave the pools."""
-        return PoolRemoval(self.clock, self.revocations)
-
-    @cached_property
-    def provisioning_pool(self) -> ProvisioningPool:
-        """The PCP."""
-        return ProvisioningPool(self.store, self.clock, self.pool_checks, self.pool_removal)
-
-    @cached_property
-    def contract_pool(self) -> ContractPool:
-        """The CCP."""
-        return ContractPool(self.store, self.clock, self.pool_checks, self.pool_removal)
-
-    @cached_property
-    def root_pool(self) -> RootPool:
-        """The RCP."""
-        return RootPool(self.store, self.clock, self.pool_removal, self.settings.environment)
-
-    @cached_property
-    def expiry(self) -> Expiry:
-        """What ends leaves the pools."""
-        return Expiry(self.store, self.clock, self.pool_removal)
-
-    @cached_property
-    def ccp_cleanup(self) -> CcpCleanup:
-        """Contracts without a vehicle leave."""
-        return CcpCleanup(self.store, self.clock, self.pool_removal)
-
-    @cached_property
-    def pool_check(self) -> PoolCheck:
-        """What is revoked leaves the pools."""
-        return PoolCheck(self.store, self.clock, self.pool_removal, self.status_source)
-
-    @cached_property
-    def registrations(self) -> Registrations:
-        """Charging stations announced before they enrol."""
-        return Registrations(self.store, self.clock)
+    def pools(self) -> Pools:
+        """Roots, provisioning certificates and contracts."""
+        return Pools(self.store, self.clock, self.revocations, self.settings.environment)
 
     def close(self) -> None:
         """Give sessions and connections back."""

@@ -63,7 +63,7 @@ class ToldStatus:
 def opened(home):
     """An open environment with a clock that is set and a status source that obeys."""
     with closing(open_runtime(home, SetClock(right_now()))) as runtime:
-        runtime.__dict__["status_source"] = ToldStatus()
+        runtime.pools.__dict__["status_source"] = ToldStatus()
         yield runtime
 
 
@@ -121,7 +121,7 @@ def foreign_ca(runtime, label="foreign", *kinds):
     """A foreign CA whose root is in the RCP as these kinds."""
     ca = _kept_ca(label, runtime.clock.now())
     for kind in kinds or (RootKind.OEM, RootKind.MO):
-        runtime.root_pool.add(der(ca.root), kind, by="alice", evidence="read over the telephone")
+        runtime.pools.roots.add(der(ca.root), kind, by="alice", evidence="read over the telephone")
     return ca
 
 

@@ -42,7 +42,7 @@ def orphans(runtime):
     serials = []
     for at, (pcid, emaid) in enumerate(zip(PCIDS, EMAIDS, strict=True)):
         upload, serial = own_contract(runtime, emaid, pcid) if at < 2 else (contract_of(ca, emaid, pcid), "")
-        runtime.contract_pool.publish(MO, upload)
+        runtime.pools.contracts.publish(MO, upload)
         serials.append(serial)
     issue(runtime, "oem_provisioning_leaf", *PCIDS[:3])
     forget_events(runtime)
@@ -50,7 +50,7 @@ def orphans(runtime):
 
 
 def test_contracts_for_a_key_that_was_replaced_go_and_ours_are_revoked(runtime, orphans):
-    report = runtime.ccp_cleanup.run()
+    report = runtime.pools.ccp_cleanup.run()
     assert (report.contracts, report.revoked, report.provisioning) == (3, 2, 0)
     assert emaids(runtime) == EMAIDS[3:]
     assert {runtime.certificates.show(serial).state for serial in orphans[:2]} == {CertificateState.REVOKED}
@@ -60,31 +60,31 @@ def test_contracts_for_a_key_that_was_replaced_go_and_ours_are_revoked(runtime, 
 
 
 def test_cleaning_again_finds_nothing_more(runtime, orphans):  # noqa: ARG001  # makes them
-    runtime.ccp_cleanup.run()
+    runtime.pools.ccp_cleanup.run()
     before = everything(runtime)
-    assert runtime.ccp_cleanup.run().contracts == 0
+    assert runtime.pools.ccp_cleanup.run().contracts == 0
     assert everything(runtime) == before
 
 
 def test_a_dry_run_counts_and_changes_nothing(runtime, orphans):  # noqa: ARG001  # makes them
     before = everything(runtime)
-    report = runtime.ccp_cleanup.run(dry_run=True)
+    report = runtime.pools.ccp_cleanup.run(dry_run=True)
     assert (report.contracts, report.dry_run) == (3, True)
     assert everything(runtime) == before
 
 
 @pytest.mark.parametrize("window", [1, 2, 5, 100])
 def test_every_window_finds_all_of_them(runtime, orphans, window):  # noqa: ARG001  # makes them
-    assert runtime.ccp_cleanup.run(window=window).contracts == 3
+    assert runtime.pools.ccp_cleanup.run(window=window).contracts == 3
 
 
 def test_contracts_of_a_vehicle_that_has_ended_go_before_any_sweep_saw_it(runtime):
     ca = foreign_ca(runtime)
-    runtime.provisioning_pool.publish(OEM, vehicle_of(ca, PCIDS[0], years=1))
-    runtime.contract_pool.publish(MO, contract_of(ca, EMAIDS[0], PCIDS[0], years=2))
-    assert runtime.ccp_cleanup.run().contracts == 0
+    runtime.pools.provisioning.publish(OEM, vehicle_of(ca, PCIDS[0], years=1))
+    runtime.pools.contracts.publish(MO, contract_of(ca, EMAIDS[0], PCIDS[0], years=2))
+    assert runtime.pools.ccp_cleanup.run().contracts == 0
     runtime.clock.moment += YEAR
-    assert runtime.ccp_cleanup.run().contracts == 1
+    assert runtime.pools.ccp_cleanup.run().contracts == 1
 
 
 @pytest.mark.parametrize("fatal_window", [1, 2, 3])
@@ -99,22 +99,22 @@ def test_a_cleanup_that_dies_between_windows_loses_nothing(runtime, orphans, mon
 
     monkeypatch.setattr(OutboxGateway, "append", dying)
     with pytest.raises(StoreUnavailableError):
-        runtime.ccp_cleanup.run(window=1)
+        runtime.pools.ccp_cleanup.run(window=1)
     monkeypatch.undo()
     states = [runtime.certificates.show(serial).state for serial in orphans[:2]]
     assert [state is CertificateState.REVOKED for state in states] == [at < fatal_window - 1 for at in range(2)]
     assert len(emaids(runtime)) == 5 - (fatal_window - 1)
-    assert runtime.ccp_cleanup.run(window=1).contracts == 3 - (fatal_window - 1)
+    assert runtime.pools.ccp_cleanup.run(window=1).contracts == 3 - (fatal_window - 1)
     assert len(events(runtime)) == len(set(events(runtime))) == 6
 
 
 def test_a_vehicle_that_comes_back_with_its_old_key_keeps_its_contract(runtime):
     key = new_key()
     ca = foreign_ca(runtime)
-    runtime.provisioning_pool.publish(OEM, vehicle_of(ca, PCIDS[0], key=key))
-    runtime.contract_pool.publish(MO, contract_of(ca, EMAIDS[0], PCIDS[0]))
+    runtime.pools.provisioning.publish(OEM, vehicle_of(ca, PCIDS[0], key=key))
+    runtime.pools.contracts.publish(MO, contract_of(ca, EMAIDS[0], PCIDS[0]))
     issue(runtime, "oem_provisioning_leaf", PCIDS[0])
-    assert runtime.contract_pool.of_vehicle(OEM, PCIDS[0]) == []
+    assert runtime.pools.contracts.of_vehicle(OEM, PCIDS[0]) == []
     issue(runtime, "oem_provisioning_leaf", PCIDS[0], keys=[key])
-    assert runtime.ccp_cleanup.run().contracts == 0
-    assert len(runtime.contract_pool.of_vehicle(OEM, PCIDS[0])) == 1
+    assert runtime.pools.ccp_cleanup.run().contracts == 0
+    assert len(runtime.pools.contracts.of_vehicle(OEM, PCIDS[0])) == 1

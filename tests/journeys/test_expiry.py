@@ -59,11 +59,11 @@ def light(home):
 def filled(runtime):
     """Two vehicles of which one ends first, each with a contract of its own that ends later."""
     ca = foreign_ca(runtime)
-    runtime.provisioning_pool.publish(OEM, vehicle_of(ca, years=1))
-    runtime.provisioning_pool.publish(OEM, vehicle_of(ca, OTHER_PCID, key=new_key(), years=3))
+    runtime.pools.provisioning.publish(OEM, vehicle_of(ca, years=1))
+    runtime.pools.provisioning.publish(OEM, vehicle_of(ca, OTHER_PCID, key=new_key(), years=3))
     upload, serial = own_contract(runtime)
-    runtime.contract_pool.publish(MO, upload)
-    runtime.contract_pool.publish(MO, contract_of(ca, OTHER_EMAID, OTHER_PCID, years=2))
+    runtime.pools.contracts.publish(MO, upload)
+    runtime.pools.contracts.publish(MO, contract_of(ca, OTHER_EMAID, OTHER_PCID, years=2))
     forget_events(runtime)
     return ca, serial
 
@@ -75,7 +75,7 @@ def test_a_vehicle_that_ends_leaves_with_its_contracts_and_ours_are_revoked(runt
     _, serial = filled(runtime)
     runtime.clock.moment += YEAR
     assert runtime.certificates.show(serial).not_after > runtime.clock.now()
-    report = runtime.expiry.sweep()
+    report = runtime.pools.expiry.sweep()
     assert (report.provisioning, report.contracts, report.revoked, report.roots) == (1, 1, 1, 0)
     assert (pcids(runtime), emaids(runtime)) == ([OTHER_PCID], [OTHER_EMAID])
     assert runtime.certificates.show(serial).state is CertificateState.REVOKED
@@ -93,7 +93,7 @@ def test_a_vehicle_that_ends_leaves_with_its_contracts_and_ours_are_revoked(runt
 def test_a_contract_that_ends_leaves_alone(runtime):
     filled(runtime)
     runtime.clock.moment += 2 * YEAR + timedelta(hours=1)
-    runtime.expiry.sweep()
+    runtime.pools.expiry.sweep()
     assert (pcids(runtime), emaids(runtime)) == ([OTHER_PCID], [])
     assert ("oem.contract.deleted", "WPN", OTHER_PCID, OTHER_EMAID) in events(runtime)
     assert not [event for event in events(runtime) if event[0] == "mo.prov.cert.deleted" and event[2] == OTHER_PCID]
@@ -102,17 +102,17 @@ def test_a_contract_that_ends_leaves_alone(runtime):
 def test_nothing_leaves_a_second_early(runtime):
     filled(runtime)
     runtime.clock.moment += YEAR - timedelta(seconds=1)
-    assert runtime.expiry.sweep().provisioning == 0
+    assert runtime.pools.expiry.sweep().provisioning == 0
     runtime.clock.advance(seconds=1)
-    assert runtime.expiry.sweep().provisioning == 1
+    assert runtime.pools.expiry.sweep().provisioning == 1
 
 
 def test_a_sweep_again_finds_nothing_more(runtime):
     filled(runtime)
     runtime.clock.moment += YEAR
-    runtime.expiry.sweep()
+    runtime.pools.expiry.sweep()
     before = everything(runtime)
-    report = runtime.expiry.sweep()
+    report = runtime.pools.expiry.sweep()
     assert (report.provisioning, report.contracts, report.revoked) == (0, 0, 0)
     assert everything(runtime) == before
 
@@ -121,16 +121,16 @@ def test_a_dry_sweep_reports_and_changes_nothing(runtime):
     filled(runtime)
     runtime.clock.moment += 50 * YEAR
     before = everything(runtime)
-    report = runtime.expiry.sweep(dry_run=True)
+    report = runtime.pools.expiry.sweep(dry_run=True)
     assert (report.dry_run, report.provisioning, report.contracts, report.roots) == (True, 2, 2, 2)
     assert everything(runtime) == before
 
 
 def test_a_vehicle_ends_with_the_first_certificate_of_its_chain(light):
     ca = foreign_ca(light)
-    light.provisioning_pool.publish(OEM, vehicle_of(ca, years=30))
+    light.pools.provisioning.publish(OEM, vehicle_of(ca, years=30))
     light.clock.moment += 10 * YEAR
-    assert light.expiry.sweep().provisioning == 1
+    assert light.pools.expiry.sweep().provisioning == 1
 
 
 def test_a_vehicle_renewed_while_the_sweep_looks_stays(runtime, monkeypatch):
@@ -141,11 +141,11 @@ def test_a_vehicle_renewed_while_the_sweep_looks_stays(runtime, monkeypatch):
     def renewed_behind_its_back(gateway, now, limit):
         keys = honest(gateway, now, limit)
         if keys:
-            runtime.provisioning_pool.publish(OEM, vehicle_of(ca, years=3))
+            runtime.pools.provisioning.publish(OEM, vehicle_of(ca, years=3))
         return keys
 
     monkeypatch.setattr(ProvisioningPoolGateway, "expired", renewed_behind_its_back)
-    assert runtime.expiry.sweep().provisioning == 0
+    assert runtime.pools.expiry.sweep().provisioning == 0
     assert (pcids(runtime), emaids(runtime)) == ([PCID, OTHER_PCID], [EMAID, OTHER_EMAID])
     assert runtime.certificates.show(serial).state is CertificateState.GOOD
 
@@ -156,8 +156,8 @@ def test_a_sweep_that_dies_between_pages_loses_nothing(runtime, monkeypatch, fat
     ca = foreign_ca(runtime)
     for at in range(6):
         pcid = f"WPNPAGED0000000{at:02d}"
-        runtime.provisioning_pool.publish(OEM, vehicle_of(ca, pcid, key=new_key(), years=1))
-        runtime.contract_pool.publish(MO, contract_of(ca, f"DEPNCC{at:08d}", pcid, years=1))
+        runtime.pools.provisioning.publish(OEM, vehicle_of(ca, pcid, key=new_key(), years=1))
+        runtime.pools.contracts.publish(MO, contract_of(ca, f"DEPNCC{at:08d}", pcid, years=1))
     forget_events(runtime)
     runtime.clock.moment += YEAR
     honest, pages = OutboxGateway.append, []
@@ -170,12 +170,12 @@ def test_a_sweep_that_dies_between_pages_loses_nothing(runtime, monkeypatch, fat
 
     monkeypatch.setattr(OutboxGateway, "append", dying)
     with pytest.raises(StoreUnavailableError):
-        runtime.expiry.sweep(page=2)
+        runtime.pools.expiry.sweep(page=2)
     monkeypatch.undo()
     done = 2 * (fatal_page - 1)
     assert len(pcids(runtime)) == len(emaids(runtime)) == 6 - done
     assert len(events(runtime)) == 3 * done
-    report = runtime.expiry.sweep(page=2)
+    report = runtime.pools.expiry.sweep(page=2)
     assert (report.provisioning, report.contracts) == (6 - done, 6 - done)
     assert len(events(runtime)) == len(set(events(runtime))) == 18
 
@@ -196,7 +196,7 @@ def killed(gateway, emaids):
         os.kill(os.getpid(), signal.SIGKILL)
     return result
 ContractPoolGateway.remove = killed
-runtime.expiry.sweep(page=1)
+runtime.pools.expiry.sweep(page=1)
 """
 
 
@@ -205,9 +205,9 @@ def test_a_sweep_killed_with_a_signal_is_finished_by_the_next(any_home):
         ca = foreign_ca(runtime)
         serials = []
         for at, pcid in enumerate((PCID, OTHER_PCID)):
-            runtime.provisioning_pool.publish(OEM, vehicle_of(ca, pcid, key=new_key(), years=1))
+            runtime.pools.provisioning.publish(OEM, vehicle_of(ca, pcid, key=new_key(), years=1))
             upload, serial = own_contract(runtime, f"DEPNCC{at:08d}", pcid)
-            runtime.contract_pool.publish(MO, upload)
+            runtime.pools.contracts.publish(MO, upload)
             serials.append(serial)
         then = runtime.clock.now() + YEAR
         command = [sys.executable, "-c", _KILLED_SWEEP, str(any_home), str(int(then.timestamp()))]
@@ -217,7 +217,7 @@ def test_a_sweep_killed_with_a_signal_is_finished_by_the_next(any_home):
         assert sorted(states) == [CertificateState.GOOD, CertificateState.REVOKED]
         assert len(emaids(runtime)) == len(pcids(runtime)) == 1  # the data of the one still good
         runtime.clock.moment = then
-        assert runtime.expiry.sweep(page=1).provisioning == 1
+        assert runtime.pools.expiry.sweep(page=1).provisioning == 1
         assert {runtime.certificates.show(serial).state for serial in serials} == {CertificateState.REVOKED}
         assert (pcids(runtime), emaids(runtime)) == ([], [])
 
@@ -228,28 +228,28 @@ def test_a_sweep_killed_with_a_signal_is_finished_by_the_next(any_home):
 def test_a_clock_set_forward_empties_the_pools_and_roots_warn_two_years_ahead(runtime):
     filled(runtime)
     issue(runtime, "oem_provisioning_leaf", "WPNABCDEFGHJKLMN1")
-    end = runtime.root_pool.all()[0].valid_to
+    end = runtime.pools.roots.all()[0].valid_to
     runtime.clock.moment = end - timedelta(days=730)
-    assert runtime.expiry.sweep().warnings == []
+    assert runtime.pools.expiry.sweep().warnings == []
     assert (pcids(runtime), emaids(runtime)) == ([], [])
     runtime.clock.advance(seconds=1)
-    report = runtime.expiry.sweep()
+    report = runtime.pools.expiry.sweep()
     assert len(report.warnings) == 2
     assert f"ends on {end:%Y-%m-%d}: it needs a successor" in report.warnings[0]
     assert report.roots == 0
     runtime.clock.moment = end
-    report = runtime.expiry.sweep()
-    assert (report.roots, report.warnings, runtime.root_pool.all()) == (2, [], [])
+    report = runtime.pools.expiry.sweep()
+    assert (report.roots, report.warnings, runtime.pools.roots.all()) == (2, [], [])
     with runtime.store.reading() as work:
         told = [str(one.event.type) for one in work.outbox.waiting(0, 1000) if one.event.root_id]
     assert told.count("root.cert.expired") == 2
 
 
 def test_a_root_that_waits_and_ends_goes_without_a_word(light):
-    light.root_pool._needs_two = True
-    light.root_pool.add(der(ForeignCa("r", light.clock.now()).root), RootKind.OEM, by="alice", evidence="telephone")
+    light.pools.roots._needs_two = True
+    light.pools.roots.add(der(ForeignCa("r", light.clock.now()).root), RootKind.OEM, by="alice", evidence="telephone")
     light.clock.moment += 41 * YEAR
-    report = light.expiry.sweep()
+    report = light.pools.expiry.sweep()
     assert (report.roots, report.warnings) == (1, [])
     with light.store.reading() as work:
         assert work.outbox.waiting(0, 10) == []
@@ -262,17 +262,17 @@ def test_a_revoked_vehicle_of_ours_leaves_with_its_contracts(runtime):
     first, second = issue(runtime, "oem_provisioning_leaf", PCID, OTHER_PCID)
     ca = foreign_ca(runtime)
     for emaid, pcid in ((EMAID, PCID), (OTHER_EMAID, OTHER_PCID)):
-        runtime.contract_pool.publish(MO, contract_of(ca, emaid, pcid))
+        runtime.pools.contracts.publish(MO, contract_of(ca, emaid, pcid))
     forget_events(runtime)
     revoke(runtime, f"{first.serial:x}")
     before = everything(runtime)
-    assert runtime.pool_check.run(dry_run=True).provisioning == 1
+    assert runtime.pools.check.run(dry_run=True).provisioning == 1
     assert everything(runtime) == before
-    report = runtime.pool_check.run(window=1)
+    report = runtime.pools.check.run(window=1)
     assert (report.provisioning, report.contracts) == (1, 1)
     assert (pcids(runtime), emaids(runtime)) == ([OTHER_PCID], [OTHER_EMAID])
     assert ("mo.prov.cert.deleted", "DEPNC", PCID, "") in events(runtime)
-    assert runtime.pool_check.run().provisioning == 0
+    assert runtime.pools.check.run().provisioning == 0
     assert runtime.certificates.show(f"{second.serial:x}").state is CertificateState.GOOD
 
 
@@ -280,7 +280,7 @@ def test_a_revoked_contract_of_ours_leaves(runtime):
     filled(runtime)
     _, serial = filled_serial(runtime)
     revoke(runtime, serial)
-    report = runtime.pool_check.run()
+    report = runtime.pools.check.run()
     assert (report.provisioning, report.contracts, report.revoked) == (0, 1, 0)
     assert emaids(runtime) == [OTHER_EMAID]
 
@@ -294,7 +294,7 @@ def test_a_certificate_on_hold_stays(light):
     filled(light)
     _, serial = filled_serial(light)
     revoke(light, serial, Reason.CERTIFICATE_HOLD)
-    assert light.pool_check.run().contracts == 0
+    assert light.pools.check.run().contracts == 0
     assert EMAID in emaids(light)
 
 
@@ -303,38 +303,38 @@ def test_a_vehicle_issued_again_after_its_revocation_stays(runtime):
     (first,) = issue(runtime, "oem_provisioning_leaf", PCID, keys=[key])
     revoke(runtime, f"{first.serial:x}")
     issue(runtime, "oem_provisioning_leaf", PCID, keys=[key])
-    assert runtime.pool_check.run().provisioning == 0
+    assert runtime.pools.check.run().provisioning == 0
     assert pcids(runtime) == [PCID]
 
 
 def test_foreign_rows_are_asked_for_once_a_day_and_leave_when_revoked(runtime):
     filled(runtime)
-    source = runtime.status_source
+    source = runtime.pools.status_source
     source.asked.clear()
-    runtime.pool_check.run()
+    runtime.pools.check.run()
     assert source.asked == []
     runtime.clock.advance(hours=25)
-    vehicle = runtime.provisioning_pool.get(MO, OTHER_PCID).row.leaf_der  # asks by itself
-    runtime.pool_check.run()
+    vehicle = runtime.pools.provisioning.get(MO, OTHER_PCID).row.leaf_der  # asks by itself
+    runtime.pools.check.run()
     assert source.asked.count(vehicle) == 1
     source.asked.clear()
-    runtime.pool_check.run()
+    runtime.pools.check.run()
     assert source.asked == []
     runtime.clock.advance(hours=25)
     source.revoked.add(vehicle)
     before = everything(runtime)
-    assert runtime.pool_check.run(dry_run=True).provisioning == 1
+    assert runtime.pools.check.run(dry_run=True).provisioning == 1
     assert everything(runtime) == before
-    report = runtime.pool_check.run()
+    report = runtime.pools.check.run()
     assert (report.provisioning, report.contracts) == (1, 1)
     assert (pcids(runtime), emaids(runtime)) == ([PCID], [EMAID])
 
 
 def test_a_foreign_contract_that_is_revoked_leaves_alone(runtime):
     filled(runtime)
-    runtime.status_source.revoked.add(runtime.contract_pool.get(MO, OTHER_EMAID).leaf_der)
+    runtime.pools.status_source.revoked.add(runtime.pools.contracts.get(MO, OTHER_EMAID).leaf_der)
     runtime.clock.advance(hours=25)
-    report = runtime.pool_check.run()
+    report = runtime.pools.check.run()
     assert (report.provisioning, report.contracts) == (0, 1)
     assert emaids(runtime) == [EMAID]
 
@@ -343,31 +343,31 @@ def test_a_ca_that_does_not_answer_postpones_its_rows_and_no_others(light):
     ca = foreign_ca(light)
     other = foreign_ca(light, "other", RootKind.OEM)
     for at in range(3):
-        light.provisioning_pool.publish(OEM, vehicle_of(ca, f"WPNSILENT0000000{at}", key=new_key()))
+        light.pools.provisioning.publish(OEM, vehicle_of(ca, f"WPNSILENT0000000{at}", key=new_key()))
     gone = vehicle_of(other, PCID, key=new_key())
-    light.provisioning_pool.publish(OEM, gone)
-    source = light.status_source
+    light.pools.provisioning.publish(OEM, gone)
+    source = light.pools.status_source
     source.silent.update(row[0] for row in rows(light, "SELECT leaf_der FROM provisioning_certificate"))
     source.silent.discard(gone.leaf_der)
     source.revoked.add(gone.leaf_der)
     light.clock.advance(hours=25)
     source.asked.clear()
-    report = light.pool_check.run()
+    report = light.pools.check.run()
     assert (report.provisioning, report.postponed, report.unfinished) == (1, 3, True)
     assert len([one for one in source.asked if one in source.silent]) == 1  # asked once, then left in peace
     source.silent.clear()
-    assert light.pool_check.run().unfinished is False
+    assert light.pools.check.run().unfinished is False
     assert len(pcids(light)) == 3
 
 
 @pytest.mark.parametrize("which", ["sub1", "sub2"])
 def test_a_revoked_foreign_ca_takes_everything_below_it(runtime, which):
     ca, serial = filled(runtime)
-    runtime.status_source.revoked.add(der(getattr(ca, which)))
+    runtime.pools.status_source.revoked.add(der(getattr(ca, which)))
     runtime.clock.advance(hours=25)
-    dry = runtime.pool_check.run(dry_run=True)
+    dry = runtime.pools.check.run(dry_run=True)
     assert (dry.provisioning, dry.contracts) == (2, 1)
-    report = runtime.pool_check.run(window=1)
+    report = runtime.pools.check.run(window=1)
     assert (report.provisioning, report.contracts, report.revoked) == (2, 2, 1)
     assert (pcids(runtime), emaids(runtime)) == ([], [])
     assert runtime.certificates.show(serial).state is CertificateState.REVOKED
@@ -375,12 +375,12 @@ def test_a_revoked_foreign_ca_takes_everything_below_it(runtime, which):
 
 def test_a_revoked_ca_of_ours_takes_everything_below_it(light):
     issue(light, "oem_provisioning_leaf", PCID)
-    light.provisioning_pool.publish(OEM, vehicle_of(foreign_ca(light), OTHER_PCID))
+    light.pools.provisioning.publish(OEM, vehicle_of(foreign_ca(light), OTHER_PCID))
     from cryptography import x509
 
     serial = x509.load_der_x509_certificate(artefact(light, "oem-sub2")).serial_number
     revoke(light, f"{serial:x}", Reason.CA_COMPROMISE)
-    assert light.pool_check.run().provisioning == 1
+    assert light.pools.check.run().provisioning == 1
     assert pcids(light) == [OTHER_PCID]
     with pytest.raises(ConflictError):
-        light.contract_pool.publish(MO, contract_of(foreign_ca(light, "late", RootKind.MO), EMAID, PCID))
+        light.pools.contracts.publish(MO, contract_of(foreign_ca(light, "late", RootKind.MO), EMAID, PCID))

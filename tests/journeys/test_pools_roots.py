@@ -35,7 +35,7 @@ def light(home):
 @pytest.fixture
 def strict(light):
     """The rules of qa and prod."""
-    light.root_pool._needs_two = True
+    light.pools.roots._needs_two = True
     return light
 
 
@@ -45,7 +45,7 @@ def root_der(light):
 
 
 def add(runtime, root_der, kind=RootKind.OEM, by="alice", evidence="read over the telephone"):
-    return runtime.root_pool.add(root_der, kind, by=by, evidence=evidence)
+    return runtime.pools.roots.add(root_der, kind, by=by, evidence=evidence)
 
 
 def told(runtime):
@@ -55,26 +55,26 @@ def told(runtime):
 
 def test_outside_dev_a_root_waits_for_a_second_person(strict, root_der):
     root = add(strict, root_der)
-    assert strict.root_pool.all() == []
-    assert [one.id for one in strict.root_pool.waiting()] == [root.id]
+    assert strict.pools.roots.all() == []
+    assert [one.id for one in strict.pools.roots.waiting()] == [root.id]
     with pytest.raises(NotFoundError, match=NOT_FOUND):
-        strict.root_pool.get(root.id)
+        strict.pools.roots.get(root.id)
     for same in ("alice", " Alice "):
         with pytest.raises(ConflictError, match="whoever adds"):
-            strict.root_pool.confirm(root.id, by=same)
+            strict.pools.roots.confirm(root.id, by=same)
     assert told(strict) == []
-    strict.root_pool.confirm(root.id, by="bob")
-    kept = strict.root_pool.get(root.id)
+    strict.pools.roots.confirm(root.id, by="bob")
+    kept = strict.pools.roots.get(root.id)
     assert (kept.added_by, kept.confirmed_by, kept.evidence) == ("alice", "bob", "read over the telephone")
     assert told(strict) == [("root.cert.added", root.id)]
     assert [action for action, _ in audited(strict)] == ["pool.rcp_added", "pool.rcp_confirmed"]
     with pytest.raises(ConflictError, match="already"):
-        strict.root_pool.confirm(root.id, by="carol")
+        strict.pools.roots.confirm(root.id, by="carol")
 
 
 def test_the_database_itself_refuses_one_person_twice(any_home):
     with opened(any_home) as runtime:
-        runtime.root_pool._needs_two = True
+        runtime.pools.roots._needs_two = True
         root = add(runtime, der(ForeignCa("root", runtime.clock.now()).root))
         with pytest.raises(ConflictError), runtime.store.transaction() as work:
             work.root_pool.confirm(root.id, "ALICE")
@@ -84,7 +84,7 @@ def test_in_qa_and_prod_two_people_are_needed_and_in_dev_one(light):
     from pki_core.services.pool_roots import RootPool
 
     needs = {
-        name: RootPool(light.store, light.clock, light.pool_removal, name)._needs_two for name in ("dev", "qa", "prod")
+        name: RootPool(light.store, light.clock, light.pools.removal, name)._needs_two for name in ("dev", "qa", "prod")
     }
     assert needs == {"dev": False, "qa": True, "prod": True}
 
@@ -131,8 +131,8 @@ def test_a_root_is_in_the_pool_once_a_kind(light, root_der):
     add(light, root_der, RootKind.V2G)
     with pytest.raises(ConflictError, match="already"):
         add(light, root_der, RootKind.OEM)
-    assert len(light.root_pool.all()) == 2
-    assert [root.kind for root in light.root_pool.all(RootKind.V2G)] == [RootKind.V2G]
+    assert len(light.pools.roots.all()) == 2
+    assert [root.kind for root in light.pools.roots.all(RootKind.V2G)] == [RootKind.V2G]
 
 
 @pytest.mark.parametrize(("by", "evidence"), [("", "x"), ("a\nb", "x"), ("a" * 65, "x"), ("a", " "), ("a", "x" * 2001)])
@@ -143,33 +143,33 @@ def test_who_and_how_are_said(light, root_der, by, evidence):
 
 def test_outside_dev_two_people_remove_a_root(strict, root_der):
     root = add(strict, root_der)
-    strict.root_pool.confirm(root.id, by="bob")
+    strict.pools.roots.confirm(root.id, by="bob")
     for people in ([], ["alice"], ["alice", "Alice"]):
         with pytest.raises(ConflictError, match="two different people"):
-            strict.root_pool.remove(root.id, by=people)
-    strict.root_pool.remove(root.id, by=["alice", "bob"])
+            strict.pools.roots.remove(root.id, by=people)
+    strict.pools.roots.remove(root.id, by=["alice", "bob"])
     assert told(strict)[-1] == ("root.cert.revoked", root.id)
     with pytest.raises(NotFoundError, match=NOT_FOUND):
-        strict.root_pool.remove(root.id, by=["alice", "bob"])
+        strict.pools.roots.remove(root.id, by=["alice", "bob"])
 
 
 def test_a_root_that_goes_takes_nothing_with_it_and_lets_nothing_new_in(light):
     ca = foreign_ca(light)
-    light.provisioning_pool.publish(OEM, vehicle_of(ca))
-    light.contract_pool.publish(MO, contract_of(ca))
+    light.pools.provisioning.publish(OEM, vehicle_of(ca))
+    light.pools.contracts.publish(MO, contract_of(ca))
     before = pcids(light), emaids(light)
-    for root in light.root_pool.all():
-        light.root_pool.remove(root.id, by=["alice"])
-    light.expiry.sweep()
-    light.ccp_cleanup.run()
-    light.pool_check.run()
+    for root in light.pools.roots.all():
+        light.pools.roots.remove(root.id, by=["alice"])
+    light.pools.expiry.sweep()
+    light.pools.ccp_cleanup.run()
+    light.pools.check.run()
     assert (pcids(light), emaids(light)) == before
     with pytest.raises(ConflictError, match="does not lead to a root"):
-        light.provisioning_pool.publish(OEM, vehicle_of(ca))
+        light.pools.provisioning.publish(OEM, vehicle_of(ca))
 
 
 def test_a_root_that_waits_and_is_given_up_is_told_to_nobody(strict, root_der):
     root = add(strict, root_der)
-    strict.root_pool.remove(root.id, by=["alice", "bob"])
+    strict.pools.roots.remove(root.id, by=["alice", "bob"])
     assert told(strict) == []
     assert rows(strict, "SELECT count(*) FROM pool_root") == [(0,)]
