@@ -12,8 +12,18 @@ from pki_core.model.errors import MalformedError
 from pki_core.runtime import Runtime
 
 # Each in the module of its name.
-FLOWS = ("dispatch", "publish_crls", "refresh_ocsp", "rotate_responders", "seal_audit", "sweep_stuck")
-_DRY = frozenset({"sweep_stuck"})  # what can report without changing anything
+FLOWS = (
+    "check_pools",
+    "clean_ccp",
+    "dispatch",
+    "publish_crls",
+    "refresh_ocsp",
+    "rotate_responders",
+    "seal_audit",
+    "sweep_expired",
+    "sweep_stuck",
+)
+_DRY = frozenset({"check_pools", "clean_ccp", "sweep_expired", "sweep_stuck"})  # what can report only
 
 
 def sign_batch(runtime: Runtime, batch_id: str, home: Path, *, workers: int, direct: bool, quiet: bool) -> None:

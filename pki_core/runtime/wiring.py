@@ -11,6 +11,7 @@ from pki_core.model.errors import PkiError, SettingsError, StoreUnavailableError
 from pki_core.model.ocsp import OcspPolicy
 from pki_core.model.profiles import Profile
 from pki_core.model.signer import KeyStore
+from pki_core.runtime.pools import Pools
 from pki_core.services.audit import AuditLog
 from pki_core.services.batches import Batches
 from pki_core.services.ceremonies import Ceremonies, CeremonyEnvironment
@@ -248,6 +249,11 @@ class Runtime:
     def crl_shelf(self) -> CrlShelf:
         """What is served of them."""
         return CrlShelf(self.store, self.clock)
+
+    @cached_property
+    def pools(self) -> Pools:
+        """Roots, provisioning certificates and contracts."""
+        return Pools(self.store, self.clock, self.revocations, self.settings.environment)
 
     def close(self) -> None:
         """Give sessions and connections back."""

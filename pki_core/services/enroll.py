@@ -26,6 +26,7 @@ from pki_core.model.partners import Partner
 from pki_core.model.profiles import Profile
 from pki_core.model.requests import Issued, IssueRequest, Outcome, Refused
 from pki_core.services.names import JudgedName, NamePolicy, judge_alternative_names, judge_name
+from pki_core.services.pool_issued import PCP, IssuedToPool, PoolEntry
 from pki_core.store.audit import AuditEntry
 from pki_core.store.reservations import POSITIONS
 from pki_core.store.times import to_seconds
@@ -69,6 +70,22 @@ class NoHooks:
         """Write nothing."""
 
 
+class _Pooled:
+    """A caller's hooks, and beside what they write the rows of the PCP."""
+
+    def __init__(self, inner: IssueHooks, entry: PoolEntry, clock: Clock, actor: str) -> None:
+        self._inner, self._entry, self._clock, self._actor = inner, entry, clock, actor
+
+    def reserved(self, work: UnitOfWork, reservation: int) -> None:
+        """Write beside the reservation."""
+        self._inner.reserved(work, reservation)
+
+    def recorded(self, work: UnitOfWork, outcomes: Sequence[Outcome]) -> None:
+        """Write beside the certificates."""
+        self._inner.recorded(work, outcomes)
+        self._entry.write(work, outcomes, self._clock, self._actor)
+
+
 class Enrollment:
     """Issues certificates."""
 
@@ -77,6 +94,7 @@ class Enrollment:
         self._clock = clock
         self._names = names
         self._lease = timedelta(seconds=lease_seconds)
+        self._pool = IssuedToPool(store, clock)
 
     def issue(
         self, issuer: Issuer, order: Order, requests: Sequence[IssueRequest], hooks: IssueHooks | None = None
@@ -96,6 +114,9 @@ class Enrollment:
             with self._store.transaction() as work:
                 hooks.recorded(work, refused)
             return refused
+        if order.profile.pool == PCP:
+            entry = self._pool.entry(issuer.record, order.profile, requests)
+            hooks = _Pooled(hooks, entry, self._clock, order.actor)
         ready = [one for _, one, _ in prepared]
         reservation = self._reserve(issuer, order, ready, hooks)
         try:

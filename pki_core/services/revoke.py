@@ -95,6 +95,14 @@ class Revocations:
             record, issuer = _find(work, parse_serial(serial))
             return self._revoke(work, (record, issuer), (reason, revoked_at), (actor, tuple(witnesses)))
 
+    def revoke_within(self, work: UnitOfWork, serial: str, reason: Reason, *, actor: str) -> Revoked:
+        """Revoke a leaf now, in a transaction of the caller's: what he does with it and this happen together.
+
+        Raises:
+            NotFoundError, ConflictError: as ``revoke``; the transaction can go on.
+        """
+        return self._revoke(work, _find(work, parse_serial(serial)), (reason, None), (actor, ()))
+
     def revoke_certificate(self, partner: Partner, certificate_der: bytes, reason: Reason) -> Revoked:
         """Revoke a partner's own certificate (OPNC revokeCertificate).
 

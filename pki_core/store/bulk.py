@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import (
     ARRAY,
     BigInteger,
+    Boolean,
     Column,
     ColumnElement,
     Connection,
@@ -24,7 +25,13 @@ from sqlalchemy import (
 from pki_core.model.errors import ConflictError, InvariantError, StoreUnavailableError
 from pki_core.store.engine import is_postgres
 
-_POSTGRES_TYPES = ((SmallInteger, "int2"), (BigInteger, "int8"), (Integer, "int4"), (LargeBinary, "bytea"))
+_POSTGRES_TYPES = (
+    (SmallInteger, "int2"),
+    (BigInteger, "int8"),
+    (Integer, "int4"),
+    (LargeBinary, "bytea"),
+    (Boolean, "bool"),
+)
 
 
 def insert_rows(connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:

@@ -51,6 +51,16 @@ class CertificateGateway:
         )
         return [_record(row) for row in rows]
 
+    def number_of(self, issuer_label: str, serial: str) -> int:
+        """Return the number of a certificate that is known to be there."""
+        status = tables.certificate_status.c
+        statement = (
+            select(status.certificate_id)
+            .join_from(tables.certificate_status, tables.issuer, tables.issuer.c.id == status.issuer_id)
+            .where(tables.issuer.c.label == issuer_label, status.serial == serial)
+        )
+        return int(self._connection.execute(statement).scalar_one())
+
     def of_id(self, certificate_id: int) -> CertificateRecord | None:
         """Return a certificate by its number, None when there is none."""
         row = self._connection.execute(_select_record().where(tables.certificate.c.id == certificate_id)).first()

@@ -12,16 +12,22 @@ from pki_core.store.audit import AuditGateway
 from pki_core.store.batches import BatchGateway
 from pki_core.store.certificates import CertificateGateway
 from pki_core.store.chunks import ChunkGateway
+from pki_core.store.contract_pool import ContractPoolGateway
 from pki_core.store.credentials import CredentialGateway
 from pki_core.store.crls import CrlGateway
 from pki_core.store.engine import FORGETTABLE, READ_ONLY, open_engine
 from pki_core.store.est_requests import EstRequestGateway
 from pki_core.store.issuers import IssuerGateway
 from pki_core.store.ocsp import OcspGateway
+from pki_core.store.outbox import OutboxGateway
 from pki_core.store.partners import EnvironmentGateway, PartnerGateway
+from pki_core.store.pool_chains import ChainGateway
+from pki_core.store.provisioning_pool import ProvisioningPoolGateway
+from pki_core.store.registrations import RegistrationGateway
 from pki_core.store.reservations import ReservationGateway
 from pki_core.store.responders import ResponderGateway
 from pki_core.store.revocations import RevocationGateway
+from pki_core.store.root_pool import RootPoolGateway
 
 
 class UnitOfWork:
@@ -31,17 +37,23 @@ class UnitOfWork:
         self.audit = AuditGateway(connection)
         self.batches = BatchGateway(connection)
         self.certificates = CertificateGateway(connection)
+        self.chains = ChainGateway(connection)
         self.chunks = ChunkGateway(connection)
+        self.contract_pool = ContractPoolGateway(connection)
         self.credentials = CredentialGateway(connection)
         self.crls = CrlGateway(connection)
         self.environment = EnvironmentGateway(connection)
         self.est_requests = EstRequestGateway(connection)
         self.issuers = IssuerGateway(connection)
         self.ocsp = OcspGateway(connection)
+        self.outbox = OutboxGateway(connection)
         self.partners = PartnerGateway(connection)
+        self.provisioning_pool = ProvisioningPoolGateway(connection)
+        self.registrations = RegistrationGateway(connection)
         self.reservations = ReservationGateway(connection)
         self.responders = ResponderGateway(connection)
         self.revocations = RevocationGateway(connection)
+        self.root_pool = RootPoolGateway(connection)
 
 
 class Store:

@@ -15,10 +15,11 @@ from sqlalchemy import inspect, text
 from sqlalchemy.exc import IntegrityError
 
 from pki_core.model.errors import SettingsError, StoreUnavailableError
+from pki_core.store import pool_tables
 from pki_core.store.engine import open_engine
 from pki_core.store.schema import NEWEST, alembic_config, is_current, migrate
-from pki_core.store.tables import metadata
 
+METADATA = pool_tables.contract.metadata  # of all tables
 PARTITION = re.compile(r"certificate_der_(\d{4}|other)")
 
 
@@ -116,7 +117,7 @@ def test_the_migrations_end_where_the_tables_of_the_code_are(database_url):
 
     with connected(database_url) as connection:
         options = {"compare_type": True, "include_object": ours}
-        assert compare_metadata(MigrationContext.configure(connection, opts=options), metadata) == []
+        assert compare_metadata(MigrationContext.configure(connection, opts=options), METADATA) == []
 
 
 def test_the_migrations_make_the_very_tables_the_code_would_make(database_url):
@@ -124,17 +125,17 @@ def test_the_migrations_make_the_very_tables_the_code_would_make(database_url):
         migrated = shape_of(connection)
     run(database_url, command.downgrade, "base")
     with connected(database_url) as connection:
-        metadata.create_all(connection)
+        METADATA.create_all(connection)
     with connected(database_url) as connection:
         assert shape_of(connection) == migrated
-    assert set(migrated) == set(metadata.tables)
+    assert set(migrated) == set(METADATA.tables)
 
 
 def test_tables_of_sqlite_are_stored_as_the_code_says(sqlite_database_url):
     with connected(sqlite_database_url) as connection:
         rows = connection.execute(text("SELECT name, sql FROM sqlite_master WHERE type = 'table'"))
         statements = {row.name: row.sql.upper() for row in rows}
-    for name, table in metadata.tables.items():
+    for name, table in METADATA.tables.items():
         options = table.dialect_options["sqlite"]
         assert ("WITHOUT ROWID" in statements[name]) is (options["with_rowid"] is False), name
         assert ("AUTOINCREMENT" in statements[name]) is bool(options["autoincrement"]), name

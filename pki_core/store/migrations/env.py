@@ -3,12 +3,15 @@
 from alembic import context
 from sqlalchemy import Connection, Engine
 
-from pki_core.store.tables import metadata
+from pki_core.store import pool_tables
 
 
 def _run(connection: Connection) -> None:
     context.configure(
-        connection=connection, target_metadata=metadata, render_as_batch=True, transaction_per_migration=False
+        connection=connection,
+        target_metadata=pool_tables.contract.metadata,
+        render_as_batch=True,
+        transaction_per_migration=False,
     )
     with context.begin_transaction():
         context.run_migrations()

@@ -1,0 +1,165 @@
+"""The checks before a certificate enters a pool: validity, status and path, in this order (OPCP, provisioning pool).
+
+The shell model (RFC 5280 6.1): every certificate from leaf to root must be valid now. Anchors are the active roots of
+the RCP and our own; the status of ours is in the store, other people's CAs are asked.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import pairwise
+
+from pki_core.model.clock import Clock
+from pki_core.model.errors import ConflictError, MalformedError, UnavailableError
+from pki_core.model.pools import Chain, ForeignStatus, RootKind, StatusSource
+from pki_core.model.profiles import Level
+from pki_core.model.states import CertificateState
+from pki_core.store.unit_of_work import Store, UnitOfWork
+from pki_core.wire.pool_certificate import PoolCertificate, read_certificate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedChain:
+    """A leaf that passed, with what is stored of it."""
+
+    leaf: PoolCertificate
+    above: tuple[PoolCertificate, ...]  # its issuer first
+    root_sha256: str
+    valid_to: datetime  # the earliest end, root included
+    certificate_id: int | None  # issued by us
+    is_own: bool  # the CAs above are ours
+
+    def store(self, work: UnitOfWork, now: datetime) -> int:
+        """Store the CA certificates when they are new; return the chain's number."""
+        ends = min(self.valid_to, *[one.not_after for one in self.above])
+        certificates = [one.der for one in self.above]
+        return work.chains.ensure(certificates, self.root_sha256, ends, now=None if self.is_own else now)
+
+
+@dataclass(frozen=True, slots=True)
+class _Anchor:
+    certificate: PoolCertificate
+    sha256: str
+
+
+class NoStatusSource:
+    """Nobody to ask about other people's certificates: they cannot enter a pool."""
+
+    def status_of(self, certificate_der: bytes, issuer_der: bytes) -> ForeignStatus:  # noqa: ARG002  # the protocol
+        """Raise UnavailableError."""
+        raise UnavailableError("the status of certificates of other CAs cannot be asked here")
+
+
+class ChainChecks:
+    """Holds a chain against validity, status and the roots."""
+
+    def __init__(self, store: Store, clock: Clock, source: StatusSource) -> None:
+        self._store = store
+        self._clock = clock
+        self._source = source
+
+    def check(self, leaf: PoolCertificate, above: Sequence[PoolCertificate], kinds: Sequence[RootKind]) -> CheckedChain:
+        """Check a leaf and the CA certificates above it, its issuer first, without the root.
+
+        Raises:
+            ConflictError: one of them has ended, is revoked, or the path does not lead to a root of these kinds.
+            UnavailableError: their CA does not tell their status.
+        """
+        now = self._clock.now()
+        certificates = (leaf, *above)
+        with self._store.reading() as work:
+            anchors = _anchors(work, kinds)
+            own = {one.der: own_certificate(work, one) for one in certificates}
+        anchor = next((one for one in anchors if certificates[-1].is_signed_by(one.certificate)), None)
+        path = certificates if anchor is None else (*certificates, anchor.certificate)
+        for one in path:
+            if not one.not_before <= now < one.not_after:
+                raise ConflictError(f"The certificate of {one.common_name!r} is not valid now.")
+        self._check_status(path, own, len(certificates))
+        if anchor is None:
+            raise ConflictError("The certificate chain does not lead to a root of the Root Certificate Pool.")
+        _check_path(path)
+        found = own[leaf.der]
+        return CheckedChain(
+            leaf=leaf,
+            above=tuple(above),
+            root_sha256=anchor.sha256,
+            valid_to=min(one.not_after for one in path),
+            certificate_id=None if found is None else found[1],
+            is_own=all(own[one.der] is not None for one in above),
+        )
+
+    def status_of(self, certificate_der: bytes, issuer_der: bytes) -> ForeignStatus:
+        """Return the status of somebody else's certificate; UnavailableError when nobody tells."""
+        return self._source.status_of(certificate_der, issuer_der)
+
+    def leads_to_root(self, chain: Chain, kinds: Sequence[RootKind]) -> bool:
+        """Tell whether a stored chain's root still stands."""
+        if chain.is_own:
+            return True
+        now = self._clock.now()
+        with self._store.reading() as work:
+            return any(
+                one.sha256 == chain.root_sha256 and now < one.certificate.not_after for one in _anchors(work, kinds)
+            )
+
+    def _check_status(
+        self,
+        path: Sequence[PoolCertificate],
+        own: dict[bytes, tuple[CertificateState, int] | None],
+        delivered: int,
+    ) -> None:
+        for position, one in enumerate(path[:delivered]):
+            found = own[one.der]
+            if found is not None:
+                is_good = found[0] is CertificateState.GOOD
+            elif position + 1 < len(path):
+                status = self._source.status_of(one.der, path[position + 1].der)
+                if status is ForeignStatus.UNKNOWN:
+                    raise ConflictError(f"The CA of {one.common_name!r} does not know this certificate.")
+                is_good = status is ForeignStatus.GOOD
+            else:
+                continue  # without an anchor nobody can be asked, and the path fails next
+            if not is_good:
+                raise ConflictError(f"The certificate of {one.common_name!r} is revoked.")
+
+
+def read_chain(leaf_der: bytes, subs: Sequence[tuple[str, bytes]], leaf_name: str) -> tuple[PoolCertificate, ...]:
+    """Read a leaf and the CA certificates above it, given with the names of their fields.
+
+    Raises:
+        MalformedError: says which of them is no certificate.
+    """
+    certificates = []
+    for name, der in ((leaf_name, leaf_der), *subs):
+        try:
+            certificates.append(read_certificate(der))
+        except MalformedError as error:
+            raise MalformedError(f"Invalid certificate format on {name}") from error
+    return tuple(certificates)
+
+
+def _anchors(work: UnitOfWork, kinds: Sequence[RootKind]) -> list[_Anchor]:
+    ders = [root.certificate_der for root in work.root_pool.active(*kinds)]
+    ders += [one.certificate_der for one in work.issuers.all() if one.level is Level.ROOT and one.certificate_der]
+    return [_Anchor(read_certificate(der), hashlib.sha256(der).hexdigest()) for der in dict.fromkeys(ders)]
+
+
+def own_certificate(work: UnitOfWork, certificate: PoolCertificate) -> tuple[CertificateState, int] | None:
+    """Return state and number of a certificate that is ours, bit for bit."""
+    for record in work.certificates.find(certificate.serial):
+        if record.certificate_der == certificate.der:
+            return record.state, work.certificates.number_of(record.issuer_label, record.serial)
+    return None
+
+
+def _check_path(path: Sequence[PoolCertificate]) -> None:
+    """RFC 5280 6.1.4: each is signed by the next, which is a CA that may stand that far above."""
+    for below, (one, issuer) in enumerate(pairwise(path)):
+        if not one.is_signed_by(issuer):
+            raise ConflictError(f"The certificate of {one.common_name!r} is not signed by {issuer.common_name!r}.")
+        if not issuer.may_sign_certificates:
+            raise ConflictError(f"The certificate of {issuer.common_name!r} is not that of a CA.")
+        if issuer.path_length is not None and issuer.path_length < below:
+            raise ConflictError(f"There are more CAs below {issuer.common_name!r} than it allows.")

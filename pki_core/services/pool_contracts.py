@@ -1,0 +1,236 @@
+"""The CCP: signed contract data by EMAID (OPCP, contract certificate pool). Nobody sees another operator's contract.
+
+One EMAID has one contract and one PCID; a vehicle's first contract is its default, and when that goes no other one
+becomes it by itself.
+"""
+
+import hashlib
+from typing import NamedTuple
+
+from pki_core.model.clock import Clock
+from pki_core.model.errors import ConflictError, LimitExceededError, MalformedError, NotAuthorizedError, NotFoundError
+from pki_core.model.identifiers import Emaid, Pcid
+from pki_core.model.partners import Partner
+from pki_core.model.pools import (
+    CONTRACT_ENDED,
+    CONTRACT_NOT_FOUND,
+    CONTRACT_OR_VEHICLE_NOT_FOUND,
+    EMAID_TAKEN,
+    PROVISIONING_NOT_AVAILABLE,
+    ContractRow,
+    ContractUpload,
+    Event,
+    EventType,
+    ProvisioningKey,
+    Removal,
+    RootKind,
+)
+from pki_core.services.pool_chains import ChainChecks, CheckedChain, read_chain
+from pki_core.services.pool_events import STREAM
+from pki_core.services.pool_provisioning import is_good
+from pki_core.services.pool_removal import PoolRemoval
+from pki_core.store.audit import AuditEntry
+from pki_core.store.unit_of_work import Store, UnitOfWork
+
+MAX_SIGNED_OCTETS = 65_536  # ten times what a charging station takes
+ROOTS = (RootKind.MO, RootKind.V2G)
+_FINGERPRINT = 64
+
+
+class ContractData(NamedTuple):
+    """A contract with its signed data."""
+
+    contract: ContractRow
+    signed_data: bytes
+
+
+class ContractPool:
+    """Contracts by EMAID."""
+
+    def __init__(self, store: Store, clock: Clock, checks: ChainChecks, removal: PoolRemoval) -> None:
+        self._store = store
+        self._clock = clock
+        self._checks = checks
+        self._removal = removal
+
+    def publish(self, partner: Partner, upload: ContractUpload) -> bool:
+        """Add a contract, or put it in the place of the one with its EMAID; returns whether it is new.
+
+        Raises:
+            MalformedError, LimitExceededError: a part cannot be read, or is too large.
+            NotAuthorizedError: the EMAID is another operator's.
+            ConflictError: the EMAID is used with another PCID, the vehicle has no certificate in the PCP, or the
+                contract's certificates have ended, are revoked or lead to no root of the RCP.
+            UnavailableError: a CA does not tell the status; nothing was changed.
+        """
+        if not 0 < len(upload.signed_data) <= MAX_SIGNED_OCTETS:
+            raise LimitExceededError(f"signed contract data has 1 to {MAX_SIGNED_OCTETS} octets")
+        emaid, pcid = Emaid.parse(upload.emaid), Pcid.parse(upload.pcid, edition20=True)
+        if not _may_write(partner, emaid):
+            raise NotAuthorizedError(f"contracts of {emaid.provider_prefix} are not this partner's")
+        checked = self._check(upload, emaid)
+        return self._put(partner, upload, (emaid, pcid), checked)
+
+    def _check(self, upload: ContractUpload, emaid: Emaid) -> CheckedChain:
+        sub2 = [("contractSubCa2Certificate", upload.sub2_der)] if upload.sub2_der else []
+        leaf, *above = read_chain(
+            upload.leaf_der, [*sub2, ("contractSubCa1Certificate", upload.sub1_der)], "contractCertificate"
+        )
+        if leaf.is_ca or Emaid.parse(leaf.common_name) != emaid:
+            raise MalformedError("the contract certificate's common name is not the EMAID")
+        if upload.cps_fingerprint and not _is_fingerprint(upload.cps_fingerprint):
+            raise MalformedError("the fingerprint of the CPS root is a SHA-256 in hexadecimal")
+        if leaf.not_after <= self._clock.now():
+            raise ConflictError(CONTRACT_ENDED)
+        return self._checks.check(leaf, above, ROOTS)
+
+    def _put(self, partner: Partner, upload: ContractUpload, names: tuple[Emaid, Pcid], checked: CheckedChain) -> bool:
+        now, (emaid, pcid) = self._clock.now(), names
+        key = ProvisioningKey(pcid.canonical, upload.algorithm)
+        with self._store.transaction() as work:
+            vehicle = work.provisioning_pool.get(key) if work.provisioning_pool.lock([key]) else None
+            if vehicle is None or vehicle.valid_to <= now:
+                raise ConflictError(PROVISIONING_NOT_AVAILABLE)
+            if vehicle.certificate_id is not None and not is_good(work, vehicle.certificate_id):
+                raise ConflictError(PROVISIONING_NOT_AVAILABLE)
+            known = work.contract_pool.get(emaid.canonical)
+            if known is not None and known.key.pcid != key.pcid:
+                raise ConflictError(EMAID_TAKEN)
+            row = ContractRow(
+                emaid=emaid.canonical,
+                emaid_as_issued=checked.leaf.common_name.upper().replace("-", ""),
+                key=key,
+                key_sha256=vehicle.key_sha256,
+                namespace=upload.namespace,
+                is_default=not work.contract_pool.of_pcid(key.pcid),
+                chain_id=checked.store(work, now),
+                certificate_id=checked.certificate_id,
+                leaf_der=checked.leaf.der,
+                valid_from=checked.leaf.not_before,
+                valid_to=checked.valid_to,
+                cps_fingerprint=upload.cps_fingerprint.lower(),
+                updated_at=now,
+                checked_at=now,
+            )
+            is_new = work.contract_pool.put(row, upload.signed_data)
+            work.outbox.append(now, _published(row, is_new=is_new))
+            detail = f"{row.emaid} {key.pcid} {'added' if is_new else 'updated'}"
+            digest = hashlib.sha256(checked.leaf.der).digest()
+            entry = AuditEntry(partner.id, "pool.ccp_published", certificate_sha256=digest, detail=detail)
+            work.audit.append(STREAM, now, [entry])
+        return is_new
+
+    def get(self, partner: Partner, emaid: str) -> ContractRow:
+        """Return a contract of the partner's own, or of one of his vehicles; else NotFoundError."""
+        with self._store.reading() as work:
+            return self._own(work, partner, emaid)
+
+    def provide(self, partner: Partner, emaid: str, pcid: str) -> ContractData:
+        """Return a contract with its signed data, for the OEM whose vehicle it is.
+
+        Raises:
+            NotAuthorizedError: the partner is no OEM, or not this vehicle's.
+            NotFoundError: there is no such pair that could be trusted now.
+        """
+        vehicle = self._vehicle(partner, pcid)
+        with self._store.reading() as work:
+            contract = next((one for one in self._live(work, vehicle) if one.emaid == _canonical(emaid)), None)
+            if contract is None:
+                raise NotFoundError(CONTRACT_OR_VEHICLE_NOT_FOUND)
+            return ContractData(contract, work.contract_pool.signed_data(contract.emaid))
+
+    def for_installation(self, key: ProvisioningKey) -> list[ContractData]:
+        """Return what a charging vehicle gets, its default contract first; for the installation service only.
+
+        Raises:
+            NotFoundError: there is none that could be trusted now.
+        """
+        with self._store.reading() as work:
+            live = [one for one in self._live(work, key.pcid) if one.key == key]
+            if not live:
+                raise NotFoundError(CONTRACT_OR_VEHICLE_NOT_FOUND)
+            return [ContractData(one, work.contract_pool.signed_data(one.emaid)) for one in live]
+
+    def of_vehicle(self, partner: Partner, pcid: str) -> list[ContractRow]:
+        """Return the contracts of an OEM's own vehicle, the default first."""
+        vehicle = self._vehicle(partner, pcid)
+        with self._store.reading() as work:
+            return self._live(work, vehicle)
+
+    def set_default(self, partner: Partner, pcid: str, emaid: str) -> None:
+        """Make a contract the default of an OEM's own vehicle; NotFoundError when it is not that vehicle's."""
+        vehicle, now = self._vehicle(partner, pcid), self._clock.now()
+        with self._store.transaction() as work:
+            if not work.contract_pool.set_default(vehicle, _canonical(emaid)):
+                raise NotFoundError(CONTRACT_OR_VEHICLE_NOT_FOUND)
+            detail = f"{_canonical(emaid)} {vehicle}"
+            work.audit.append(STREAM, now, [AuditEntry(partner.id, "pool.ccp_default", detail=detail)])
+
+    def delete(self, partner: Partner, emaid: str, *, skip_revocation: bool = False) -> None:
+        """Remove an operator's own contract; a certificate of ours is revoked first.
+
+        Raises:
+            NotFoundError: it is none of his.
+            UnavailableError, InvariantError: it could not be revoked; the data stays.
+        """
+        if not partner.roles & {"mo"}:
+            raise NotAuthorizedError("only its mobility operator removes a contract")
+        with self._store.transaction() as work:
+            canonical = _canonical(emaid)
+            found = work.contract_pool.lock([canonical]) if canonical[:5] in partner.provider_prefixes else []
+            if not found:
+                raise NotFoundError(CONTRACT_NOT_FOUND)
+            self._removal.contracts(work, found, Removal.DELETED, partner.id, revoke=not skip_revocation)
+
+    def _own(self, work: UnitOfWork, partner: Partner, emaid: str) -> ContractRow:
+        contract = work.contract_pool.get(_canonical(emaid))
+        if contract is not None:
+            is_operators = "mo" in partner.roles and contract.provider in partner.provider_prefixes
+            is_makers = "oem" in partner.roles and contract.key.pcid[:3] in partner.wmis
+            if is_operators or is_makers:
+                return contract
+        raise NotFoundError(CONTRACT_NOT_FOUND)
+
+    def _vehicle(self, partner: Partner, pcid: str) -> str:
+        parsed = Pcid.parse(pcid, edition20=True)
+        if "oem" not in partner.roles or parsed.wmi not in partner.wmis:
+            raise NotAuthorizedError(f"vehicles of {parsed.wmi} are not this partner's")
+        return parsed.canonical
+
+    def _live(self, work: UnitOfWork, pcid: str) -> list[ContractRow]:
+        """Return a vehicle's contracts that it can decrypt now and that are in force, whatever sweeps have not seen."""
+        now = self._clock.now()
+        vehicles = {row.key: row for row in work.provisioning_pool.of_pcid(pcid) if row.valid_to > now}
+        return [
+            one
+            for one in work.contract_pool.of_pcid(pcid)
+            if one.valid_to > now
+            and one.key in vehicles
+            and vehicles[one.key].key_sha256 == one.key_sha256
+            and (one.certificate_id is None or is_good(work, one.certificate_id))
+        ]
+
+
+def _may_write(partner: Partner, emaid: Emaid) -> bool:
+    """A provisioning service writes for every operator; it has checked whom it works for."""
+    return "cps" in partner.roles or ("mo" in partner.roles and emaid.provider_prefix in partner.provider_prefixes)
+
+
+def _canonical(emaid: str) -> str:
+    return Emaid.parse(emaid).canonical
+
+
+def _is_fingerprint(text: str) -> bool:
+    return len(text) == _FINGERPRINT and set(text.lower()) <= set("0123456789abcdef")
+
+
+def _published(row: ContractRow, *, is_new: bool) -> list[Event]:
+    types = (
+        (EventType.OEM_CONTRACT_CREATED, EventType.CONTRACT_CREATED)
+        if is_new
+        else (EventType.OEM_CONTRACT_UPDATED, EventType.CONTRACT_UPDATED)
+    )
+    return [
+        Event(types[0], row.key.pcid[:3], row.key.pcid, row.emaid),
+        Event(types[1], row.provider, row.key.pcid, row.emaid),
+    ]

@@ -1,0 +1,13 @@
+"""What the pools tell about: their audit stream, and events for everybody with a contract of a vehicle."""
+
+from collections.abc import Sequence
+
+from pki_core.model.pools import Event, EventType, RemovedContract
+
+STREAM = "pools"
+
+
+def told_providers(contracts: Sequence[RemovedContract], event: EventType) -> list[Event]:
+    """Return an event for every mobility operator with a contract of a vehicle, once a vehicle."""
+    told = dict.fromkeys((one.emaid[:5], one.pcid) for one in contracts)
+    return [Event(event, provider, pcid) for provider, pcid in told]

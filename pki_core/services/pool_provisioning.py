@@ -1,0 +1,221 @@
+"""The PCP: OEMs publish provisioning certificates, MOs find them by exact PCID (OPCP, provisioning certificate pool).
+
+There is no list, no count and no search by prefix: how many vehicles an OEM builds is nobody's business.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from enum import StrEnum
+
+from pki_core.model.clock import Clock
+from pki_core.model.errors import MalformedError, NotAuthorizedError, NotFoundError
+from pki_core.model.identifiers import Pcid
+from pki_core.model.partners import Partner
+from pki_core.model.pools import (
+    PROVISIONING_NOT_FOUND,
+    STATUS_MAX_AGE,
+    EventType,
+    ForeignStatus,
+    Namespace,
+    ProvisioningEntry,
+    ProvisioningKey,
+    ProvisioningRow,
+    ProvisioningUpload,
+    Removal,
+    RootKind,
+)
+from pki_core.model.signer import KeyAlgorithm
+from pki_core.model.states import CertificateState
+from pki_core.services.pool_chains import ChainChecks, CheckedChain, read_chain
+from pki_core.services.pool_events import STREAM, told_providers
+from pki_core.services.pool_removal import PoolRemoval
+from pki_core.store.audit import AuditEntry
+from pki_core.store.unit_of_work import Store, UnitOfWork
+
+ROOTS = (RootKind.OEM,)
+_READERS = frozenset({"oem", "mo", "cps"})
+_MAX_V2G_ROOTS = 32
+_MAX_KEY_IDENTIFIER = 128
+
+
+class Published(StrEnum):
+    """What became of an upload."""
+
+    ADDED = "added"
+    RENEWED = "renewed"  # same key: the contracts stay
+    REPLACED = "replaced"  # another key: the contracts are gone
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which of a vehicle's certificates; OPCP allows one of the two."""
+
+    algorithm: KeyAlgorithm | None = None
+    namespace: Namespace | None = None
+
+    def __post_init__(self) -> None:
+        if self.algorithm is not None and self.namespace is not None:
+            raise MalformedError("signatureAlgorithm and xsdMsgDefNamespace exclude each other")
+
+    def takes(self, row: ProvisioningRow) -> bool:
+        """Tell whether a row is meant; without a choice, every one."""
+        if self.algorithm is not None:
+            return row.key.algorithm is self.algorithm
+        return self.namespace is None or row.namespace.is_edition_20 == self.namespace.is_edition_20
+
+
+ALL = Selection()
+
+
+class ProvisioningPool:
+    """Provisioning certificates by PCID."""
+
+    def __init__(self, store: Store, clock: Clock, checks: ChainChecks, removal: PoolRemoval) -> None:
+        self._store = store
+        self._clock = clock
+        self._checks = checks
+        self._removal = removal
+
+    def publish(self, partner: Partner, upload: ProvisioningUpload) -> Published:
+        """Add a vehicle's certificate, or put it in the place of the one with its PCID and algorithm.
+
+        Raises:
+            MalformedError: a part is no certificate, or its common name no PCID.
+            NotAuthorizedError: the vehicle is another OEM's.
+            ConflictError: a certificate has ended, is revoked, or the path leads to no OEM root of the RCP.
+            UnavailableError: a CA does not tell the status; nothing was changed.
+        """
+        subs = [("subCa2Certificate", upload.sub2_der)] if upload.sub2_der else []
+        leaf, *above = read_chain(
+            upload.leaf_der, [*subs, ("subCa1Certificate", upload.sub1_der)], "vehicleCertificate"
+        )
+        pcid = Pcid.parse(leaf.common_name, edition20=upload.namespace.is_edition_20)
+        self._refuse_strangers(partner, pcid)
+        if leaf.is_ca:
+            raise MalformedError("Invalid certificate format on vehicleCertificate")
+        _check_extras(upload)
+        checked = self._checks.check(leaf, above, ROOTS)
+        return self._put(partner, upload, pcid, checked)
+
+    def _put(self, partner: Partner, upload: ProvisioningUpload, pcid: Pcid, checked: CheckedChain) -> Published:
+        now = self._clock.now()
+        key = ProvisioningKey(pcid.canonical, checked.leaf.algorithm)
+        key_sha256 = hashlib.sha256(checked.leaf.spki_der).digest()
+        with self._store.transaction() as work:
+            row = ProvisioningRow(
+                key=key,
+                pcid_as_sent=pcid.as_issued,
+                namespace=upload.namespace,
+                chain_id=checked.store(work, now),
+                certificate_id=checked.certificate_id,
+                leaf_der=checked.leaf.der,
+                key_sha256=key_sha256,
+                valid_to=checked.valid_to,
+                added_at=now,
+                checked_at=now,
+                v2g_roots=upload.v2g_roots,
+                previous_pcid=upload.previous_pcid.upper(),
+            )
+            known = work.provisioning_pool.get(key) if work.provisioning_pool.lock([key]) else None
+            outcome = Published.ADDED
+            if known is not None:
+                outcome = Published.RENEWED if known.key_sha256 == key_sha256 else Published.REPLACED
+            if outcome is Published.REPLACED:
+                contracts = work.contract_pool.of_keys([key])
+                self._removal.contracts(work, contracts, Removal.KEY_REPLACED, partner.id)
+                work.outbox.append(now, told_providers(contracts, EventType.PROVISIONING_UPDATED))
+            work.provisioning_pool.put(row)
+            detail = f"{key.pcid} {key.algorithm}: {outcome}"
+            digest = hashlib.sha256(checked.leaf.der).digest()
+            entry = AuditEntry(partner.id, "pool.pcp_published", certificate_sha256=digest, detail=detail)
+            work.audit.append(STREAM, now, [entry])
+        return outcome
+
+    def get(self, partner: Partner, pcid: str, selection: Selection = ALL) -> ProvisioningEntry:
+        """Return a vehicle's certificate with its chain, its status and path checked again.
+
+        Raises:
+            NotFoundError: there is none that could be trusted now, or not for this partner.
+            NotAuthorizedError: this partner reads nothing here.
+            UnavailableError: a foreign CA has not told the status for a day.
+        """
+        for row in self._rows(partner, pcid, selection):
+            with self._store.reading() as work:
+                entry = ProvisioningEntry(row=row, chain=work.chains.get(row.chain_id))
+            if self._stands(entry):
+                return entry
+        raise NotFoundError(PROVISIONING_NOT_FOUND)
+
+    def algorithms(self, partner: Partner, pcid: str) -> list[KeyAlgorithm]:
+        """Return the algorithms a vehicle has certificates of; NotFoundError when it has none for this partner."""
+        return [row.key.algorithm for row in self._rows(partner, pcid, ALL)]
+
+    def look_up(self, partner: Partner, pcid: str) -> None:
+        """Return when a vehicle is known; else NotFoundError."""
+        self._rows(partner, pcid, ALL)
+
+    def delete(self, partner: Partner, pcid: str, selection: Selection = ALL, *, factory_reset: bool = False) -> int:
+        """Remove a vehicle's certificates with all that hangs on them; returns how many contracts went.
+
+        ``factory_reset`` tells the operators that the vehicle forgets its contracts.
+
+        Raises:
+            NotFoundError: there is none of this partner's.
+            UnavailableError: a contract certificate could not be revoked; everything stays.
+        """
+        if "oem" not in partner.roles:
+            raise NotAuthorizedError("only a vehicle's OEM removes it")
+        rows = self._rows(partner, pcid, selection)
+        with self._store.transaction() as work:
+            keys = work.provisioning_pool.lock([row.key for row in rows])
+            gone = self._removal.provisioning(work, keys, Removal.DELETED, partner.id, factory_reset=factory_reset)
+        if not keys:
+            raise NotFoundError(PROVISIONING_NOT_FOUND)
+        return gone.contracts
+
+    def _rows(self, partner: Partner, pcid: str, selection: Selection) -> list[ProvisioningRow]:
+        if not _READERS & partner.roles:
+            raise NotAuthorizedError("this pool is for OEMs, mobility operators and provisioning services")
+        parsed = Pcid.parse(pcid, edition20=True)
+        is_shown = bool(partner.roles & {"mo", "cps"}) or parsed.wmi in partner.wmis
+        now = self._clock.now()
+        with self._store.reading() as work:
+            rows = work.provisioning_pool.of_pcid(parsed.canonical) if is_shown else []
+        found = [row for row in rows if row.valid_to > now and selection.takes(row)]
+        if not found:
+            raise NotFoundError(PROVISIONING_NOT_FOUND)
+        return found
+
+    def _stands(self, entry: ProvisioningEntry) -> bool:
+        row = entry.row
+        if row.certificate_id is not None:
+            with self._store.reading() as work:
+                return is_good(work, row.certificate_id)
+        now = self._clock.now()
+        if now - row.checked_at > STATUS_MAX_AGE:
+            status = self._checks.status_of(row.leaf_der, entry.chain.certificates[0])
+            if status is not ForeignStatus.GOOD:
+                return False
+            with self._store.transaction() as work:
+                work.provisioning_pool.checked([row.key], now)
+        return self._checks.leads_to_root(entry.chain, ROOTS)
+
+    @staticmethod
+    def _refuse_strangers(partner: Partner, pcid: Pcid) -> None:
+        if "oem" not in partner.roles or pcid.wmi not in partner.wmis:
+            raise NotAuthorizedError(f"vehicles of {pcid.wmi} are not this partner's")
+
+
+def is_good(work: UnitOfWork, certificate_id: int) -> bool:
+    """Tell whether a certificate of ours is in force."""
+    record = work.certificates.of_id(certificate_id)
+    return record is not None and record.state is CertificateState.GOOD
+
+
+def _check_extras(upload: ProvisioningUpload) -> None:
+    if upload.previous_pcid:
+        Pcid.parse(upload.previous_pcid, edition20=True)
+    if len(upload.v2g_roots) > _MAX_V2G_ROOTS or any(
+        len(one) > _MAX_KEY_IDENTIFIER or not one.isascii() or not one.isprintable() for one in upload.v2g_roots
+    ):
+        raise MalformedError(f"at most {_MAX_V2G_ROOTS} key identifiers of V2G roots, in hexadecimal")

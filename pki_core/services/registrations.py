@@ -1,0 +1,65 @@
+"""Registration authority: charging stations a partner announces before they enrol (Hubject VRA)."""
+
+from collections.abc import Sequence
+
+from pki_core.model.clock import Clock
+from pki_core.model.errors import LimitExceededError, MalformedError, NotAuthorizedError
+from pki_core.model.identifiers import parse_evse_identifier
+from pki_core.model.partners import Partner
+from pki_core.model.registrations import EndEntity, canonical_name
+from pki_core.store.audit import AuditEntry
+from pki_core.store.unit_of_work import Store
+
+MAX_AT_ONCE = 1000
+_PAGE = 1000
+_NOT_ALLOWED = "operator not allowed"  # as clients of the registration authority know it
+
+
+class Registrations:
+    """End entities by partner and common name."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    def put(self, partner: Partner, entities: Sequence[EndEntity]) -> int:
+        """Register charging stations, each over the one of its name; returns how many are new.
+
+        Raises:
+            NotAuthorizedError: one is another operator's; none is registered.
+            MalformedError, LimitExceededError: one is no EVSEID or SECCID, or there are too many.
+        """
+        if len(entities) > MAX_AT_ONCE:
+            raise LimitExceededError(f"at most {MAX_AT_ONCE} end entities at once")
+        for entity in entities:
+            identifier = parse_evse_identifier(entity.common_name)
+            if "cpo" not in partner.roles or identifier.operator_prefix not in partner.operator_prefixes:
+                raise NotAuthorizedError(_NOT_ALLOWED)
+        if not entities:
+            raise MalformedError("there is no end entity to register")
+        now = self._clock.now()
+        with self._store.transaction() as work:
+            new = work.registrations.put(partner.id, entities, now)
+            names = sorted({entity.canonical for entity in entities})
+            entries = [AuditEntry(partner.id, "entity.registered", detail=name) for name in names]
+            work.audit.append("registrations", now, entries)
+        return new
+
+    def is_registered(self, partner: Partner, common_name: str) -> bool:
+        """Tell whether a common name was announced; separators do not count."""
+        with self._store.reading() as work:
+            return work.registrations.find(partner.id, canonical_name(common_name)) is not None
+
+    def page(self, partner: Partner, after: str = "") -> list[EndEntity]:
+        """Return up to 1,000 of a partner's own end entities behind a common name, in order."""
+        with self._store.reading() as work:
+            return work.registrations.page(partner.id, canonical_name(after), _PAGE)
+
+    def remove(self, partner: Partner, common_name: str) -> bool:
+        """Forget an end entity; False when there is none of the partner's."""
+        now, name = self._clock.now(), canonical_name(common_name)
+        with self._store.transaction() as work:
+            removed = bool(work.registrations.remove(partner.id, [name]))
+            if removed:
+                work.audit.append("registrations", now, [AuditEntry(partner.id, "entity.removed", detail=name)])
+        return removed

@@ -1,0 +1,61 @@
+"""What the queries of both certificate pools share: the DER of ours, and the windows that sweeps walk by."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Column, ColumnElement, Connection, Row, Select, Table, and_, func, select
+
+from pki_core.model.states import CertificateState
+from pki_core.store import tables
+from pki_core.store.engine import is_postgres
+from pki_core.store.times import to_seconds
+
+_certificate, _der = tables.certificate, tables.certificate_der
+
+
+def with_der(pool: Table) -> Select[Any]:
+    """Return the selection of whole rows; ``der`` is the leaf, wherever it is kept."""
+    columns = [column for column in pool.c if column.name != "leaf_der"]
+    return (
+        select(*columns, func.coalesce(pool.c.leaf_der, _der.c.der).label("der"))
+        .join_from(pool, _certificate, _certificate.c.id == pool.c.certificate_id, isouter=True)
+        .join(_der, and_(_der.c.id == _certificate.c.id, _der.c.not_after == _certificate.c.not_after), isouter=True)
+    )
+
+
+def has_ended(pool: Table, now: datetime) -> ColumnElement[bool]:
+    """Return the condition that one of a row's certificates has ended."""
+    return pool.c.valid_to <= to_seconds(now)
+
+
+def revoked_in_window(
+    connection: Connection, columns: Sequence[Column[Any]], after: int, limit: int
+) -> tuple[Sequence[Row[Any]], int | None]:
+    """Return the rows of a pool whose certificate is revoked, by a window of the revocations behind a number.
+
+    The second value is the last number of the window, None when there was nothing behind ``after``.
+    """
+    pool, revocation, status = columns[0].table, tables.revocation, tables.certificate_status
+    look_up_by_keys(connection)
+    window = (
+        select(revocation.c.number, revocation.c.issuer_id, revocation.c.serial)
+        .where(revocation.c.number > after)
+        .order_by(revocation.c.number)
+        .limit(limit)
+        .subquery()
+    )
+    last = connection.scalar(select(func.max(window.c.number)))
+    found = connection.execute(
+        select(*columns)
+        .join_from(window, status, and_(status.c.issuer_id == window.c.issuer_id, status.c.serial == window.c.serial))
+        .join(pool, pool.c.certificate_id == status.c.certificate_id)
+        .where(status.c.status == CertificateState.REVOKED.value)
+    ).all()
+    return found, last
+
+
+def look_up_by_keys(connection: Connection) -> None:
+    """Let this transaction look rows up one by one: PostgreSQL would read a whole pool for each window."""
+    if is_postgres(connection):
+        connection.exec_driver_sql("SET LOCAL enable_hashjoin TO OFF; SET LOCAL enable_mergejoin TO OFF")

@@ -1,0 +1,178 @@
+"""XML signatures in EXI (XML-Signature 4; ISO 15118-2 7.9.2.4.2, ISO 15118-20 7.9.2.4): made by a signer, and verified.
+
+A reference holds the hash of one element's EXI fragment; the signature is over SignedInfo, encoded with the schema of
+XML-Signature alone. The key's algorithm says which hash and which identifiers belong to it.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+
+from pki_core.model.contracts import IdentifiedOctets, MessageSignature, SignedInfo, SignedReference
+from pki_core.model.errors import CsrRejectedError, SignatureInvalidError
+from pki_core.model.signer import KeyAlgorithm, Signer
+from pki_core.wire.certificate import signature_is_valid
+from pki_core.wire.csr import load_public_key
+from pki_core.wire.exi_bits import BitWriter
+from pki_core.wire.exi_grammar import Attribute, Child, Closed, Content, Element, element_of
+from pki_core.wire.exi_values import Octets, Text
+
+EXI_HEADER = 0x80  # EXI 5: no cookie, no options, final version 1
+CANONICAL_EXI = "http://www.w3.org/TR/canonical-exi/"  # [V2G2-766], [V2G20-766]
+
+ID = Text(64)
+_URI = Text(256)
+_MOST_REFERENCES = 8  # four are the most a message of ours has
+_ID_ATTRIBUTE = Attribute("Id", "id", ID, required=False)
+
+
+def _algorithm(code: int, productions: int) -> Element:
+    return Element(None, attributes=(Attribute("Algorithm", "value", _URI),), content=Closed(code, productions))
+
+
+_TRANSFORMS = Element(None, Child("Transform", "value", _algorithm(2, 4), 1, 0, 1))  # [V2G2-767]: one
+_REFERENCE = Element(
+    SignedReference,
+    Child("Transforms", "transforms", _TRANSFORMS, 0),
+    Child("DigestMethod", "digest_method", _algorithm(1, 3)),
+    Child("DigestValue", "digest", element_of(Octets(64))),
+    attributes=(
+        _ID_ATTRIBUTE,
+        Attribute("Type", "type", _URI, required=False),
+        Attribute("URI", "uri", _URI, required=False),
+    ),
+)
+_SIGNED_INFO = Element(
+    SignedInfo,
+    Child("CanonicalizationMethod", "canonicalization_method", _algorithm(1, 3)),
+    Child("SignatureMethod", "signature_method", _algorithm(2, 4)),
+    Child("Reference", "references", _REFERENCE, 1, 0, _MOST_REFERENCES),
+    attributes=(_ID_ATTRIBUTE,),
+)
+_VALUE = Element(IdentifiedOctets, attributes=(_ID_ATTRIBUTE,), content=Content("value", Octets(132)))  # P-521: 2 x 66
+SIGNATURE = Element(
+    MessageSignature,
+    Child("SignedInfo", "signed_info", _SIGNED_INFO),
+    Child("SignatureValue", "value", _VALUE),
+    Child("KeyInfo", "", None, 0),  # [V2G2-771], [V2G20-771]: neither this nor the next
+    Child("Object", "", None, 0, 0),
+    attributes=(_ID_ATTRIBUTE,),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Suite:
+    signature_method: str
+    digest_method: str
+    digest: Callable[[bytes], bytes]
+    coordinate: int  # octets of r and of s; 0: the value is no pair
+
+
+_SUITES = {
+    # by V2G2-769 and V2G2-770
+    KeyAlgorithm.SECP256R1: _Suite(
+        "http://www.w3.org/2001/04/xmldsig-more#ecdsa-sha256",
+        "http://www.w3.org/2001/04/xmlenc#sha256",
+        lambda octets: hashlib.sha256(octets).digest(),
+        32,
+    ),
+    # by V2G20-2473 and V2G20-2475
+    KeyAlgorithm.SECP521R1: _Suite(
+        "http://www.w3.org/2001/04/xmldsig-more#ecdsa-sha512",
+        "http://www.w3.org/2001/04/xmlenc#sha512",
+        lambda octets: hashlib.sha512(octets).digest(),
+        66,
+    ),
+    # by V2G20-2474 and V2G20-2476; the length of the hash is RFC 8702 3.1's, ISO 15118-20 names none.
+    KeyAlgorithm.ED448: _Suite(
+        "urn:iso:std:iso:15118:-20:Security:xmldsig#Ed448",
+        "urn:iso:std:iso:15118:-20:Security:xmlenc#SHAKE256",
+        lambda octets: hashlib.shake_256(octets).digest(64),
+        0,
+    ),
+}
+
+
+def fragment(code: int, end: int, width: int, element: Element, named: tuple[str, object]) -> bytes:
+    """Return an element as an EXI fragment (EXI 8.5.2); the codes are the schema's, ``named`` is name and value."""
+    writer = BitWriter()
+    writer.bits(EXI_HEADER, 8)
+    writer.bits(code, width)
+    element.write(writer, named[1], named[0])
+    writer.bits(end, width)
+    return writer.finish()
+
+
+def signed_info_exi(signed_info: SignedInfo) -> bytes:
+    """Return what is signed: SignedInfo as a fragment of the schema of XML-Signature (46 elements, 6 bits)."""
+    return fragment(32, 46, 6, _SIGNED_INFO, ("SignedInfo", signed_info))
+
+
+def sign_fragments(fragments: Mapping[str, bytes], signer: Signer) -> MessageSignature:
+    """Return a signature over fragments by their Ids, referred to in the order given.
+
+    Raises:
+        SignatureInvalidError: the token's signature does not verify.
+        HsmUnavailableError: the token is away.
+    """
+    suite = _SUITES[signer.algorithm]
+    signed_info = SignedInfo(
+        canonicalization_method=CANONICAL_EXI,
+        signature_method=suite.signature_method,
+        references=tuple(
+            SignedReference(
+                uri=f"#{name}",
+                transforms=(CANONICAL_EXI,),
+                digest_method=suite.digest_method,
+                digest=suite.digest(exi),
+            )
+            for name, exi in fragments.items()
+        ),
+    )
+    message = signed_info_exi(signed_info)
+    (value,) = signer.sign([message])
+    if not signature_is_valid(load_public_key(signer.spki_der)[1], signer.algorithm, message, value):
+        raise SignatureInvalidError(f"key {signer.label} made a signature that does not verify")
+    if suite.coordinate:
+        value = b"".join(number.to_bytes(suite.coordinate) for number in decode_dss_signature(value))
+    return MessageSignature(signed_info=signed_info, value=IdentifiedOctets(value=value))
+
+
+def signature_fault(signature: MessageSignature | None, fragments: Mapping[str, bytes], spki_der: bytes) -> str:
+    """Say what keeps a signature from being one over exactly these fragments by this public key; "" when nothing.
+
+    Every fragment has to be referred to once, and nothing else: what is not signed must not be believed.
+    """
+    if signature is None:
+        return "the message is not signed"
+    try:
+        algorithm, key = load_public_key(spki_der)
+    except CsrRejectedError as error:
+        return f"the signing key cannot be used: {error}"
+    suite, signed_info = _SUITES[algorithm], signature.signed_info
+    if fault := _reference_fault(signed_info, fragments, suite):
+        return fault
+    value = signature.value.value
+    if suite.coordinate:
+        r, s = value[: suite.coordinate], value[suite.coordinate :]
+        if len(r) != len(s):
+            return "the signature value is not r and s side by side"
+        value = encode_dss_signature(int.from_bytes(r), int.from_bytes(s))
+    if not signature_is_valid(key, algorithm, signed_info_exi(signed_info), value):
+        return "the signature does not verify with the public key"
+    return ""
+
+
+def _reference_fault(signed_info: SignedInfo, fragments: Mapping[str, bytes], suite: _Suite) -> str:
+    if (signed_info.canonicalization_method, signed_info.signature_method) != (CANONICAL_EXI, suite.signature_method):
+        return "the signature is not made in the way that belongs to the key"
+    if sorted(reference.uri or "" for reference in signed_info.references) != sorted(f"#{name}" for name in fragments):
+        return "the signature is not over the parts of the message that have to be signed"
+    for reference in signed_info.references:
+        if (reference.transforms, reference.digest_method) != ((CANONICAL_EXI,), suite.digest_method):
+            return f"the reference to {reference.uri} is not hashed in the way that belongs to the key"
+        if reference.digest != suite.digest(fragments[(reference.uri or "")[1:]]):
+            return f"what {reference.uri} refers to was changed after it was signed"
+    return ""

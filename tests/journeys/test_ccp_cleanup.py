@@ -1,0 +1,120 @@
+"""CCP cleanup: a set difference; what one run misses the next one finds."""
+
+import pytest
+
+from pki_core.model.errors import StoreUnavailableError
+from pki_core.model.states import CertificateState
+from pki_core.store.outbox import OutboxGateway
+from tests.builders import new_key
+from tests.journeys.pool_acts import (
+    MO,
+    OEM,
+    YEAR,
+    audited,
+    contract_of,
+    emaids,
+    events,
+    everything,
+    foreign_ca,
+    forget_events,
+    issue,
+    opened,
+    own_contract,
+    vehicle_of,
+)
+
+pytest_plugins = ["tests.journeys.environments"]
+PCIDS = [f"WPNCLEAN0000000{at:02d}" for at in range(5)]
+EMAIDS = [f"DEPNCC{at:08d}" for at in range(5)]
+
+
+@pytest.fixture
+def runtime(any_home):
+    with opened(any_home) as runtime:
+        yield runtime
+
+
+@pytest.fixture
+def orphans(runtime):
+    """Five vehicles with a contract each; the keys of the first three are then replaced by a new issue."""
+    issue(runtime, "oem_provisioning_leaf", *PCIDS)
+    ca = foreign_ca(runtime)
+    serials = []
+    for at, (pcid, emaid) in enumerate(zip(PCIDS, EMAIDS, strict=True)):
+        upload, serial = own_contract(runtime, emaid, pcid) if at < 2 else (contract_of(ca, emaid, pcid), "")
+        runtime.pools.contracts.publish(MO, upload)
+        serials.append(serial)
+    issue(runtime, "oem_provisioning_leaf", *PCIDS[:3])
+    forget_events(runtime)
+    return serials
+
+
+def test_contracts_for_a_key_that_was_replaced_go_and_ours_are_revoked(runtime, orphans):
+    report = runtime.pools.ccp_cleanup.run()
+    assert (report.contracts, report.revoked, report.provisioning) == (3, 2, 0)
+    assert emaids(runtime) == EMAIDS[3:]
+    assert {runtime.certificates.show(serial).state for serial in orphans[:2]} == {CertificateState.REVOKED}
+    assert ("oem.contract.deleted", "WPN", PCIDS[0], EMAIDS[0]) in events(runtime)
+    assert ("mo.contract.deleted.sent.to.oem", "DEPNC", PCIDS[2], EMAIDS[2]) in events(runtime)
+    assert audited(runtime)[-1] == ("pool.ccp_removed", f"{EMAIDS[2]} {PCIDS[2]}: orphaned")
+
+
+def test_cleaning_again_finds_nothing_more(runtime, orphans):  # noqa: ARG001  # makes them
+    runtime.pools.ccp_cleanup.run()
+    before = everything(runtime)
+    assert runtime.pools.ccp_cleanup.run().contracts == 0
+    assert everything(runtime) == before
+
+
+def test_a_dry_run_counts_and_changes_nothing(runtime, orphans):  # noqa: ARG001  # makes them
+    before = everything(runtime)
+    report = runtime.pools.ccp_cleanup.run(dry_run=True)
+    assert (report.contracts, report.dry_run) == (3, True)
+    assert everything(runtime) == before
+
+
+@pytest.mark.parametrize("window", [1, 2, 5, 100])
+def test_every_window_finds_all_of_them(runtime, orphans, window):  # noqa: ARG001  # makes them
+    assert runtime.pools.ccp_cleanup.run(window=window).contracts == 3
+
+
+def test_contracts_of_a_vehicle_that_has_ended_go_before_any_sweep_saw_it(runtime):
+    ca = foreign_ca(runtime)
+    runtime.pools.provisioning.publish(OEM, vehicle_of(ca, PCIDS[0], years=1))
+    runtime.pools.contracts.publish(MO, contract_of(ca, EMAIDS[0], PCIDS[0], years=2))
+    assert runtime.pools.ccp_cleanup.run().contracts == 0
+    runtime.clock.moment += YEAR
+    assert runtime.pools.ccp_cleanup.run().contracts == 1
+
+
+@pytest.mark.parametrize("fatal_window", [1, 2, 3])
+def test_a_cleanup_that_dies_between_windows_loses_nothing(runtime, orphans, monkeypatch, fatal_window):
+    honest, pages = OutboxGateway.append, []
+
+    def dying(gateway, at, told):
+        pages.append(told)
+        if len(pages) == fatal_window:
+            raise StoreUnavailableError("killed")
+        honest(gateway, at, told)
+
+    monkeypatch.setattr(OutboxGateway, "append", dying)
+    with pytest.raises(StoreUnavailableError):
+        runtime.pools.ccp_cleanup.run(window=1)
+    monkeypatch.undo()
+    states = [runtime.certificates.show(serial).state for serial in orphans[:2]]
+    assert [state is CertificateState.REVOKED for state in states] == [at < fatal_window - 1 for at in range(2)]
+    assert len(emaids(runtime)) == 5 - (fatal_window - 1)
+    assert runtime.pools.ccp_cleanup.run(window=1).contracts == 3 - (fatal_window - 1)
+    assert len(events(runtime)) == len(set(events(runtime))) == 6
+
+
+def test_a_vehicle_that_comes_back_with_its_old_key_keeps_its_contract(runtime):
+    key = new_key()
+    ca = foreign_ca(runtime)
+    runtime.pools.provisioning.publish(OEM, vehicle_of(ca, PCIDS[0], key=key))
+    runtime.pools.contracts.publish(MO, contract_of(ca, EMAIDS[0], PCIDS[0]))
+    issue(runtime, "oem_provisioning_leaf", PCIDS[0])
+    assert runtime.pools.contracts.of_vehicle(OEM, PCIDS[0]) == []
+    issue(runtime, "oem_provisioning_leaf", PCIDS[0], keys=[key])
+    assert runtime.pools.ccp_cleanup.run().contracts == 0
+    assert len(runtime.pools.contracts.of_vehicle(OEM, PCIDS[0])) == 1
