@@ -1,7 +1,7 @@
 """``pncpki serve``: two listeners as one, started together and ended together."""
 
-import os
 import http.client
+import os
 import signal
 import socket
 import subprocess
