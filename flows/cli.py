@@ -17,6 +17,7 @@ from flows.cli_est import est_app
 from flows.cli_partner import partner_app
 from flows.cli_revoke import crl_app, release, revoke
 from flows.cli_serve import serve
+from flows.cli_webhook import token_app, webhook_app
 from flows.output import EXIT_USAGE, Home, Json, answer, chosen_home, open_home, reports_errors, say, tell
 from pki_core.model.errors import MalformedError
 
@@ -37,6 +38,8 @@ app.add_typer(est_app, name="est")
 app.add_typer(partner_app, name="partner")
 app.command()(revoke)
 app.command()(release)
+app.add_typer(token_app, name="token")
+app.add_typer(webhook_app, name="webhook")
 
 
 @app.callback()
@@ -96,7 +99,8 @@ def run(
     name: Annotated[
         str,
         typer.Argument(
-            help="The flow: dispatch, publish_crls, refresh_ocsp, rotate_responders, seal_audit or sweep_stuck."
+            help="The flow: deliver_webhooks, dispatch, publish_crls, refresh_ocsp, rotate_responders, "
+            "rotate_token_keys, seal_audit or sweep_stuck."
         ),
     ],
     home: Home = None,

@@ -15,10 +15,12 @@ from pki_core.runtime import Runtime
 FLOWS = (
     "check_pools",
     "clean_ccp",
+    "deliver_webhooks",
     "dispatch",
     "publish_crls",
     "refresh_ocsp",
     "rotate_responders",
+    "rotate_token_keys",
     "seal_audit",
     "sweep_expired",
     "sweep_stuck",

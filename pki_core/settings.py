@@ -17,6 +17,9 @@ from pki_core.model.crls import CrlPolicy
 from pki_core.model.errors import SettingsError
 from pki_core.model.est import BearerTokens, EstLabel, ThirdParty, TrustedProxy, check_labels
 from pki_core.model.identifiers import ISO_3166_ALPHA_2, CheckDigitPolicy
+from pki_core.model.outbound import OutboundPolicy
+from pki_core.model.tokens import TokenPolicy
+from pki_core.model.webhooks import WebhookPolicy
 from pki_core.services.names import NamePolicy
 
 ENVIRONMENTS = ("dev", "qa", "prod")
@@ -79,6 +82,9 @@ class BatchSettings(_Section):
     max_archive_octets: Annotated[int, Field(ge=1)]
     max_archive_ratio: Annotated[int, Field(ge=1)]
     max_archive_entries: Annotated[int, Field(ge=1)]
+    uploads_at_once: Annotated[int, Field(ge=1, le=64)]  # of each web process; beyond: come back later
+    wait_seconds: Annotated[int, Field(ge=1, le=3600)]  # for a file to be loaded, or results to be written
+    spool_days: Annotated[int, Field(ge=1, le=366)]  # how long written results are kept for fetching again
 
 
 class EstSettings(_Section):
@@ -143,6 +149,36 @@ class CrlSettings(_Section):
     growth_percent: Annotated[int, Field(ge=0)]  # ... this share, wants the approval of two people
 
 
+class OauthSettings(_Section):
+    """Tokens of our own (RFC 6749)."""
+
+    issuer: str  # "" = https:// and the first of serving.names
+    audiences: tuple[Annotated[str, Field(min_length=1, max_length=200)], ...]  # the first for clients that name none
+    token_seconds: Annotated[int, Field(ge=60, le=604_800)]
+    key_days: Annotated[int, Field(ge=1, le=3660)]  # how long a key signs
+    roles: dict[str, tuple[str, ...]]  # a partner's role -> words of the claim that clients read
+    scopes: dict[str, tuple[str, ...]]  # a partner's role -> services
+
+
+class OutboundSettings(_Section):
+    """Our own calls to other people's servers."""
+
+    allowed_networks: tuple[IPvAnyNetwork, ...]  # private, loopback, ... ones that may be called nevertheless
+    connect_seconds: Annotated[int, Field(ge=1, le=60)]
+    total_seconds: Annotated[int, Field(ge=1, le=300)]  # a whole call
+    ca_file: str  # PEM of CAs beside the system's, in the home directory; "" = none
+
+
+class WebhookSettings(_Section):
+    """Events told to partners."""
+
+    plain_http: bool  # endpoints without TLS; their bodies name contracts
+    max_endpoints: Annotated[int, Field(ge=1, le=1000)]  # of one partner
+    retries: Annotated[int, Field(ge=0, le=20)]
+    retry_minutes: Annotated[int, Field(ge=1, le=1440)]
+    keep_days: Annotated[int, Field(ge=1, le=3660)]  # what was told, for replays
+
+
 class PolicySettings(_Section):
     """What the certificate policy document says of the operator."""
 
@@ -163,8 +199,11 @@ class Settings(_Section):
     batches: BatchSettings
     crl: CrlSettings
     est: EstSettings
+    oauth: OauthSettings
     ocsp: OcspSettings
+    outbound: OutboundSettings
     serving: ServingSettings
+    webhooks: WebhookSettings
     policy: PolicySettings
 
     @model_validator(mode="after")
@@ -212,6 +251,42 @@ class Settings(_Section):
             growth_entries=section.growth_entries,
             growth_percent=section.growth_percent,
             lease=timedelta(seconds=self.issuance.lease_seconds),
+        )
+
+    @property
+    def token_policy(self) -> TokenPolicy:
+        """How tokens are granted."""
+        section = self.oauth
+        issuer = section.issuer or f"https://{self.serving.names[0]}"
+        return TokenPolicy(
+            issuer=issuer,
+            audiences=section.audiences or (issuer,),
+            lifetime=timedelta(seconds=section.token_seconds),
+            key_life=timedelta(days=section.key_days),
+            roles=section.roles,
+            scopes=section.scopes,
+        )
+
+    @property
+    def outbound_policy(self) -> OutboundPolicy:
+        """Where our own calls may go, and for how long."""
+        section = self.outbound
+        return OutboundPolicy(
+            allowed_networks=section.allowed_networks,
+            connect_seconds=section.connect_seconds,
+            total_seconds=section.total_seconds,
+        )
+
+    @property
+    def webhook_policy(self) -> WebhookPolicy:
+        """How events are told."""
+        section = self.webhooks
+        return WebhookPolicy(
+            plain_http=section.plain_http,
+            max_endpoints=section.max_endpoints,
+            retries=section.retries,
+            retry_after=timedelta(minutes=section.retry_minutes),
+            keep=timedelta(days=section.keep_days),
         )
 
     @property

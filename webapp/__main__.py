@@ -40,6 +40,8 @@ def _act(options: argparse.Namespace) -> int:
         return Front(chosen).run()
     if options.act == "certificate":
         return _ensure_certificate(options)
+    if options.act in {"load", "bundle"}:
+        return _batch_job(options)
     if options.act == "https":
         from webapp.gunicorn_settings import serve_https  # noqa: PLC0415
 
@@ -48,6 +50,25 @@ def _act(options: argparse.Namespace) -> int:
         from webapp.serve_plain import serve_plain  # noqa: PLC0415
 
         serve_plain(options.home, options.bind, options.port)
+    return 0
+
+
+def _batch_job(options: argparse.Namespace) -> int:
+    from webapp.batch_jobs import load_file, write_bundle  # noqa: PLC0415
+
+    if options.act == "bundle":
+        answer = write_bundle(options.home, options.batch, options.out)
+    else:
+        from pki_core.services.uploads import Upload  # noqa: PLC0415
+
+        upload = Upload(
+            path=options.file,
+            source_name=options.name,
+            partner_id=options.partner,
+            profile_name=options.profile,
+        )
+        answer = load_file(options.home, upload)
+    sys.stdout.write(json.dumps(answer) + "\n")
     return 0
 
 
@@ -78,7 +99,14 @@ def _parser() -> argparse.ArgumentParser:
     plain = acts.add_parser("plain")
     plain.add_argument("--bind", required=True)
     plain.add_argument("--port", type=int, required=True)
-    for act in (serve, certificate, https, plain):
+    load = acts.add_parser("load", help="load a file of requests as a batch, and remove it")
+    load.add_argument("--file", type=Path, required=True)
+    for name in ("--partner", "--profile", "--name"):
+        load.add_argument(name, required=True)
+    bundle = acts.add_parser("bundle", help="write the results of a batch")
+    bundle.add_argument("--batch", required=True)
+    bundle.add_argument("--out", type=Path, required=True)
+    for act in (serve, certificate, https, plain, load, bundle):
         act.add_argument("--home", type=lambda text: Path(text).resolve(), required=True)
         act.add_argument("--json", action="store_true")
     return parser

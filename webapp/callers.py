@@ -3,6 +3,7 @@
 from flask import Request
 
 from pki_core.model.credentials import Presented
+from pki_core.model.tokens import SCOPE_OF_ISSUING
 from pki_core.runtime import Runtime
 from webapp.identity import PeerIdentity, PeerReader
 from webapp.tokens import TokenReader
@@ -15,8 +16,8 @@ class CallerReader:
         self._peers = peers
         self._tokens = tokens
 
-    def presented(self, request: Request) -> tuple[Presented, PeerIdentity]:
-        """Return what was shown, and who is at the other end of the connection.
+    def presented(self, request: Request, scope: str = SCOPE_OF_ISSUING) -> tuple[Presented, PeerIdentity]:
+        """Return what was shown, and who is at the other end of the connection; a token of ours needs the scope.
 
         Raises:
             NotAuthenticatedError: the token is not good.
@@ -29,7 +30,7 @@ class CallerReader:
         if authorization is not None and authorization.type == "basic":
             user, secret = authorization.username or "", authorization.password or ""
         elif authorization is not None and authorization.type == "bearer" and authorization.token:
-            token_partner = self._tokens.partner_of(authorization.token)
+            token_partner = self._tokens.partner_of(authorization.token, scope)
         presented = Presented(
             certificate_der=peer.certificate_der, user=user, secret=secret, token_partner=token_partner
         )
@@ -45,4 +46,4 @@ def caller_reader(runtime: Runtime) -> CallerReader:
     _ = runtime.callers  # reads the trust anchors of third parties
     settings = runtime.settings.est
     peers = PeerReader(settings.proxy, runtime.home)
-    return CallerReader(peers, TokenReader(settings.bearer, runtime.home, runtime.clock))
+    return CallerReader(peers, TokenReader(settings.bearer, runtime.home, runtime.clock, runtime.access.tokens))

@@ -1,12 +1,15 @@
 """Bearer tokens (RFC 6750, RFC 7519, RFC 8725): whose partner does a signed token name?
 
-The keys come from a JWKS (RFC 7517), a file or an https URL; only asymmetric algorithms are believed, and the time
-comes from our clock.
+Tokens of our own, and those of an identity provider, told apart by the issuer they claim; each is then held against
+the keys, issuer and audience of that one. Keys come from a JWKS (RFC 7517): our own store, a file or an https URL.
+Only asymmetric algorithms are believed, and the time comes from our clock.
 """
 
 import json
 import logging
 import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -16,6 +19,7 @@ import jwt
 from pki_core.model.clock import Clock
 from pki_core.model.errors import NotAuthenticatedError, SettingsError, UnavailableError
 from pki_core.model.est import BearerTokens
+from pki_core.services.tokens import CREDENTIAL_CLAIM, Tokens
 
 _ALGORITHMS = ("ES256", "ES384", "ES512", "EdDSA", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512")
 _LEEWAY_SECONDS = 30
@@ -30,51 +34,87 @@ _MAX_JWKS = 1_048_576
 _log = logging.getLogger("pncpki.web")
 
 
-class TokenReader:
-    """Reads tokens of one identity provider."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Provider:
+    """Who issues tokens, and how they are read."""
 
-    def __init__(self, settings: BearerTokens, home: Path, clock: Clock) -> None:
+    issuer: str | None  # None = not looked at
+    audiences: Sequence[str] | None  # None = not looked at
+    scope: str | None  # a word that must be in the claim; None = the one each route asks for
+    partner_claim: str
+    partners: Mapping[str, str]
+    key: Callable[[str], jwt.PyJWK]
+    check: Callable[[str, dict[str, Any]], None] | None = None  # what else must hold for a partner and the claims
+
+
+class TokenReader:
+    """Reads tokens of one environment."""
+
+    def __init__(self, settings: BearerTokens, home: Path, clock: Clock, own: Tokens | None = None) -> None:
         self._settings = settings
         self._home = home
         self._clock = clock
-        self._partners = dict(settings.partners)
         self._keys: dict[str, jwt.PyJWK] = {}
         self._read_at = 0.0
         self._asked_at = 0.0
         self._lock = Lock()
         if settings.jwks.startswith("http:"):
             raise SettingsError("keys of an identity provider are fetched over https only")
+        self._foreign = None if not settings.jwks else self._of_settings(settings)
+        self._own = None if own is None else _of_ourselves(own)
 
-    def partner_of(self, token: str) -> str:
-        """Return the partner id a token names.
+    def partner_of(self, token: str, scope: str = "") -> str:
+        """Return the partner id a token names; a token of ours must carry ``scope``, where one is asked for.
 
         Raises:
             NotAuthenticatedError: tokens are not accepted, or this one is not good.
-            UnavailableError: the identity provider's keys cannot be had now.
+            UnavailableError: the keys of the issuer cannot be had now.
         """
-        if not self._settings.jwks or len(token) > _MAX_TOKEN:
+        if len(token) > _MAX_TOKEN:
             raise NotAuthenticatedError("tokens are not accepted")
         try:
+            provider = self._provider(token)
+            if provider is None:
+                raise NotAuthenticatedError("tokens are not accepted")
             head = jwt.get_unverified_header(token)
-            key = self._key(str(head.get("kid", "")))
+            key = provider.key(str(head.get("kid", "")))
             options: Any = {"verify_exp": False, "verify_nbf": False, "verify_iat": False, "require": ["exp"]}
-            options["verify_aud"] = bool(self._settings.audience)
+            options["verify_aud"] = provider.audiences is not None
             claims = jwt.decode(
                 token,
                 key,
                 algorithms=list(_ALGORITHMS),
-                issuer=self._settings.issuer or None,
-                audience=self._settings.audience or None,
+                issuer=provider.issuer,
+                audience=provider.audiences,
                 options=options,
             )
         except jwt.PyJWTError as error:
             raise NotAuthenticatedError(f"the token is not good: {type(error).__name__}") from error
         self._check_time(claims)
-        self._check_scope(claims)
-        claim = claims.get(self._settings.partner_claim)
+        _check_scope(claims, scope if provider.scope is None else provider.scope)
+        claim = claims.get(provider.partner_claim)
         if not isinstance(claim, str) or not claim:
             raise NotAuthenticatedError("the token names no partner")
-        return self._partners.get(claim, claim)
+        if provider.check is not None:
+            provider.check(claim, claims)
+        return provider.partners.get(claim, claim)
+
+    def _provider(self, token: str) -> _Provider | None:
+        """Return whom a token says it is from; nothing of it is believed before its signature is verified."""
+        if self._own is None:
+            return self._foreign
+        claimed = jwt.decode(token, options={"verify_signature": False}).get("iss")
+        return self._own if claimed == self._own.issuer else self._foreign
+
+    def _of_settings(self, settings: BearerTokens) -> _Provider:
+        return _Provider(
+            issuer=settings.issuer or None,
+            audiences=[settings.audience] if settings.audience else None,
+            scope=settings.scope,
+            partner_claim=settings.partner_claim,
+            partners=dict(settings.partners),
+            key=self._key,
+        )
 
     def _check_time(self, claims: dict[str, Any]) -> None:
         now = self._clock.now().timestamp()
@@ -83,13 +123,6 @@ class TokenReader:
             raise NotAuthenticatedError("the token's times cannot be read")
         if not since - _LEEWAY_SECONDS <= now < until + _LEEWAY_SECONDS:
             raise NotAuthenticatedError("the token is not valid now")
-
-    def _check_scope(self, claims: dict[str, Any]) -> None:
-        wanted = self._settings.scope
-        scope = claims.get("scope", "")
-        words = scope.split() if isinstance(scope, str) else scope if isinstance(scope, list) else []
-        if wanted and wanted not in words:
-            raise NotAuthenticatedError(f"the token has no scope {wanted}")
 
     def _key(self, key_id: str) -> jwt.PyJWK:
         now = self._clock.now().timestamp()
@@ -133,3 +166,30 @@ class TokenReader:
             _log.warning("the identity provider's keys cannot be had: %s", type(error).__name__)
             return None
         return {key.key_id or "": key for key in keys}
+
+
+def _of_ourselves(tokens: Tokens) -> _Provider:
+    """Return ourselves as an issuer; the service behind the keys looks at the store anew by itself."""
+
+    def key(key_id: str) -> jwt.PyJWK:
+        for published in tokens.jwks()["keys"]:
+            if published["kid"] == key_id:
+                return jwt.PyJWK(published)
+        raise NotAuthenticatedError("the token is signed by a key that is not known")
+
+    return _Provider(
+        issuer=tokens.policy.issuer,
+        audiences=tokens.policy.audiences,
+        scope=None,
+        partner_claim="sub",
+        partners={},
+        key=key,
+        check=lambda partner_id, claims: tokens.check_credential(partner_id, claims.get(CREDENTIAL_CLAIM)),
+    )
+
+
+def _check_scope(claims: dict[str, Any], wanted: str) -> None:
+    scope = claims.get("scope", "")
+    words = scope.split() if isinstance(scope, str) else scope if isinstance(scope, list) else []
+    if wanted and wanted not in words:
+        raise NotAuthenticatedError(f"the token has no scope {wanted}")

@@ -71,6 +71,12 @@ class LimitExceededError(RequestError):
     code = "request.too_large"
 
 
+class ForbiddenAddressError(RequestError):
+    """A URL that leads where our own calls to the outside may not go."""
+
+    code = "outbound.forbidden"
+
+
 class SettingsError(RequestError):
     """The environment's settings, directory or stamp contradict each other: refuse to start."""
 
@@ -123,6 +129,12 @@ class OverloadedError(UnavailableError):
     """More is waiting than can be done in time."""
 
     code = "service.overloaded"
+
+
+class OutboundUnavailableError(UnavailableError):
+    """Somebody else's server does not answer, not in time, or with more than is read."""
+
+    code = "outbound.unavailable"
 
 
 class OrchestratorUnavailableError(UnavailableError):

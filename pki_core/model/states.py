@@ -34,13 +34,15 @@ class BatchState(StrEnum):
     LOADING = "loading"  # its file is being read; not yet a batch for anybody
     QUEUED = "queued"
     RUNNING = "running"
+    CANCELLING = "cancelling"  # nothing of it is signed any more; its open rows are being refused
     DONE = "done"
 
 
 BATCH_TRANSITIONS = {
     BatchState.LOADING: frozenset({BatchState.QUEUED}),
-    BatchState.QUEUED: frozenset({BatchState.RUNNING, BatchState.DONE}),
-    BatchState.RUNNING: frozenset({BatchState.DONE}),
+    BatchState.QUEUED: frozenset({BatchState.RUNNING, BatchState.CANCELLING, BatchState.DONE}),
+    BatchState.RUNNING: frozenset({BatchState.CANCELLING, BatchState.DONE}),
+    BatchState.CANCELLING: frozenset({BatchState.DONE}),
     BatchState.DONE: frozenset[BatchState](),
 }
 

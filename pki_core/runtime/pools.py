@@ -1,12 +1,13 @@
 """Wires the pools: RCP, PCP, CCP, their maintenance, and the registration authority."""
 
+from collections.abc import Callable
 from functools import cached_property
 
 from pki_core.model.clock import Clock
 from pki_core.model.pools import StatusSource
 from pki_core.services.ccp_cleanup import CcpCleanup
 from pki_core.services.expire import Expiry
-from pki_core.services.pool_chains import ChainChecks, NoStatusSource
+from pki_core.services.pool_chains import ChainChecks
 from pki_core.services.pool_check import PoolCheck
 from pki_core.services.pool_contracts import ContractPool
 from pki_core.services.pool_provisioning import ProvisioningPool
@@ -20,16 +21,19 @@ from pki_core.store.unit_of_work import Store
 class Pools:
     """Every service of the pools."""
 
-    def __init__(self, store: Store, clock: Clock, revocations: Revocations, environment: str) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, revocations: Revocations, environment: str, status: Callable[[], StatusSource]
+    ) -> None:
         self._store = store
         self._clock = clock
         self._revocations = revocations
         self._environment = environment
+        self._status = status
 
     @cached_property
     def status_source(self) -> StatusSource:
         """Who tells the status of other CAs' certificates."""
-        return NoStatusSource()
+        return self._status()
 
     @cached_property
     def checks(self) -> ChainChecks:

@@ -11,6 +11,7 @@ from pki_core.model.errors import PkiError, SettingsError, StoreUnavailableError
 from pki_core.model.ocsp import OcspPolicy
 from pki_core.model.profiles import Profile
 from pki_core.model.signer import KeyStore
+from pki_core.runtime.partner_access import PartnerAccess
 from pki_core.runtime.pools import Pools
 from pki_core.services.audit import AuditLog
 from pki_core.services.batches import Batches
@@ -197,6 +198,11 @@ class Runtime:
         return Callers(self.store, self.clock, guarantors)
 
     @cached_property
+    def access(self) -> PartnerAccess:
+        """What partners reach us by, and we them: tokens, batches over HTTP, webhooks, other people's servers."""
+        return PartnerAccess(self)
+
+    @cached_property
     def est(self) -> Est:
         """Enrolment over Secure Transport."""
         issuing = (self.issuers, self.enrollment, self.settings.name_policy)
@@ -253,7 +259,9 @@ class Runtime:
     @cached_property
     def pools(self) -> Pools:
         """Roots, provisioning certificates and contracts."""
-        return Pools(self.store, self.clock, self.revocations, self.settings.environment)
+        return Pools(
+            self.store, self.clock, self.revocations, self.settings.environment, lambda: self.access.foreign_status
+        )
 
     def close(self) -> None:
         """Give sessions and connections back."""

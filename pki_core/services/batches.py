@@ -3,7 +3,8 @@
 A chunk is claimed under a lease, issued through ``enroll.issue``, and finished in the transaction that records its
 certificates and verdicts. Running again equals running once: what is open is read from SQL each time. A chunk whose
 runner died is taken over and its reservation voided; one that keeps killing its runners is cut smaller until the row
-that does it stands alone and is quarantined.
+that does it stands alone and is quarantined. A cancelled batch goes the same way, but its chunks are refused instead of
+signed: whoever runs it, and however often that breaks off.
 """
 
 from collections.abc import Sequence
@@ -17,13 +18,15 @@ from pki_core.model.requests import Issued, Outcome
 from pki_core.model.states import BatchState
 from pki_core.services.enroll import Enrollment, Order
 from pki_core.services.issuers import Issuers
-from pki_core.services.runners import is_dead
+from pki_core.services.runners import is_dead, running
 from pki_core.store.audit import AuditEntry
 from pki_core.store.unit_of_work import Store, UnitOfWork
 from pki_core.wire.csr import parse_csr
 
 MAX_ATTEMPTS = 3  # deaths of a runner over one chunk before it is cut smaller, and over one row before quarantine
 _SLICES = 10
+_STILL_LOADING = "this batch is still being loaded"
+_CANCELLED = "The batch was cancelled before this row was signed."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,13 +109,43 @@ class Batches:
         """
         batch = self.get(batch_id)
         if batch.state is BatchState.LOADING:
-            raise ConflictError("this batch is still being loaded")
+            raise ConflictError(_STILL_LOADING)
         claimed = self._claim(batch, runner)
         if claimed is None:
             return None
-        if claimed.attempts > MAX_ATTEMPTS:
-            return self._isolate(claimed)
-        return self._sign(batch, claimed)
+        chunk, is_cancelled = claimed
+        if is_cancelled:
+            return self._refuse(batch, chunk)
+        if chunk.attempts > MAX_ATTEMPTS:
+            return self._isolate(chunk)
+        return self._sign(batch, chunk)
+
+    def cancel(self, batch_id: str, actor: str) -> None:
+        """Refuse every row that is not signed yet; a batch that is done stays as it is. Running it twice is harmless.
+
+        A chunk that is being signed is left to its runner: its certificates may exist.
+
+        Raises:
+            ConflictError: the batch is still being loaded.
+        """
+        while not self._mark_cancelled(batch_id, actor):
+            pass  # a runner moved it in between; there are two states to go through at most
+        with running() as runner:
+            while self.sign_next_chunk(batch_id, runner) is not None:
+                pass
+
+    def _mark_cancelled(self, batch_id: str, actor: str) -> bool:
+        now = self._clock.now()
+        with self._store.transaction() as work:
+            batch = work.batches.get(batch_id)
+            if batch.state is BatchState.LOADING:
+                raise ConflictError(_STILL_LOADING)
+            if batch.state in {BatchState.CANCELLING, BatchState.DONE}:
+                return True
+            if not work.batches.move(batch, BatchState.CANCELLING, now):
+                return False
+            work.audit.append("batches", now, [AuditEntry(actor=actor, action="batch.cancelled", detail=batch_id)])
+        return True
 
     def free_dead_runners(self, batch_id: str) -> int:
         """End the leases of runners of a batch that are known to be dead; return how many chunks that opens."""
@@ -121,7 +154,8 @@ class Batches:
             holders = work.chunks.runners(number, self._clock.now())
             return sum(work.chunks.expire_lease(number, runner) for runner in holders if is_dead(runner))
 
-    def _claim(self, batch: BatchRecord, runner: str) -> Chunk | None:
+    def _claim(self, batch: BatchRecord, runner: str) -> tuple[Chunk, bool] | None:
+        """Take a chunk and tell whether its batch is cancelled by now."""
         now = self._clock.now()
         with self._store.transaction(forgettable=True) as work:  # lost at a power cut: the chunk is open again
             claimed = work.chunks.claim(batch.number, runner, now, now + self._lease)
@@ -131,9 +165,21 @@ class Batches:
             chunk, _ = claimed
             if chunk.reservation is not None:
                 work.reservations.void(chunk.reservation)
-            if batch.state is BatchState.QUEUED:
-                work.batches.move(batch, BatchState.RUNNING, now)
-        return chunk
+            current = work.batches.get(batch.id)
+            if current.state is BatchState.QUEUED:
+                work.batches.move(current, BatchState.RUNNING, now)
+        return chunk, current.state is BatchState.CANCELLING
+
+    def _refuse(self, batch: BatchRecord, chunk: Chunk) -> ChunkReport:
+        """Refuse what is open of a chunk of a cancelled batch."""
+        with self._store.transaction() as work:
+            items = work.batches.open_items(chunk.batch_number, chunk.first_seq, chunk.last_seq)
+            work.chunks.finish(chunk, self._clock.now(), 0, len(items))  # first, as in recording
+            work.batches.add_verdicts(
+                chunk.batch_number, [_refusal(item.seq, "batch.cancelled", _CANCELLED) for item in items]
+            )
+            finish_when_complete(work, batch, chunk.runner, self._clock)
+        return ChunkReport(rows=len(items), issued=0, refused=len(items))
 
     def _sign(self, batch: BatchRecord, chunk: Chunk) -> ChunkReport:
         finished = innocent = False

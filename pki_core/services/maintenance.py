@@ -71,7 +71,11 @@ class Maintenance:
     def _free_chunks(self, *, dry_run: bool) -> tuple[int, tuple[str, ...]]:
         freed, resumable = 0, []
         with self._store.reading() as work:
-            running = work.batches.in_state(BatchState.RUNNING, _PAGE)
+            running = [
+                batch
+                for state in (BatchState.RUNNING, BatchState.CANCELLING)
+                for batch in work.batches.in_state(state, _PAGE)
+            ]
             holders = {batch.id: work.chunks.runners(batch.number, self._clock.now()) for batch in running}
         for batch in running:
             dead = [runner for runner in holders[batch.id] if is_dead(runner)]

@@ -144,25 +144,40 @@ class BatchGateway:
 
         Items and verdicts are not joined, for the reason of ``open_items``.
         """
+        last = -1
+        while items := self.page(number, last, piece):
+            yield [result for _, _, result in items if result is not None]
+            last = items[-1][0]
+
+    def page(self, number: int, after: int, limit: int) -> list[tuple[int, str, BatchResult | None]]:
+        """Return the rows behind a sequence number as (seq, row id, result), None for those without a verdict yet."""
         item = tables.batch_item.c
         if is_postgres(self._connection):  # nor is anything to be read whole that has keys
             self._connection.exec_driver_sql(
                 "SET LOCAL enable_hashjoin TO OFF; SET LOCAL enable_mergejoin TO OFF; SET LOCAL enable_seqscan TO OFF"
             )
-        last = -1
-        while True:
-            items = self._connection.execute(
-                select(item.seq, item.row_id)
-                .where(item.batch_number == number, item.seq > last)
-                .order_by(item.seq)
-                .limit(piece)
-            ).all()
-            if not items:
-                return
-            row_ids: dict[int, str] = dict(cast("list[tuple[int, str]]", items))
-            first, last = items[0].seq, items[-1].seq
-            verdicts = self._connection.execute(_select_results(number, first, last)).all()
-            yield [_result(row_ids[row[0]], row) for row in verdicts]
+        items = self._connection.execute(
+            select(item.seq, item.row_id)
+            .where(item.batch_number == number, item.seq > after)
+            .order_by(item.seq)
+            .limit(limit)
+        ).all()
+        if not items:
+            return []
+        row_ids: dict[int, str] = dict(cast("list[tuple[int, str]]", items))
+        rows = self._connection.execute(_select_results(number, items[0].seq, items[-1].seq)).all()
+        results = {row[0]: _result(row_ids[row[0]], row) for row in rows}
+        return [(seq, row_id, results.get(seq)) for seq, row_id in row_ids.items()]
+
+    def of_partner(self, partner_id: str, below: int | None, limit: int) -> list[BatchRecord]:
+        """Return a partner's batches, newest first, from below a number on."""
+        query = _select_batch().where(
+            tables.batch.c.partner_id == partner_id, tables.batch.c.state != BatchState.LOADING.value
+        )
+        if below is not None:
+            query = query.where(tables.batch.c.number < below)
+        query = query.order_by(tables.batch.c.number.desc()).limit(limit)
+        return [_record(row) for row in self._connection.execute(query)]
 
     def _first(self, query: Select[Any]) -> BatchRecord | None:
         row = self._connection.execute(query).first()

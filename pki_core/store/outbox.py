@@ -3,8 +3,9 @@
 import uuid
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, Row, delete, select
 
 from pki_core.model.pools import Event, EventType, OutboxEvent
 from pki_core.store import pool_tables
@@ -39,18 +40,23 @@ class OutboxGateway:
         rows = self._connection.execute(
             select(_event).where(_event.c.number > after).order_by(_event.c.number).limit(limit)
         )
-        return [
-            OutboxEvent(
-                row.number,
-                row.id,
-                from_seconds(row.at),
-                Event(EventType(row.type), row.scope, row.pcid, row.emaid, row.root_id),
-            )
-            for row in rows
-        ]
+        return [_record(row) for row in rows]
+
+    def take(self, limit: int) -> list[OutboxEvent]:
+        """Take the oldest events out; two takers never get the same."""
+        rows = self._connection.execute(
+            select(_event).order_by(_event.c.number).limit(limit).with_for_update(skip_locked=True)
+        ).all()
+        self.remove([row.number for row in rows])
+        return [_record(row) for row in rows]
 
     def remove(self, numbers: Collection[int]) -> int:
         """Remove events that were delivered or given up."""
         return self._connection.execute(
             delete(_event).where(is_one_of(self._connection, _event.c.number, sorted(numbers)))
         ).rowcount
+
+
+def _record(row: Row[Any]) -> OutboxEvent:
+    event = Event(EventType(row.type), row.scope, row.pcid, row.emaid, row.root_id)
+    return OutboxEvent(row.number, row.id, from_seconds(row.at), event)

@@ -28,6 +28,8 @@ from pki_core.store.reservations import ReservationGateway
 from pki_core.store.responders import ResponderGateway
 from pki_core.store.revocations import RevocationGateway
 from pki_core.store.root_pool import RootPoolGateway
+from pki_core.store.token_keys import TokenKeyGateway
+from pki_core.store.webhooks import WebhookGateway
 
 
 class UnitOfWork:
@@ -54,6 +56,8 @@ class UnitOfWork:
         self.responders = ResponderGateway(connection)
         self.revocations = RevocationGateway(connection)
         self.root_pool = RootPoolGateway(connection)
+        self.token_keys = TokenKeyGateway(connection)
+        self.webhooks = WebhookGateway(connection)
 
 
 class Store:

@@ -77,4 +77,4 @@ def test_stored_values_of_states_never_change():
         "HOLD": 3,
         "VOID": 9,
     }
-    assert {state.value for state in BatchState} == {"loading", "queued", "running", "done"}
+    assert {state.value for state in BatchState} == {"loading", "queued", "running", "cancelling", "done"}

@@ -1,0 +1,13 @@
+"""Flow: publish the next key of access tokens when the present one nears its end. Running it twice is harmless."""
+
+import os
+
+from prefect import flow
+
+from flows.chunk_worker import process_runtime
+
+
+@flow(name="rotate-token-keys", persist_result=False)
+def rotate_token_keys() -> dict[str, str]:
+    """Return the label of the key that was made, "" when none was due."""
+    return {"made": process_runtime(os.environ["PNCPKI_HOME"]).access.token_keys.rotate().made}

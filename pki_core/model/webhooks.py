@@ -1,0 +1,105 @@
+"""Webhooks as plain values: endpoints of partners, events they may hear, deliveries and when they are tried again.
+
+Laws: an event becomes one delivery an endpoint; what is told is stored as it is sent and never changes; 2xx is a yes,
+4xx (400 and 409 above all) a no, and who answers 5xx, "later" or nothing is asked again.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+_EVERYBODY = ("root.cert.added", "root.cert.expired", "root.cert.revoked")
+EVENTS = {  # a partner's role -> what it may hear; roles that are not listed hear of roots only
+    "mo": (
+        *_EVERYBODY,
+        "mo.prov.cert.deleted",
+        "mo.prov.cert.factory.reset",
+        "mo.prov.cert.updated",
+        "mo.prov.cert.updated.factory.reset",
+        "mo.contract.created.sent.to.oem",
+        "mo.contract.updated.sent.to.oem",
+        "mo.contract.deleted.sent.to.oem",
+        "mo.contract.delivered.to.oem",
+        "mo.contract.rejected.by.oem",
+        "mo.contract.queued.to.oem",
+    ),
+    "oem": (*_EVERYBODY, "oem.contract.created", "oem.contract.updated", "oem.contract.deleted"),
+}
+_OK, _REDIRECT, _BAD_REQUEST, _SERVER_ERROR = 200, 300, 400, 500
+_AGAIN = frozenset({408, 429})
+
+
+class EndpointStatus(StrEnum):
+    """Whether an endpoint hears."""
+
+    ENABLED = "enabled"
+    DISABLED = "disabled"
+
+
+class DeliveryState(StrEnum):
+    """Life of a delivery."""
+
+    WAITING = "waiting"
+    DELIVERED = "delivered"
+    REFUSED = "refused"  # the endpoint said no
+    FAILED = "failed"  # given up
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookPolicy:
+    """How events are told."""
+
+    plain_http: bool
+    max_endpoints: int  # of one partner
+    retries: int
+    retry_after: timedelta
+    keep: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """Where a partner wants to hear of which events."""
+
+    id: str
+    partner_id: str
+    url: str
+    events: tuple[str, ...]
+    api_version: str
+    description: str
+    details: dict[str, Any]  # the partner's own
+    status: EndpointStatus
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One event for one endpoint."""
+
+    number: int
+    endpoint_id: str
+    partner_id: str
+    event_id: str
+    event_type: str
+    body: str
+    state: DeliveryState
+    attempts: int
+    next_at: datetime
+    last_status: int | None
+    created_at: datetime
+    finished_at: datetime | None
+
+
+def events_for(roles: frozenset[str]) -> frozenset[str]:
+    """Return the events somebody with these roles may hear of."""
+    return frozenset(event for role in roles for event in EVENTS.get(role, _EVERYBODY))
+
+
+def state_after(status: int | None, attempts: int, policy: WebhookPolicy) -> DeliveryState:
+    """Return what becomes of a delivery after its ``attempts``-th attempt; ``status`` None = nobody answered."""
+    if status is None or status >= _SERVER_ERROR or status in _AGAIN:
+        return DeliveryState.WAITING if attempts <= policy.retries else DeliveryState.FAILED
+    if _OK <= status < _REDIRECT:
+        return DeliveryState.DELIVERED
+    # Redirects are not followed: nobody has heard.
+    return DeliveryState.REFUSED if status >= _BAD_REQUEST else DeliveryState.FAILED

@@ -1,0 +1,207 @@
+"""Delivery of events: from the outbox to one delivery an endpoint, and from there to the partner, until he has it.
+
+1. *fan out*  events leave the outbox and become deliveries, in one transaction: all or nothing.
+2. *claim*    due deliveries are this run's until a moment, and count as tried: a run that dies costs one attempt.
+3. *send*     outside any transaction, several at once, signed as they are stored.
+4. *settle*   delivered, refused, failed, or waiting for the next attempt.
+
+A partner may hear an event twice, when a run dies between 3 and 4: eventId tells.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import timedelta
+
+from pki_core.model.clock import Clock
+from pki_core.model.errors import ConflictError, ForbiddenAddressError, OutboundUnavailableError
+from pki_core.model.outbound import OutboundRequest
+from pki_core.model.partners import Partner
+from pki_core.model.pools import OutboxEvent, PoolRoot
+from pki_core.model.webhooks import (
+    Delivery,
+    DeliveryState,
+    Endpoint,
+    WebhookPolicy,
+    events_for,
+    state_after,
+)
+from pki_core.outbound.client import OutboundClient
+from pki_core.services.webhook_secrets import WebhookSecrets
+from pki_core.store.audit import AuditEntry
+from pki_core.store.unit_of_work import Store, UnitOfWork
+from pki_core.wire.certificate_text import subject_text
+from pki_core.wire.pool_certificate import read_certificate
+
+_PAGE = 1000  # events a transaction
+_CLAIM = 32  # deliveries a round
+_AT_ONCE = 8
+_LEASE = timedelta(minutes=5)  # far longer than a round of calls may take
+_MOST_ANSWER = 65_536  # read and thrown away
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryReport:
+    """What a run did."""
+
+    events: int  # taken out of the outbox
+    delivered: int
+    refused: int
+    failed: int
+    waiting: int  # to be tried again
+
+
+class WebhookDeliveries:
+    """Tells partners."""
+
+    def __init__(
+        self, store: Store, clock: Clock, client: OutboundClient, policy: WebhookPolicy, secrets: WebhookSecrets
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._client = client
+        self._policy = policy
+        self._secrets = secrets
+
+    def run(self, at_most: int) -> DeliveryReport:
+        """Fan out what is in the outbox, and make up to ``at_most`` calls. Running it twice at once is harmless.
+
+        Raises:
+            UnavailableError: the store or the key of the secrets is away.
+        """
+        events = 0
+        while count := self._fan_out():
+            events += count
+        ends = dict.fromkeys(DeliveryState, 0)
+        while at_most > 0 and (claimed := self._claim(min(_CLAIM, at_most))):
+            at_most -= len(claimed)
+            with ThreadPoolExecutor(_AT_ONCE) as pool:
+                statuses = list(pool.map(lambda one: self._send(*one), claimed))
+            for (delivery, _), status in zip(claimed, statuses, strict=True):
+                ends[self._settle(delivery, status)] += 1
+        with self._store.transaction() as work:
+            work.webhooks.forget(self._clock.now() - self._policy.keep)
+            waiting = work.webhooks.waiting()
+        return DeliveryReport(
+            events=events,
+            delivered=ends[DeliveryState.DELIVERED],
+            refused=ends[DeliveryState.REFUSED],
+            failed=ends[DeliveryState.FAILED],
+            waiting=waiting,
+        )
+
+    def replay(self, number: int, actor: str) -> None:
+        """Have a finished delivery sent again, the same bytes; the next run does it.
+
+        Raises:
+            NotFoundError, ConflictError: there is none of that number, or it waits anyway.
+        """
+        now = self._clock.now()
+        with self._store.transaction() as work:
+            delivery = work.webhooks.delivery(number)
+            if not work.webhooks.restart(number, now):
+                raise ConflictError(f"webhook delivery {number} is not finished")
+            detail = f"{number} event {delivery.event_id}"
+            work.audit.append("partners", now, [AuditEntry(actor=actor, action="webhook.replayed", detail=detail)])
+
+    def recent(self, state: DeliveryState | None, limit: int) -> list[Delivery]:
+        """Return the newest deliveries, all or those in a state."""
+        with self._store.reading() as work:
+            return work.webhooks.deliveries(state, limit)
+
+    def _fan_out(self) -> int:
+        now = self._clock.now()
+        with self._store.transaction() as work:
+            events = work.outbox.take(_PAGE)
+            if not events:
+                return 0
+            endpoints = work.webhooks.enabled()
+            partners = {one.partner_id: work.partners.get(one.partner_id) for one in endpoints}
+            bodies = [body_of(event, _root_of(work, event)) for event in events] if endpoints else []
+            work.webhooks.add_deliveries(_told(zip(events, bodies, strict=False), endpoints, partners), now)
+        return len(events)
+
+    def _claim(self, limit: int) -> list[tuple[Delivery, Endpoint | None]]:
+        """Take due deliveries with their endpoints, None for one that is gone or hears no more."""
+        now = self._clock.now()
+        with self._store.transaction() as work:
+            claimed = work.webhooks.claim(now, now + _LEASE, limit)
+            hearing = {one.id: one for one in work.webhooks.enabled()} if claimed else {}
+        return [(delivery, hearing.get(delivery.endpoint_id)) for delivery in claimed]
+
+    def _send(self, delivery: Delivery, endpoint: Endpoint | None) -> int | None:
+        """Return the status of the answer, None when there was none, 0 when nobody is to be asked."""
+        if endpoint is None:
+            return 0
+        body = delivery.body.encode()
+        signature = f"sha256={self._secrets.signature(delivery.endpoint_id, body)}"
+        request = OutboundRequest(
+            url=endpoint.url,
+            method="POST",
+            body=body,
+            headers={
+                "Content-Type": "application/json",
+                "X-Pncpki-Signature": signature,
+                "X-Hubject-Signature": signature,  # as receivers of existing gateways look for it
+            },
+            max_octets=_MOST_ANSWER,
+        )
+        try:
+            return self._client.call(request).status
+        except OutboundUnavailableError:
+            return None
+        except ForbiddenAddressError:
+            return 0  # its name leads somewhere else by now
+
+    def _settle(self, delivery: Delivery, status: int | None) -> DeliveryState:
+        state = state_after(status, delivery.attempts, self._policy)
+        now = self._clock.now()
+        moment = now + self._policy.retry_after if state is DeliveryState.WAITING else now
+        with self._store.transaction() as work:
+            work.webhooks.settle(delivery, state, status or None, moment)
+            if state is DeliveryState.WAITING:
+                # Who does not answer now will not answer the next thousand calls either: others come first.
+                work.webhooks.postpone(delivery.endpoint_id, now, moment)
+        return state
+
+
+def _told(
+    events: Iterable[tuple[OutboxEvent, str]], endpoints: Sequence[Endpoint], partners: Mapping[str, Partner]
+) -> list[tuple[Endpoint, OutboxEvent, str]]:
+    told = []
+    for one, body in events:
+        for endpoint in endpoints:
+            partner = partners[endpoint.partner_id]
+            scopes = partner.provider_prefixes | partner.wmis | {""}
+            is_wanted = one.event.type in endpoint.events and one.event.type in events_for(partner.roles)
+            if is_wanted and one.event.scope in scopes:
+                told.append((endpoint, one, body))
+    return told
+
+
+def _root_of(work: UnitOfWork, event: OutboxEvent) -> PoolRoot | None:
+    return work.root_pool.get(event.event.root_id) if event.event.root_id else None
+
+
+def body_of(event: OutboxEvent, root: PoolRoot | None) -> str:
+    """Return what is sent. Fields without a value are left out, as are those of a root that is gone by now."""
+    about = event.event
+    payload = {"pcid": about.pcid, "emaid": about.emaid, "rootCertificateId": about.root_id}
+    if root is not None:
+        names = read_certificate(root.certificate_der)
+        payload |= {
+            "distinguishedName": subject_text(root.certificate_der),
+            "commonName": names.common_name,
+            "rootType": root.kind.value.upper(),
+            "rootSerialNumber": names.serial,
+        }
+    return json.dumps(
+        {
+            "eventId": event.id,
+            "eventType": about.type.value,
+            "timestamp": event.at.isoformat().replace("+00:00", "Z"),
+            "payload": {name: value for name, value in payload.items() if value},
+        },
+        separators=(",", ":"),
+    )

@@ -1,0 +1,49 @@
+"""A partner's webhook receiver on loopback: answers as told, checks signatures, remembers what it heard."""
+
+import hashlib
+import hmac
+import json
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        with self.server.lock:
+            self.server.heard.append((self.path, dict(self.headers), body))
+            status = self.server.answers.pop(0) if self.server.answers else 200
+        self.send_response(status)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+@contextmanager
+def receiver():
+    """A running receiver with ``heard``, ``answers`` (statuses to give, then 200) and ``url``."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    server.heard, server.answers, server.lock = [], [], threading.Lock()
+    server.url = f"http://127.0.0.1:{server.server_port}/hook"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def heard_by(server, secret):
+    """The events a receiver heard, once their signatures are checked as existing receivers do."""
+    events = []
+    for _, headers, body in server.heard:
+        expected = "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+        assert headers["X-Hubject-Signature"] == headers["X-Pncpki-Signature"] == expected
+        assert headers["Content-Type"] == "application/json"
+        events.append(json.loads(body))
+    return events

@@ -1,0 +1,449 @@
+"""Batches over HTTP: upload, progress, verdicts, results, cancelling; by partners, each his own. Real processes."""
+
+import base64
+import csv
+import io
+import json
+import zipfile
+from contextlib import closing
+
+import pytest
+from cryptography import x509
+
+from pki_core.model.credentials import CredentialKind
+from pki_core.model.signer import KeyAlgorithm
+from pki_core.runtime import open_runtime
+from pki_core.services.runners import running
+from tests.builders import make_csr, name, new_key
+from tests.journeys.acts import in_base64, rows, upload_of
+from tests.journeys.est_acts import EstClient, enrolled, trust_proxy
+from webapp import create_app
+
+pytest_plugins = ["tests.journeys.environments"]
+
+
+def emaid(number):
+    return f"DEPNCC{number:08d}"
+
+
+@pytest.fixture(scope="session")
+def requests():
+    """Requests of a partner, by their number; making one costs a key."""
+    made = {}
+
+    def request(number):
+        if number not in made:
+            key = new_key(KeyAlgorithm.SECP256R1)
+            made[number] = in_base64(make_csr(key=key, subject=name(("O", "Test"), ("CN", emaid(number)))))
+        return made[number]
+
+    return request
+
+
+@pytest.fixture
+def table(requests):
+    """A CSV file of some good rows and some that are none."""
+
+    def build(good, bad=0):
+        file = io.StringIO()
+        writer = csv.writer(file)
+        writer.writerow(["row_id", "csr", "identifier"])
+        writer.writerows([f"row-{number}", requests(number), ""] for number in range(good))
+        writer.writerows([f"bad-{number}", "AAAA", ""] for number in range(bad))
+        return file.getvalue().encode()
+
+    return build
+
+
+class ApiClient:
+    """One partner's client."""
+
+    def __init__(self, runtime, partner="demo-mo", app=None):
+        self.runtime = runtime
+        self.app = app or create_app(runtime)
+        secret = runtime.credentials.make_secret(partner)
+        text = base64.b64encode(f"{partner}:{secret}".encode()).decode()
+        self.headers = {"Authorization": f"Basic {text}"}
+
+    def call(self, method, path, headers=(), **more):
+        return self.app.test_client().open(
+            path, method=method, headers={**self.headers, **dict(headers)}, buffered=True, **more
+        )
+
+    def get(self, path, **more):
+        return self.call("GET", path, **more)
+
+    def post(self, path, **more):
+        return self.call("POST", path, **more)
+
+    def upload(self, octets, query="?name=batch.csv", content_type="text/csv"):
+        return self.post(f"/v1/batches{query}", data=octets, content_type=content_type)
+
+    def batch(self, octets):
+        """A batch without the way through a process of its own, which other tests go."""
+        path = self.runtime.home / "batch.csv"
+        path.write_bytes(octets)
+        return self.runtime.uploads.submit(upload_of(path))[0].id
+
+
+def sign(runtime, batch_id, chunks=None):
+    """Sign a batch, or some chunks of it."""
+    with running() as runner:
+        while chunks is None or chunks > 0:
+            if runtime.batches.sign_next_chunk(batch_id, runner) is None:
+                return
+            chunks = None if chunks is None else chunks - 1
+
+
+@pytest.fixture
+def client(environment):
+    return ApiClient(environment)
+
+
+def errors_of(answer):
+    assert set(answer.json) == {"errorMessages", "traceId"}
+    return answer.status_code, [message.partition(": ")[2] or message for message in answer.json["errorMessages"]]
+
+
+def uploads_of(runtime):
+    return list((runtime.home / "uploads").iterdir())
+
+
+@pytest.mark.slow
+def test_a_file_becomes_a_batch_and_its_results_come_back(client, table):
+    answer = client.upload(table(3, bad=1))
+    assert answer.status_code == 202
+    batch_id = answer.json["id"]
+    assert answer.headers["Location"] == f"/v1/batches/{batch_id}"
+    assert (answer.json["state"], answer.json["total"], answer.json["new"]) == ("queued", 4, True)
+    assert answer.json["source_name"] == "batch.csv"
+    assert uploads_of(client.runtime) == []
+    assert client.get(f"/v1/batches/{batch_id}/result").status_code == 409
+    sign(client.runtime, batch_id)
+    status = client.get(f"/v1/batches/{batch_id}").json
+    counts = {key: status[key] for key in ("state", "issued", "refused", "pending")}
+    assert counts == {"state": "done", "issued": 3, "refused": 1, "pending": 0}
+    assert status["rows_per_second"] > 0
+    assert status["finished_at"] >= status["created_at"]
+    with zipfile.ZipFile(io.BytesIO(client.get(f"/v1/batches/{batch_id}/result").data)) as archive:
+        chain = x509.load_pem_x509_certificates(archive.read(archive.namelist()[0]))
+    assert len(archive.namelist()) == 3
+    assert len(chain) == 3
+    lines = list(csv.DictReader(io.StringIO(client.get(f"/v1/batches/{batch_id}/result?format=csv").text)))
+    assert [line["verdict"] for line in lines] == ["issued"] * 3 + ["refused"]
+    assert client.get(f"/v1/batches/{batch_id}/result?format=exe").status_code == 400
+
+
+@pytest.mark.slow
+def test_the_same_file_twice_is_the_same_batch(client, table):
+    octets = table(2)
+    first, second = client.upload(octets), client.upload(octets, "?name=renamed.csv")
+    assert (first.json["id"], second.json["new"]) == (second.json["id"], False)
+    form = {"file": (io.BytesIO(octets), "C:\\uploads\\form.csv"), "profile": "contract_leaf"}
+    third = client.post("/v1/batches", data=form, content_type="multipart/form-data")
+    assert (third.status_code, third.json["id"]) == (202, first.json["id"])
+    assert [batch["id"] for batch in client.get("/v1/batches").json["batches"]] == [first.json["id"]]
+
+
+@pytest.mark.slow
+def test_a_form_is_as_good_as_a_body(client, table):
+    form = {"file": (io.BytesIO(table(1)), "../../uploads/form.csv")}
+    answer = client.post("/v1/batches", data=form, content_type="multipart/form-data")
+    assert (answer.status_code, answer.json["source_name"]) == (202, "form.csv")
+
+
+def form_of(**fields):
+    """A form byte by byte: the test client keeps large ones in files it never closes."""
+    parts = []
+    for field, value in fields.items():
+        name_of_file = "" if isinstance(value, str) else '; filename="large.csv"'
+        octets = value.encode() if isinstance(value, str) else value
+        head = f'--limit\r\nContent-Disposition: form-data; name="{field}"{name_of_file}\r\n\r\n'
+        parts += [head.encode(), octets, b"\r\n"]
+    return {"data": b"".join([*parts, b"--limit--\r\n"]), "content_type": "multipart/form-data; boundary=limit"}
+
+
+def test_a_form_may_hold_a_large_file_and_no_large_field(client):
+    octets = bytes(range(256)) * 8000
+    answer = client.post("/v1/batches", **form_of(file=octets, profile="no_such"))
+    assert errors_of(answer)[0] == 404  # read to its end: the field behind the file is known
+    answer = client.post("/v1/batches", **form_of(note="x" * 600_000, file=octets))
+    assert errors_of(answer) == (400, ["the form cannot be read"])
+    answer = client.post("/v1/batches", data=form_of(file=octets)["data"][:-20], content_type="multipart/form-data")
+    assert errors_of(answer)[0] == 400
+    assert uploads_of(client.runtime) == []
+
+
+@pytest.mark.slow
+def test_the_kind_of_a_raw_body_follows_from_its_type(client, requests):
+    line = json.dumps({"row_id": "one", "csr": requests(0)}).encode()
+    answer = client.upload(line, "", "application/x-ndjson")
+    assert (answer.status_code, answer.json["total"]) == (202, 1)
+
+
+@pytest.mark.slow
+def test_what_is_wrong_with_a_file_is_told_and_nothing_of_it_stays(client):
+    assert errors_of(client.upload(b"no,table\nof,requests\n"))[0] == 400
+    status, (message,) = errors_of(client.upload(b"octets", "?name=file.exe", "application/octet-stream"))
+    assert (status, "none of .csv" in message) == (400, True)
+    status, (message,) = errors_of(client.upload(b"x", "?name=--help.csv"))
+    assert status == 400
+    assert "usage" not in message
+    assert uploads_of(client.runtime) == []
+    assert client.get("/v1/batches").json == {"batches": []}
+
+
+def test_what_cannot_be_a_batch_is_refused_before_a_process_is_spent_on_it(client, table, monkeypatch):
+    import subprocess
+
+    monkeypatch.setattr(subprocess, "Popen", None)
+    assert errors_of(client.upload(b"")) == (400, ["the body is empty: it is the file of requests"])
+    assert errors_of(client.upload(table(0), "?name=a.csv&profile=no_such"))[0] == 404
+    form = {"note": "no file"}
+    assert errors_of(client.post("/v1/batches", data=form, content_type="multipart/form-data"))[0] == 400
+    two = {"a": (io.BytesIO(b"1"), "a.csv"), "b": (io.BytesIO(b"2"), "b.csv")}
+    answer = client.post("/v1/batches", data=two, content_type="multipart/form-data")
+    assert errors_of(answer) == (400, ["one request holds one file"])
+    assert uploads_of(client.runtime) == []
+
+
+@pytest.mark.slow
+def test_a_profile_of_another_role_is_forbidden(client, table):
+    assert errors_of(client.upload(table(1), "?name=a.csv&profile=evse_leaf"))[0] == 403
+
+
+class Unread(io.BytesIO):
+    """A body nobody should begin to read."""
+
+    def read(self, *_):
+        raise AssertionError
+
+    readinto = readline = read
+
+
+def test_a_file_over_the_limit_is_refused_declared_or_not(home, monkeypatch):
+    import subprocess
+
+    monkeypatch.setattr(subprocess, "Popen", None)  # the process for the file would refuse it, too, and too late
+    with (home / "pncpki.toml").open("a") as file:
+        file.write("\n[batches]\nmax_octets = 1000\n")
+    with closing(open_runtime(home)) as runtime:
+        client = ApiClient(runtime)
+        octets = b"x" * 1001
+        answer = client.upload(octets)
+        assert errors_of(answer) == (413, ["a file has at most 1000 octets"])
+        assert answer.headers["Connection"] == "close"
+        without_length = {"CONTENT_LENGTH": "", "wsgi.input_terminated": True}
+        declared = client.post(
+            "/v1/batches?name=a.csv", input_stream=Unread(), environ_overrides={"CONTENT_LENGTH": "1001"}
+        )
+        assert declared.status_code == 413
+        chunked = client.post(
+            "/v1/batches?name=a.csv", input_stream=io.BytesIO(octets), environ_overrides=without_length
+        )
+        assert chunked.status_code == 413
+        form = {"file": (io.BytesIO(octets), "a.csv")}
+        assert client.post("/v1/batches", data=form, content_type="multipart/form-data").status_code == 413
+        assert uploads_of(runtime) == []
+
+
+@pytest.mark.slow
+def test_a_partner_sees_his_own_batches_only(client, table):
+    batch_id = client.batch(table(1))
+    other = ApiClient(client.runtime, "demo-cpo", client.app)
+    for method, path in (("GET", ""), ("GET", "/items"), ("GET", "/result"), ("POST", "/cancel")):
+        answer = other.call(method, f"/v1/batches/{batch_id}{path}")
+        assert errors_of(answer) == (404, [f"there is no batch '{batch_id}'"])
+        assert errors_of(other.call(method, f"/v1/batches/nothing{path}"))[0] == 404
+    assert other.get("/v1/batches").json == {"batches": []}
+    assert other.get(f"/v1/batches?before={batch_id}").status_code == 404
+    assert client.get(f"/v1/batches/{batch_id}").json["state"] == "queued"
+
+
+def test_nobody_calls_without_credentials_and_no_device_with_its_certificate(home):
+    with closing(open_runtime(trust_proxy(home))) as runtime:
+        app = create_app(runtime)
+        answer = app.test_client().post("/v1/batches", data=b"x" * 1000)
+        assert errors_of(answer)[0] == 401
+        assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+        station = EstClient(runtime, app, basic=("demo-cpo", runtime.credentials.make_secret("demo-cpo")))
+        certificate_der = enrolled(station, new_key(KeyAlgorithm.SECP256R1))
+        device = station.with_certificate(certificate_der)
+        assert errors_of(device.get("/v1/batches"))[0] == 403
+        code = runtime.credentials.make_secret("demo-cpo", CredentialKind.CODE)
+        assert EstClient(runtime, app, basic=("demo-cpo", code)).get("/v1/batches").status_code == 401
+        assert station.get("/v1/batches").status_code == 200
+
+
+@pytest.mark.slow
+def test_a_token_of_ours_uploads_with_the_scope_of_issuing(client, table):
+    secret = client.runtime.credentials.make_secret("demo-mo")
+    ask = {"client_id": "demo-mo", "client_secret": secret, "grant_type": "client_credentials"}
+    http = client.app.test_client()
+    token = http.post("/oauth/token", json=ask).json["access_token"]
+    client.headers = {"Authorization": f"Bearer {token}"}
+    assert client.upload(table(1)).status_code == 202
+    token = http.post("/oauth/token", json={**ask, "scope": "rcpservice"}).json["access_token"]
+    client.headers = {"Authorization": f"Bearer {token}"}
+    assert client.upload(table(1)).status_code == 401
+
+
+@pytest.mark.slow
+def test_verdicts_come_in_pages_and_rows_without_one_are_pending(home, table):
+    with (home / "pncpki.toml").open("a") as file:
+        file.write("\n[issuance]\nchunk_rows = 2\n")
+    with closing(open_runtime(home)) as runtime:
+        client = ApiClient(runtime)
+        batch_id = client.batch(table(5, bad=1))
+        sign(runtime, batch_id, chunks=1)
+        seen, after = [], -1
+        while after is not None:
+            page = client.get(f"/v1/batches/{batch_id}/items?after={after}&limit=4").json
+            seen += page["items"]
+            after = page["next_after"]
+        assert [item["seq"] for item in seen] == list(range(6))
+        assert [item["verdict"] for item in seen] == ["issued"] * 2 + ["pending"] * 3 + ["refused"]
+        assert seen[0]["common_name"] == emaid(0) + seen[0]["common_name"][14:]
+        assert (seen[0]["serial"] != "", seen[5]["code"], seen[4]["row_id"]) == (True, seen[5]["code"], "row-4")
+        for query in ("after=x", "limit=0", "limit=1001", "after=-2", "after=99999999999999999999", "limit=²"):
+            assert client.get(f"/v1/batches/{batch_id}/items?{query}").status_code == 400, query
+
+
+@pytest.mark.slow
+def test_results_can_be_fetched_in_parts_and_are_written_once(client, table):
+    batch_id = client.batch(table(2))
+    sign(client.runtime, batch_id)
+    whole = client.get(f"/v1/batches/{batch_id}/result")
+    etag = whole.headers["ETag"]
+    part = client.get(f"/v1/batches/{batch_id}/result", headers={"Range": "bytes=100-", "If-Range": etag})
+    assert (part.status_code, part.data) == (206, whole.data[100:])
+    assert part.headers["Content-Range"] == f"bytes 100-{len(whole.data) - 1}/{len(whole.data)}"
+    assert client.get(f"/v1/batches/{batch_id}/result", headers={"If-None-Match": etag}).status_code == 304
+    changed = client.get(f"/v1/batches/{batch_id}/result", headers={"Range": "bytes=100-", "If-Range": '"other"'})
+    assert (changed.status_code, changed.data) == (200, whole.data)
+    beyond = client.get(f"/v1/batches/{batch_id}/result", headers={"Range": "bytes=999999999-"})
+    assert beyond.status_code == 416
+    manifest = client.get(f"/v1/batches/{batch_id}/result?format=manifest").json
+    assert manifest["files"]["certificates.zip"]["octets"] == len(whole.data)
+
+
+@pytest.mark.slow
+def test_cancelling_refuses_what_is_not_signed_and_keeps_what_is(any_home, table):
+    with (any_home / "pncpki.toml").open("a") as file:
+        file.write("\n[issuance]\nchunk_rows = 2\n")
+    with closing(open_runtime(any_home)) as runtime:
+        client = ApiClient(runtime)
+        batch_id = client.batch(table(5, bad=1))
+        sign(runtime, batch_id, chunks=1)
+        status = client.post(f"/v1/batches/{batch_id}/cancel").json
+        assert (status["state"], status["issued"], status["refused"], status["pending"]) == ("done", 2, 4, 0)
+        items = client.get(f"/v1/batches/{batch_id}/items").json["items"]
+        assert [item["code"] for item in items[:5]] == ["issued"] * 2 + ["batch.cancelled"] * 3
+        assert items[5]["code"] != "batch.cancelled"  # it had its verdict before
+        assert client.post(f"/v1/batches/{batch_id}/cancel").json == status
+        sign(runtime, batch_id)
+        assert client.get(f"/v1/batches/{batch_id}").json == status
+        told = rows(runtime, "SELECT actor, action FROM audit WHERE action IN ('batch.cancelled', 'batch.done')")
+        assert [action for _, action in told] == ["batch.cancelled", "batch.done"]
+        assert told[0][0] == "demo-mo"
+
+
+@pytest.mark.slow
+def test_a_cancelling_that_breaks_off_is_finished_by_whoever_runs_the_batch(home, table, monkeypatch):
+    with (home / "pncpki.toml").open("a") as file:
+        file.write("\n[issuance]\nchunk_rows = 2\n")
+    with closing(open_runtime(home)) as runtime:
+        client = ApiClient(runtime)
+        batch_id = client.batch(table(6))
+        sign_next = runtime.batches.sign_next_chunk
+        calls = []
+
+        def break_off(*arguments):
+            calls.append(arguments)
+            if len(calls) == 2:
+                raise KeyboardInterrupt
+            return sign_next(*arguments)
+
+        monkeypatch.setattr(runtime.batches, "sign_next_chunk", break_off)
+        with pytest.raises(KeyboardInterrupt):
+            runtime.batches.cancel(batch_id, "demo-mo")
+        monkeypatch.undo()
+        status = client.get(f"/v1/batches/{batch_id}").json
+        assert (status["state"], status["refused"], status["pending"]) == ("cancelling", 2, 4)
+        assert runtime.maintenance.sweep_stuck().resumable == (batch_id,)
+        sign(runtime, batch_id)
+        status = client.get(f"/v1/batches/{batch_id}").json
+        assert (status["state"], status["issued"], status["refused"]) == ("done", 0, 6)
+
+
+@pytest.mark.slow
+def test_a_chunk_that_is_being_signed_when_the_batch_is_cancelled_stays_its_signers(environment, table, monkeypatch):
+    client = ApiClient(environment)
+    batch_id = client.batch(table(2))
+    issuer = environment.issuers.get(environment.batches.get(batch_id).issuer_label)
+    sign_all = type(issuer).sign
+    during = []
+
+    def cancel_meanwhile(self, prepared):
+        if not during:
+            during.append(client.post(f"/v1/batches/{batch_id}/cancel").json)
+        return sign_all(self, prepared)
+
+    monkeypatch.setattr(type(issuer), "sign", cancel_meanwhile)
+    sign(environment, batch_id)
+    assert (during[0]["state"], during[0]["pending"]) == ("cancelling", 2)
+    status = client.get(f"/v1/batches/{batch_id}").json
+    assert (status["state"], status["issued"], status["refused"]) == ("done", 2, 0)
+
+
+@pytest.mark.slow
+def test_more_files_than_there_are_places_are_told_to_come_back(client, table):
+    from webapp.batches import BatchViews
+
+    view = client.app.view_functions["batches.submit"].__self__
+    assert isinstance(view, BatchViews)
+    with view._jobs.turn(), view._jobs.turn():
+        answer = client.upload(table(1))
+    assert errors_of(answer)[0] == 503
+    assert answer.headers["Retry-After"]
+    assert client.upload(table(1)).status_code == 202
+
+
+@pytest.mark.slow
+def test_a_file_that_takes_longer_than_a_request_is_found_by_sending_it_again(home, table, monkeypatch):
+    import subprocess
+    import time
+
+    octets = table(2)
+    with closing(open_runtime(home)) as runtime:
+        client = ApiClient(runtime)
+        communicate = subprocess.Popen.communicate
+
+        def impatient(self, *arguments, timeout=None):
+            return communicate(self, *arguments, timeout=None if timeout is None else 0.01)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(subprocess.Popen, "communicate", impatient)
+            assert errors_of(client.upload(octets))[0] == 503
+            end = time.monotonic() + 30
+            while uploads_of(runtime) and time.monotonic() < end:
+                time.sleep(0.05)
+        assert client.upload(octets).json["new"] is False
+
+
+def test_a_process_that_dies_is_no_answer(client, table, monkeypatch):
+    import sys
+
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    assert errors_of(client.upload(table(1)))[0] == 503
+
+
+@pytest.mark.slow
+def test_a_new_batch_is_told_to_prefect_and_an_old_one_is_not(client, table, monkeypatch):
+    told = []
+    monkeypatch.setattr(client.runtime.access.dispatch_poke, "poke", told.append)
+    octets = table(1)
+    batch_id = client.upload(octets).json["id"]
+    assert client.upload(octets).json["new"] is False
+    assert told == [batch_id]
+    assert client.runtime.maintenance.queued() == [batch_id]  # whether it is told or not

@@ -1,0 +1,178 @@
+"""The heavy parts of batches in processes of their own: loading a file, writing results.
+
+pandas and pyarrow stay out of the web process, a file that eats memory ends its own process and no other, and what was
+begun goes on when the client has gone. A process is told by its arguments what to do and answers with one JSON line.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from threading import BoundedSemaphore, Thread
+from typing import Any
+
+from pki_core.model.errors import (
+    ConflictError,
+    LimitExceededError,
+    MalformedError,
+    NotAuthorizedError,
+    NotFoundError,
+    OverloadedError,
+    PkiError,
+    RequestError,
+    UnavailableError,
+    WorkerLostError,
+)
+from pki_core.runtime import Runtime, open_runtime
+from pki_core.services.uploads import Upload
+
+_REFUSALS: tuple[type[RequestError], ...] = (
+    ConflictError,
+    LimitExceededError,
+    MalformedError,
+    NotAuthorizedError,
+    NotFoundError,
+)
+_DAY = 86_400
+_OWNER_ONLY = 0o700
+
+
+class BatchJobs:
+    """Runs jobs of one environment and waits for them."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        settings = runtime.settings
+        self._home = runtime.home
+        self._wait = settings.batches.wait_seconds
+        self._keep = settings.batches.spool_days * _DAY
+        self._at_work = BoundedSemaphore(settings.batches.uploads_at_once)
+        # Neither job signs: a process that reads files of strangers need not know the PIN.
+        self._environment = {
+            name: value for name, value in os.environ.items() if name != settings.key_store.pin_variable
+        }
+
+    @contextlib.contextmanager
+    def turn(self) -> Any:  # noqa: ANN401  # a context manager
+        """Hold one of the places for uploads; OverloadedError when all are taken."""
+        if not self._at_work.acquire(blocking=False):
+            raise OverloadedError("other files are being loaded; come back in a moment")
+        try:
+            yield
+        finally:
+            self._at_work.release()
+
+    def new_file(self, suffix: str) -> Path:
+        """Return where to write an upload; what earlier ones left a day ago is removed."""
+        directory = _directory(self._home / "uploads")
+        _remove_old(directory, _DAY)
+        return directory / f"{secrets.token_hex(16)}{suffix}"
+
+    def load(self, upload: Upload) -> dict[str, Any]:
+        """Load a file into the store; the job removes the file. Returns batch_id, total, new.
+
+        Raises:
+            RequestError: as ``Uploads.submit``.
+            OverloadedError: it goes on and takes longer than a request may; the same file again finds its batch.
+            WorkerLostError: the process died.
+        """
+        # Joined by "=": a name that begins with a dash is a name all the same.
+        named = {"file": upload.path, "partner": upload.partner_id, "profile": upload.profile_name}
+        arguments = [f"--{name}={value}" for name, value in named.items()]
+        return self._run("load", [*arguments, f"--name={upload.source_name}"])
+
+    def results(self, batch_id: str) -> Path:
+        """Return the directory with the result bundle of a finished batch, which is written at most once.
+
+        Raises:
+            ConflictError: rows are still without a verdict.
+            OverloadedError: it is still being written.
+        """
+        spool = _directory(self._home / "spool")
+        directory = spool / batch_id
+        if not (directory / "manifest.json").is_file():
+            _remove_old(spool, self._keep)
+            self._run("bundle", [f"--batch={batch_id}", f"--out={directory}"])
+        with contextlib.suppress(OSError):
+            os.utime(directory)  # its days count from the last fetch
+        return directory
+
+    def _run(self, act: str, arguments: list[str]) -> dict[str, Any]:
+        command = [sys.executable, "-m", "webapp", act, "--home", str(self._home), "--json", *arguments]
+        job = subprocess.Popen(  # noqa: S603  # our own module; values are single arguments
+            command,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            umask=0o077,
+            start_new_session=True,
+        )
+        try:
+            output, _ = job.communicate(timeout=self._wait)
+        except subprocess.TimeoutExpired:
+            Thread(target=job.communicate, daemon=True).start()  # it goes on without us; somebody has to bury it
+            raise OverloadedError("this takes longer; send the same request again in a while") from None
+        return _answer_of(output, job.returncode)
+
+
+def load_file(home: Path, upload: Upload) -> dict[str, Any]:
+    """Load a file and remove it: what the process of ``BatchJobs.load`` does."""
+    runtime = open_runtime(home)
+    try:
+        batch, fresh = runtime.uploads.submit(upload)
+    finally:
+        runtime.close()
+        upload.path.unlink(missing_ok=True)
+    return {"batch_id": batch.id, "total": batch.total, "new": fresh}
+
+
+def write_bundle(home: Path, batch_id: str, out: Path) -> dict[str, Any]:
+    """Write a result bundle: what the process of ``BatchJobs.results`` does. Two of them take turns."""
+    with out.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (out / "manifest.json").is_file():
+            runtime = open_runtime(home)
+            try:
+                runtime.results.write(batch_id, out)
+            finally:
+                runtime.close()
+    return {"out": str(out)}
+
+
+def _answer_of(output: bytes, code: int) -> dict[str, Any]:
+    try:
+        answer: dict[str, Any] = json.loads(output)
+    except ValueError:
+        raise WorkerLostError(f"the process for this file ended with {code}") from None
+    if code == 0:
+        return answer
+    error, message = str(answer.get("error", "")), str(answer.get("message", ""))
+    raise _error_of(error, message)
+
+
+def _error_of(code: str, message: str) -> PkiError:
+    for refusal in _REFUSALS:
+        if refusal.code == code:
+            return refusal(message)
+    return UnavailableError(f"{code}: {message}")
+
+
+def _directory(path: Path) -> Path:
+    path.mkdir(exist_ok=True)
+    path.chmod(_OWNER_ONLY)  # the umask of the server leaves directories nobody can enter
+    return path
+
+
+def _remove_old(directory: Path, seconds: float) -> None:
+    """Remove what nobody has touched for so long."""
+    end = time.time() - seconds
+    for path in directory.iterdir():
+        with contextlib.suppress(OSError):
+            if path.stat().st_mtime < end:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()

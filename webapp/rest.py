@@ -1,0 +1,94 @@
+"""REST calls of partners: who calls, JSON in and out, errors as JSON."""
+
+import json
+from typing import Any
+
+from flask import Blueprint, Request, Response, request
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+
+from pki_core.model.errors import (
+    LimitExceededError,
+    MalformedError,
+    NotAuthenticatedError,
+    NotAuthorizedError,
+    PkiError,
+)
+from pki_core.model.partners import Partner
+from pki_core.runtime import Runtime
+from webapp.callers import CallerReader
+from webapp.errors import json_answer, message_of, note, status_of
+
+_MAX_BODY = 65_536
+_UNAUTHORIZED, _TOO_LARGE = 401, 413
+
+
+class RestCallers:
+    """Tells which partner makes a REST call."""
+
+    def __init__(self, runtime: Runtime, callers: CallerReader) -> None:
+        self._runtime = runtime
+        self._callers = callers
+
+    def partner(self, scope: str) -> Partner:
+        """Return the partner who calls; a token of ours needs the scope, "" = any.
+
+        Raises:
+            NotAuthenticatedError: nobody is known by what was shown.
+            NotAuthorizedError: it is a device that shows its own certificate; it may enrol, and nothing else.
+        """
+        presented, _ = self._callers.presented(request, scope)
+        caller = self._runtime.callers.identify(presented)
+        if caller is None:
+            raise NotAuthenticatedError("credentials are needed")
+        is_proven = presented.secret is not None or presented.token_partner is not None
+        if not is_proven and (caller.certificate_der is None or caller.is_own_leaf):
+            raise NotAuthorizedError("the certificate of a device is no credential here")
+        return caller.partner
+
+
+def json_body(incoming: Request) -> dict[str, Any]:
+    """Return a JSON object.
+
+    Raises:
+        LimitExceededError, MalformedError: more than 64 kB, or something else.
+    """
+    incoming.max_content_length = _MAX_BODY
+    try:
+        found = json.loads(incoming.get_data(cache=False))
+    except RequestEntityTooLarge as error:
+        raise LimitExceededError(f"a body has at most {_MAX_BODY} octets") from error
+    except (ValueError, RecursionError) as error:
+        raise MalformedError("the body is not JSON") from error
+    if not isinstance(found, dict):
+        raise MalformedError("the body is not a JSON object")
+    return found
+
+
+def whole_number(name: str, default: int, lowest: int, highest: int) -> int:
+    """Return a number from the query; MalformedError when it is none, or out of bounds."""
+    text = request.args.get(name)
+    if text is None:
+        return default
+    if not (text.lstrip("-").isascii() and text.removeprefix("-").isdecimal() and len(text) < len(str(highest)) + 2):
+        raise MalformedError(f"{name} is a whole number")
+    if not lowest <= int(text) <= highest:
+        raise MalformedError(f"{name} is {lowest} to {highest}")
+    return int(text)
+
+
+def answer_errors_as_json(routes: Blueprint) -> None:
+    """Answer what goes wrong below these routes in the form the OPNC interface describes."""
+
+    @routes.errorhandler(PkiError)
+    def failed(error: PkiError) -> Response:
+        note(error)
+        answer = json_answer(status_of(error), [message_of(error)])
+        if answer.status_code == _UNAUTHORIZED:
+            answer.headers["WWW-Authenticate"] = 'Bearer realm="pncpki"'  # RFC 6750 3
+        if answer.status_code == _TOO_LARGE:
+            answer.headers["Connection"] = "close"  # the rest of the body is not read
+        return answer
+
+    @routes.errorhandler(HTTPException)
+    def routed(error: HTTPException) -> Response:
+        return json_answer(error.code or 500, [error.name])
