@@ -22,10 +22,14 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 128  # the usual 5 turn away calls that come at once
+
+
 @contextmanager
 def receiver():
     """A running receiver with ``heard``, ``answers`` (statuses to give, then 200) and ``url``."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    server = _Server(("127.0.0.1", 0), _Handler)
     server.heard, server.answers, server.lock = [], [], threading.Lock()
     server.url = f"http://127.0.0.1:{server.server_port}/hook"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})

@@ -148,7 +148,7 @@ def test_an_event_is_told_to_those_it_is_for_and_signed(any_environment):
         oem_secret = oem.added(theirs.url, ["oem.contract.created", "root.cert.added"])["secret"]
         happen(any_environment, scope=provider)
         happen(any_environment, scope="XXXXX")  # another operator's
-        happen(any_environment, "mo.contract.delivered.to.oem", provider)  # not asked for
+        happen(any_environment, "mo.prov.cert.updated", provider)  # not asked for
         happen(any_environment, "root.cert.added", "", pcid="", emaid="", root_id="a-root")
         assert deliver(any_environment) == (3, 0, 0, 0)
         events = {event["eventType"]: event for event in heard_by(mine, secret)}
