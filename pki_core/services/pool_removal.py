@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from pki_core.model.clock import Clock
-from pki_core.model.errors import ConflictError, InvariantError
 from pki_core.model.pools import Event, EventType, PoolRoot, ProvisioningKey, Removal, RemovedContract
 from pki_core.model.revocations import Reason
 from pki_core.services.pool_events import STREAM, told_providers
@@ -81,7 +80,11 @@ class PoolRemoval:
         if not contracts:
             return Removed()
         now = self._clock.now()
-        revoked = self._revoke(work, contracts, why, actor) if revoke else 0
+        revoked = 0
+        if revoke:
+            ours = [one.certificate_id for one in contracts if one.certificate_id is not None]
+            reason = _REASON.get(why, Reason.CESSATION_OF_OPERATION)
+            revoked = self._revocations.revoke_leafs_within(work, ours, reason, actor=actor)
         count = work.contract_pool.remove([one.emaid for one in contracts])
         events = []
         for one in contracts:
@@ -102,15 +105,3 @@ class PoolRemoval:
             work.outbox.append(now, [Event(event, "", root_id=root.id)])
         work.audit.append(STREAM, now, [AuditEntry(actor, "pool.rcp_removed", detail=f"{root.sha256}: {why}")])
         return True
-
-    def _revoke(self, work: UnitOfWork, contracts: Sequence[RemovedContract], why: Removal, actor: str) -> int:
-        reason = _REASON.get(why, Reason.CESSATION_OF_OPERATION)
-        in_force = work.contract_pool.in_force(contracts, self._clock.now())
-        for one in in_force:
-            try:
-                self._revocations.revoke_within(work, one.serial, reason, actor=actor)
-            except ConflictError:
-                continue  # by somebody else at this moment, or over: looked at below
-        if in_force and (left := work.contract_pool.in_force(contracts, self._clock.now())):
-            raise InvariantError(f"{len(left)} contract certificates could not be revoked; their data stays")
-        return len(in_force)

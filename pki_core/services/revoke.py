@@ -12,14 +12,14 @@ from datetime import datetime
 from pki_core.model.certificates import CertificateRecord, parse_serial
 from pki_core.model.clock import Clock
 from pki_core.model.crls import FULL, CrlKind, CrlPolicy
-from pki_core.model.errors import ConflictError, MalformedError, NotFoundError
+from pki_core.model.errors import ConflictError, InvariantError, MalformedError, NotFoundError
 from pki_core.model.issuers import IssuerRecord
 from pki_core.model.partners import Partner
 from pki_core.model.revocations import Reason
 from pki_core.model.states import CERTIFICATE_TRANSITIONS, CertificateState
 from pki_core.services.ceremonies import check_witnesses
 from pki_core.store.audit import AuditEntry
-from pki_core.store.revocations import RevocationRow
+from pki_core.store.revocations import InForce, RevocationRow
 from pki_core.store.unit_of_work import Store, UnitOfWork
 from pki_core.wire.certificate_facts import CertificateFacts, read_facts
 from pki_core.wire.crl import entry_der
@@ -95,13 +95,33 @@ class Revocations:
             record, issuer = _find(work, parse_serial(serial))
             return self._revoke(work, (record, issuer), (reason, revoked_at), (actor, tuple(witnesses)))
 
-    def revoke_within(self, work: UnitOfWork, serial: str, reason: Reason, *, actor: str) -> Revoked:
-        """Revoke a leaf now, in a transaction of the caller's: what he does with it and this happen together.
+    def revoke_leafs_within(
+        self, work: UnitOfWork, certificate_ids: Sequence[int], reason: Reason, *, actor: str
+    ) -> int:
+        """Revoke leafs now, as a set, in a transaction of the caller's: what he does with them and this go together.
+
+        Those that are revoked already, or over, stay as they are; a hold becomes a revocation. Returns how many were
+        revoked.
 
         Raises:
-            NotFoundError, ConflictError: as ``revoke``; the transaction can go on.
+            InvariantError: one of them is a CA, or the store changed another number of rows than it holds locked; the
+                transaction must not commit.
         """
-        return self._revoke(work, _find(work, parse_serial(serial)), (reason, None), (actor, ()))
+        now = self._clock.now()
+        found = work.revocations.lock_in_force(certificate_ids, now)
+        if not found:
+            return 0
+        rows = [_row_of(one, reason, now) for one in found]
+        moved = work.revocations.move_all(found, (now, reason), now)
+        if moved != len(found):
+            raise InvariantError(f"{moved} of {len(found)} certificates could be revoked")
+        work.revocations.add_all(rows)
+        for issuer_id in sorted({one.issuer_id for one in found}):
+            work.ocsp.drop_leafs(issuer_id, [one.serial for one in found if one.issuer_id == issuer_id])
+        detail = f"{_NAMES[reason]} since {now.isoformat()}"
+        entries = [AuditEntry(actor, "certificate.revoked", one.issuer_id, one.serial, detail=detail) for one in found]
+        work.audit.append("revocation", now, entries)
+        return len(found)
 
     def revoke_certificate(self, partner: Partner, certificate_der: bytes, reason: Reason) -> Revoked:
         """Revoke a partner's own certificate (OPNC revokeCertificate).
@@ -259,6 +279,25 @@ def _find(work: UnitOfWork, serial: str) -> tuple[CertificateRecord, IssuerRecor
     if len(found) > 1:
         raise ConflictError(f"{len(found)} CAs used the serial {serial}")  # of 136 random bits: not in this life
     return found[0], work.issuers.get(found[0].issuer_label)
+
+
+def _row_of(leaf: InForce, reason: Reason, now: datetime) -> RevocationRow:
+    if not leaf.certificate_der:
+        raise InvariantError(f"certificate {leaf.serial} is in force and its DER is gone")
+    facts = read_facts(leaf.certificate_der)
+    if facts.is_ca:
+        raise InvariantError(f"certificate {leaf.serial} is a CA's: revoking it takes two people")
+    return RevocationRow(
+        issuer_id=leaf.issuer_id,
+        serial=leaf.serial,
+        status=CertificateState.REVOKED,
+        revoked_at=now,
+        reason=reason,
+        not_after=leaf.not_after,
+        shard=_shard_in(facts, leaf.issuer_label),
+        entry_der=entry_der(leaf.serial, now, reason),
+        changed_at=now,
+    )
 
 
 def _shard_in(facts: CertificateFacts, issuer_label: str) -> int | None:

@@ -61,6 +61,12 @@ def is_one_of(connection: Connection, key: Column[Any], values: Sequence[Any]) -
     return key.in_(select(column("value", key.type)).select_from(listed))
 
 
+def look_up_by_keys(connection: Connection) -> None:
+    """Let this transaction look rows up one by one: PostgreSQL would read a whole table for each window."""
+    if is_postgres(connection):
+        connection.exec_driver_sql("SET LOCAL enable_hashjoin TO OFF; SET LOCAL enable_mergejoin TO OFF")
+
+
 def _copy(connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> int:
     driver = connection.connection.driver_connection
     if driver is None:

@@ -1,29 +1,20 @@
 """The CCP: signed contract data by EMAID; the data itself lies apart, sweeps never touch it but to remove it."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import Connection, Row, and_, delete, func, insert, or_, select, update
 
 from pki_core.model.pools import ContractRow, Namespace, ProvisioningKey, RemovedContract
 from pki_core.model.signer import KeyAlgorithm
-from pki_core.model.states import CertificateState
-from pki_core.store import pool_tables, tables
-from pki_core.store.bulk import is_one_of
-from pki_core.store.pool_queries import has_ended, look_up_by_keys, revoked_in_window, with_der
+from pki_core.store import pool_tables
+from pki_core.store.bulk import is_one_of, look_up_by_keys
+from pki_core.store.pool_queries import has_ended, revoked_in_window, with_der
 from pki_core.store.times import from_seconds, to_seconds
 
 _ccp, _pcp, _data = pool_tables.contract, pool_tables.provisioning_certificate, pool_tables.contract_data
 _TOLD = (_ccp.c.emaid, _ccp.c.pcid, _ccp.c.certificate_id)
-
-
-class InForce(NamedTuple):
-    """A certificate of ours that a contract still holds in force."""
-
-    emaid: str
-    issuer_label: str
-    serial: str
 
 
 class ContractPoolGateway:
@@ -163,28 +154,6 @@ class ContractPoolGateway:
         if emaids:
             are = is_one_of(self._connection, _ccp.c.emaid, sorted(emaids))
             self._connection.execute(update(_ccp).where(are).values(checked_at=to_seconds(now)))
-
-    def in_force(self, contracts: Sequence[RemovedContract], now: datetime) -> list[InForce]:
-        """Return which contracts hold a certificate of ours that is neither revoked nor over."""
-        emaid_of = {one.certificate_id: one.emaid for one in contracts if one.certificate_id is not None}
-        if not emaid_of:
-            return []
-        certificate, status = tables.certificate, tables.certificate_status
-        rows = self._connection.execute(
-            select(certificate.c.id, tables.issuer.c.label, certificate.c.serial)
-            .join_from(
-                certificate,
-                status,
-                and_(status.c.issuer_id == certificate.c.issuer_id, status.c.serial == certificate.c.serial),
-            )
-            .join(tables.issuer, tables.issuer.c.id == certificate.c.issuer_id)
-            .where(
-                is_one_of(self._connection, certificate.c.id, sorted(emaid_of)),
-                status.c.status.in_((CertificateState.GOOD.value, CertificateState.HOLD.value)),
-                certificate.c.not_after > to_seconds(now),
-            )
-        )
-        return [InForce(emaid_of[row.id], row.label, row.serial) for row in rows]
 
     def remove(self, emaids: Collection[str]) -> int:
         """Remove contracts with their data."""

@@ -106,6 +106,11 @@ class OcspGateway:
             dropped += self._connection.execute(delete(_response).where(_response.c.issuer_id == ca_id)).rowcount
         return dropped
 
+    def drop_leafs(self, issuer_id: int, serials: Sequence[str]) -> int:
+        """Forget what was signed ahead for leafs, as ``drop`` does for one; nothing was signed for them as a CA."""
+        are = is_one_of(self._connection, _response.c.serial, serials)
+        return self._connection.execute(delete(_response).where(_response.c.issuer_id == issuer_id, are)).rowcount
+
     def drop_expired(self, now: int) -> int:
         """Forget responses past their next update; returns how many."""
         return self._connection.execute(delete(_response).where(_response.c.next_update <= now)).rowcount

@@ -8,7 +8,7 @@ from sqlalchemy import Column, ColumnElement, Connection, Row, Select, Table, an
 
 from pki_core.model.states import CertificateState
 from pki_core.store import tables
-from pki_core.store.engine import is_postgres
+from pki_core.store.bulk import look_up_by_keys
 from pki_core.store.times import to_seconds
 
 _certificate, _der = tables.certificate, tables.certificate_der
@@ -53,9 +53,3 @@ def revoked_in_window(
         .where(status.c.status == CertificateState.REVOKED.value)
     ).all()
     return found, last
-
-
-def look_up_by_keys(connection: Connection) -> None:
-    """Let this transaction look rows up one by one: PostgreSQL would read a whole pool for each window."""
-    if is_postgres(connection):
-        connection.exec_driver_sql("SET LOCAL enable_hashjoin TO OFF; SET LOCAL enable_mergejoin TO OFF")

@@ -5,19 +5,20 @@ from datetime import datetime
 from operator import itemgetter
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, insert, not_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, not_, select, update
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from pki_core.model.revocations import Reason
 from pki_core.model.states import CertificateState
 from pki_core.store import tables
-from pki_core.store.bulk import is_one_of
+from pki_core.store.bulk import insert_rows, is_one_of, look_up_by_keys
 from pki_core.store.engine import is_postgres, small_cache
 from pki_core.store.times import from_seconds, to_seconds
 
 _PIECE = 20_000  # entries the server joins in one go: about a megabyte
 _ROWS = 2000  # entries read in one go
 _entry_of = itemgetter(0)
+_COLUMNS = ("issuer_id", "serial", "status", "revoked_at", "reason", "not_after", "shard", "entry_der", "changed_at")
 
 
 class RevocationRow(NamedTuple):
@@ -45,6 +46,17 @@ class Listing(NamedTuple):
     ended_before: datetime | None = None  # a list was issued then
     changed_before: datetime | None = None  # and surely knew of what was recorded before this
     since: datetime | None = None  # only what was recorded from then on: a delta
+
+
+class InForce(NamedTuple):
+    """A certificate of ours that is neither revoked nor over."""
+
+    issuer_id: int
+    issuer_label: str
+    serial: str
+    state: CertificateState  # good or hold
+    not_after: datetime
+    certificate_der: bytes  # b"" = it is gone
 
 
 class RevocationGateway:
@@ -75,19 +87,88 @@ class RevocationGateway:
 
     def add(self, row: RevocationRow) -> None:
         """Record a revocation or a hold; ConflictError when one of the serial is in force."""
-        self._connection.execute(
-            insert(tables.revocation).values(
-                issuer_id=row.issuer_id,
-                serial=row.serial,
-                status=row.status.value,
-                revoked_at=to_seconds(row.revoked_at),
-                reason=row.reason.value or None,
-                not_after=to_seconds(row.not_after),
-                shard=row.shard,
-                entry_der=row.entry_der,
-                changed_at=to_seconds(row.changed_at),
+        self.add_all([row])
+
+    def lock_in_force(self, certificate_ids: Sequence[int], now: datetime) -> list[InForce]:
+        """Return which certificates are neither revoked nor over; nobody changes them before the transaction ends."""
+        if not certificate_ids:
+            return []
+        certificate, status, der = tables.certificate, tables.certificate_status, tables.certificate_der
+        is_its_own = and_(status.c.issuer_id == certificate.c.issuer_id, status.c.serial == certificate.c.serial)
+        is_its_der = and_(der.c.id == certificate.c.id, der.c.not_after == certificate.c.not_after)
+        look_up_by_keys(self._connection)
+        rows = self._connection.execute(
+            select(
+                certificate.c.issuer_id,
+                tables.issuer.c.label,
+                certificate.c.serial,
+                status.c.status,
+                certificate.c.not_after,
+                der.c.der,
             )
+            .join_from(certificate, status, is_its_own)
+            .join(der, is_its_der, isouter=True)
+            .join(tables.issuer, tables.issuer.c.id == certificate.c.issuer_id)
+            .where(
+                is_one_of(self._connection, certificate.c.id, sorted(set(certificate_ids))),
+                status.c.status.in_((CertificateState.GOOD.value, CertificateState.HOLD.value)),
+                certificate.c.not_after > to_seconds(now),
+            )
+            .order_by(certificate.c.issuer_id, certificate.c.serial)
+            .with_for_update(of=status)
         )
+        return [
+            InForce(
+                row.issuer_id,
+                row.label,
+                row.serial,
+                CertificateState(row.status),
+                from_seconds(row.not_after),
+                bytes(row.der or b""),
+            )
+            for row in rows
+        ]
+
+    def move_all(self, found: Sequence[InForce], said: tuple[datetime, Reason], now: datetime) -> int:
+        """Revoke certificates that ``lock_in_force`` returned, and end their holds; returns how many were changed."""
+        status, revocation, changed = tables.certificate_status.c, tables.revocation.c, 0
+        for issuer_id in sorted({one.issuer_id for one in found}):
+            serials = [one.serial for one in found if one.issuer_id == issuer_id]
+            held = [one.serial for one in found if one.issuer_id == issuer_id and one.state is CertificateState.HOLD]
+            changed += self._connection.execute(
+                update(tables.certificate_status)
+                .where(status.issuer_id == issuer_id, is_one_of(self._connection, status.serial, serials))
+                .values(status=CertificateState.REVOKED.value, revoked_at=to_seconds(said[0]), reason=said[1].value)
+            ).rowcount
+            if held:
+                self._connection.execute(
+                    update(tables.revocation)
+                    .where(
+                        revocation.issuer_id == issuer_id,
+                        is_one_of(self._connection, revocation.serial, held),
+                        revocation.released_at.is_(None),
+                    )
+                    .values(released_at=to_seconds(now), changed_at=to_seconds(now))
+                )
+        return changed
+
+    def add_all(self, rows: Sequence[RevocationRow]) -> None:
+        """Record revocations as a set; ConflictError when one of the serials is in force."""
+        values = [
+            (
+                row.issuer_id,
+                row.serial,
+                row.status.value,
+                to_seconds(row.revoked_at),
+                row.reason.value or None,
+                to_seconds(row.not_after),
+                row.shard,
+                row.entry_der,
+                to_seconds(row.changed_at),
+            )
+            for row in rows
+        ]
+        insert_rows(self._connection, tables.revocation, _COLUMNS, values)
 
     def end_hold(self, issuer_id: int, serial: str, now: datetime) -> bool:
         """End the hold of a serial; False when there is none."""

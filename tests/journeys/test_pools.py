@@ -418,7 +418,7 @@ def test_when_a_contract_cannot_be_revoked_everything_stays(runtime, monkeypatch
     def fail(*_arguments, **_more):
         raise StoreUnavailableError("away")
 
-    monkeypatch.setattr(Revocations, "revoke_within", fail)
+    monkeypatch.setattr(Revocations, "revoke_leafs_within", fail)
     with pytest.raises(StoreUnavailableError):
         runtime.pools.provisioning.delete(OEM, PCID)
     with pytest.raises(StoreUnavailableError):

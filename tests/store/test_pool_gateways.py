@@ -1,7 +1,5 @@
 """The gateways of the pools, on SQLite and PostgreSQL alike: sets, constraints, and plans that read no whole pool."""
 
-from datetime import timedelta
-
 import pytest
 from sqlalchemy import text
 
@@ -13,7 +11,6 @@ from pki_core.model.pools import (
     Namespace,
     ProvisioningKey,
     ProvisioningRow,
-    RemovedContract,
 )
 from pki_core.model.registrations import EndEntity
 from pki_core.model.signer import KeyAlgorithm
@@ -237,23 +234,6 @@ def test_removal_takes_the_data_along(chained):
         assert work.contract_pool.remove([emaid(1), emaid(9)]) == 1
         assert work.contract_pool.remove([]) == 0
         assert work.audit._connection.execute(text("SELECT emaid FROM contract_data")).all() == [(emaid(2),)]
-
-
-def test_only_certificates_of_ours_that_count_are_in_force(store, ids):
-    number = reserve(store, ids, 3)
-    with store.transaction() as work:
-        work.reservations.close(number, "host/boot/ns/1/2/aa", NOW, 3)
-        record(work, ids, number, 3)
-        contracts = [RemovedContract(emaid(at), "WPN1", number * 4096 + at) for at in range(3)]
-        contracts.append(RemovedContract(emaid(9), "WPN1", None))
-        work.audit._connection.execute(text("UPDATE certificate_status SET status = 2 WHERE serial = 'a0'"))
-        found = work.contract_pool.in_force(contracts, NOW)
-        assert sorted((one.emaid, one.issuer_label, one.serial) for one in found) == [
-            (emaid(1), "ca", "a1"),
-            (emaid(2), "ca", "a2"),
-        ]
-        assert work.contract_pool.in_force(contracts, NOW + timedelta(days=40_000)) == []
-        assert work.contract_pool.in_force([], NOW) == []
 
 
 # --- the outbox and registrations
