@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, ValidationError, model_validator
 
 from pki_core.issuance.load import EnvironmentValues
+from pki_core.model.contracts import AadForm
 from pki_core.model.crls import CrlPolicy
 from pki_core.model.errors import SettingsError
 from pki_core.model.est import BearerTokens, EstLabel, ThirdParty, TrustedProxy, check_labels
@@ -179,6 +180,13 @@ class WebhookSettings(_Section):
     keep_days: Annotated[int, Field(ge=1, le=3660)]  # what was told, for replays
 
 
+class ContractSettings(_Section):
+    """Contract data made for operators."""
+
+    aad_form: AadForm  # what binds the key envelope of ISO 15118-20; vehicles read [V2G20-2492] in several ways
+    renewal_window_days: Annotated[int, Field(ge=1, le=365)]  # before its end a contract is renewed, where wanted
+
+
 class PolicySettings(_Section):
     """What the certificate policy document says of the operator."""
 
@@ -204,6 +212,7 @@ class Settings(_Section):
     outbound: OutboundSettings
     serving: ServingSettings
     webhooks: WebhookSettings
+    contracts: ContractSettings
     policy: PolicySettings
 
     @model_validator(mode="after")

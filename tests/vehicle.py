@@ -6,6 +6,7 @@ to be the contract certificate's.
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import ed448, x448
 from cryptography.x509.oid import NameOID
 
 from pki_core.model.contracts import (
@@ -23,6 +24,7 @@ from pki_core.model.profiles import Edition
 from pki_core.wire.contract_data import decode_message, encode_message, message_fault, sign_message
 from pki_core.wire.contract_envelope import associated_data, unwrap_2, unwrap_20
 from tests.builders import MemorySigner, spki
+from tests.edwards448 import public_octets
 
 SESSION = bytes.fromhex("69fc09895168c8b2")
 
@@ -120,10 +122,18 @@ class Vehicle:
 
     def _keep(self, chain, key, now):
         leaf = self._check_chain(chain, now)
-        refuse_unless(spki(leaf) == spki(key), "the key is not the contract certificate's")
+        refuse_unless(belongs_to(key, leaf), "the key is not the contract certificate's")
         emaid = common_name(leaf)
         self.installed[emaid] = (key, chain)
         return emaid
+
+
+def belongs_to(key, leaf):
+    """An X448 key is the scalar of an Ed448 certificate's key; any other one is the key itself."""
+    own = leaf.public_key()
+    if isinstance(key, x448.X448PrivateKey) and isinstance(own, ed448.Ed448PublicKey):
+        return public_octets(int.from_bytes(key.private_bytes_raw(), "little")) == own.public_bytes_raw()
+    return spki(leaf) == spki(key)
 
 
 def opened(unwrap, *arguments):

@@ -13,6 +13,12 @@ class Act(StrEnum):
     CREATE_ROOT = "create-root"
     CREATE_SUB_CA = "create-sub-ca"
     CREATE_RESPONDER = "create-responder"
+    CREATE_CPS_SIGNER = "create-cps-signer"
+
+    @property
+    def makes_ca(self) -> bool:
+        """Whether what it makes issues certificates."""
+        return self in {Act.CREATE_ROOT, Act.CREATE_SUB_CA}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

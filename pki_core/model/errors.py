@@ -149,6 +149,12 @@ class LeaseLostError(UnavailableError):
     code = "lease.lost"
 
 
+class VehicleChangedError(UnavailableError):
+    """A vehicle or its contract was changed by somebody else meanwhile; nothing was made, the next try will see it."""
+
+    code = "contract.vehicle_changed"
+
+
 class InvariantError(PkiError):
     """Our own fault: stop, keep the evidence, call somebody."""
 

@@ -11,6 +11,7 @@ from pki_core.model.errors import PkiError, SettingsError, StoreUnavailableError
 from pki_core.model.ocsp import OcspPolicy
 from pki_core.model.profiles import Profile
 from pki_core.model.signer import KeyStore
+from pki_core.runtime.contracts import ContractServices
 from pki_core.runtime.partner_access import PartnerAccess
 from pki_core.runtime.pools import Pools
 from pki_core.services.audit import AuditLog
@@ -262,6 +263,11 @@ class Runtime:
         return Pools(
             self.store, self.clock, self.revocations, self.settings.environment, lambda: self.access.foreign_status
         )
+
+    @cached_property
+    def contracts(self) -> ContractServices:
+        """Contract data: made, signed, answered."""
+        return ContractServices(self)
 
     def close(self) -> None:
         """Give sessions and connections back."""

@@ -16,7 +16,7 @@ from pki_core.model.clock import Clock
 from pki_core.model.errors import ConflictError, CsrRejectedError, PkiError, StoreUnavailableError
 from pki_core.model.requests import Issued, Outcome
 from pki_core.model.states import BatchState
-from pki_core.services.enroll import Enrollment, Order
+from pki_core.services.enroll import Enrollment, NoHooks, Order
 from pki_core.services.issuers import Issuers
 from pki_core.services.runners import is_dead, running
 from pki_core.store.audit import AuditEntry
@@ -38,7 +38,7 @@ class ChunkReport:
     refused: int
 
 
-class _ChunkHooks:
+class _ChunkHooks(NoHooks):
     """Ties a chunk to its reservation, and its verdicts to its certificates."""
 
     def __init__(

@@ -17,14 +17,19 @@ from pki_core.wire.csr import example_spki
 
 MAX_OCTETS = 3398
 
+MAX_CHARACTERS = 5600
+_REST_OCTETS = 802  # of the answer: message, key, signature
+
 _ORGANIZATION = "Example Mobility Ltd"  # 20 characters: what a reference leaf is measured with
 _LEAFS = {"mo": ("contract_leaf", "DEPNC0000000019"), "cps": ("cps_leaf", "CPS 2026.1 QA")}
 _HEADER = 4  # of the outer SEQUENCE
 _LARGEST_SERIAL = (1 << 143) - 1
 
 
-def check_ocpp_budget(profiles: Mapping[str, Profile], issuers: Sequence[IssuerRecord]) -> int:
+def check_ocpp_budget(profiles: Mapping[str, Profile], issuers: Sequence[IssuerRecord], signer_octets: int = 0) -> int:
     """Return the octets of the six certificates, 0 while the hierarchy is not complete; the newest CAs count.
+
+    ``signer_octets`` is the size of the largest CPS leaf of ISO 15118-2 that signs; 0 = what the profile would make.
 
     Raises:
         CeremonyError: they would not fit; the sum is in the text.
@@ -46,13 +51,20 @@ def check_ocpp_budget(profiles: Mapping[str, Profile], issuers: Sequence[IssuerR
                 requested = RequestedSubject(common_name=name, organization=_ORGANIZATION, country="DE")
                 subject = build_subject(profile.subject, requested, name)
                 parts[leaf_profile] = certificate_octets(profile, made[-1], subject)
+    parts["cps_leaf"] = signer_octets or parts["cps_leaf"]
     total = sum(parts.values())
     if total > MAX_OCTETS:
         shares = ", ".join(f"{label} {octets}" for label, octets in parts.items())
         raise CeremonyError(
-            f"an OCPP installation answer has room for {MAX_OCTETS} octets of certificates, not {total}: {shares}"
+            f"an OCPP installation answer of {MAX_CHARACTERS} characters, not {characters_of(total)}, "
+            f"has room for {MAX_OCTETS} octets of certificates, not {total}: {shares}"
         )
     return total
+
+
+def characters_of(octets: int) -> int:
+    """Return how many characters of base64 an answer with so many octets of certificates has."""
+    return -(-(octets + _REST_OCTETS) // 3) * 4
 
 
 def certificate_octets(profile: Profile, issuer: IssuerRecord, subject: Subject) -> int:

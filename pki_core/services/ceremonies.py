@@ -18,11 +18,12 @@ from pki_core.model.certificates import serial_text
 from pki_core.model.clock import Clock
 from pki_core.model.errors import CeremonyError, ConflictError, CsrRejectedError, InvariantError
 from pki_core.model.issuers import IssuerRecord
-from pki_core.model.profiles import Level, Profile
+from pki_core.model.profiles import Edition, Level, Profile
 from pki_core.model.requests import Issued, IssueRequest, Outcome, OwnKeyProof, RequestedSubject
 from pki_core.model.signer import KeyStore, Signer
 from pki_core.services.budget import MAX_OCTETS, certificate_octets, check_ocpp_budget
-from pki_core.services.enroll import Enrollment, Order
+from pki_core.services.cps_signers import signer_octets
+from pki_core.services.enroll import Enrollment, NoHooks, Order
 from pki_core.services.issuers import Issuers
 from pki_core.services.runners import runner_token
 from pki_core.store.audit import AuditEntry
@@ -51,11 +52,8 @@ def check_witnesses(environment: str, witnesses: Sequence[str]) -> None:
         raise CeremonyError(f"outside dev a ceremony needs {_WITNESSES} different witnesses")
 
 
-class _NothingRefused:
+class _NothingRefused(NoHooks):
     """A ceremony's one request must become a certificate; what comes of it is decided when it is verified."""
-
-    def reserved(self, work: UnitOfWork, reservation: int) -> None:
-        """Nothing to write."""
 
     def recorded(self, work: UnitOfWork, outcomes: Sequence[Outcome]) -> None:  # noqa: ARG002  # the hook's shape
         for outcome in outcomes:
@@ -69,7 +67,7 @@ class _Made:
 
     outcome: Issued
     signer: Signer
-    issuer_id: int  # the new CA's own, or the one a responder answers for
+    issuer_id: int  # the new CA's own, or of a responder or signer the CA above it
 
 
 class Ceremonies:
@@ -149,6 +147,7 @@ class Ceremonies:
             Act.CREATE_ROOT: profile.level is Level.ROOT and not plan.parent,
             Act.CREATE_SUB_CA: profile.level in {Level.SUB1, Level.SUB2} and bool(plan.parent),
             Act.CREATE_RESPONDER: profile.is_of_responders and bool(plan.parent),
+            Act.CREATE_CPS_SIGNER: (profile.branch, profile.level) == ("cps", Level.LEAF) and bool(plan.parent),
         }
         if not fits[plan.act]:
             raise CeremonyError(f"profile {plan.profile} and parent {plan.parent!r} do not fit {plan.act}")
@@ -183,14 +182,14 @@ class Ceremonies:
             _check_parent(plan, profile, parent.record)
         with self._store.reading() as work:
             pending = work.issuers.find(plan.label)
-            taken = plan.label in work.responders.labels()
+            taken = plan.label in {*work.responders.labels(), *work.cps_signers.labels()}
         if taken or (pending is not None and pending.certificate_der):
-            raise ConflictError(f"there is an issuer or responder {plan.label!r} already")
+            raise ConflictError(f"there is an issuer, responder or signer {plan.label!r} already")
         self._check_size(plan, profile, parent, note)
         signer = self._make_key(plan, note) if pending is None else self._take_up(plan, profile, pending, note)
         with self._store.transaction() as work:
             profile_id = work.issuers.pin_profile(profile, self._clock.now())
-            if plan.act is Act.CREATE_RESPONDER and parent is not None:
+            if not plan.act.makes_ca and parent is not None:
                 issuer_id = parent.record.id
             else:
                 issuer_id = pending.id if pending else work.issuers.add(**_pending(plan, profile, parent, signer))
@@ -245,6 +244,8 @@ class Ceremonies:
         with self._store.transaction() as work:
             if plan.act is Act.CREATE_RESPONDER:
                 work.responders.add((plan.label, plan.key_label), made.issuer_id, outcome)
+            elif plan.act is Act.CREATE_CPS_SIGNER:
+                work.cps_signers.add((plan.label, plan.key_label), made.issuer_id, outcome)
             else:
                 validity = (outcome.not_before, outcome.not_after)
                 work.issuers.activate(made.issuer_id, outcome.certificate_id, outcome.certificate_der, validity)
@@ -276,9 +277,11 @@ class Ceremonies:
         if parent is None:
             return
         with self._store.reading() as work:
-            issuers = work.issuers.all()
+            issuers, signers = work.issuers.all(), signer_octets(work)
         measured = replace(planned, certificate_der=bytes(octets))
-        if total := check_ocpp_budget(self._environment.profiles, [*issuers, measured]):
+        if (plan.act, profile.edition) == (Act.CREATE_CPS_SIGNER, Edition.ISO_2):
+            signers = octets
+        if total := check_ocpp_budget(self._environment.profiles, [*issuers, measured], signers):
             note(f"verified: the six certificates of an installation answer have {total} of {MAX_OCTETS} octets")
 
     def _own_issuer(self, label: str, profile: Profile) -> Issuer:

@@ -55,6 +55,10 @@ class IssueHooks(Protocol):
         """Write beside the reservation."""
         ...
 
+    def signed(self, outcomes: Sequence[Outcome]) -> None:
+        """Do what needs the certificates before they are recorded; no transaction is open."""
+        ...
+
     def recorded(self, work: UnitOfWork, outcomes: Sequence[Outcome]) -> None:
         """Write beside the certificates; called once for every call that does not raise."""
         ...
@@ -65,6 +69,9 @@ class NoHooks:
 
     def reserved(self, work: UnitOfWork, reservation: int) -> None:
         """Write nothing."""
+
+    def signed(self, outcomes: Sequence[Outcome]) -> None:
+        """Do nothing."""
 
     def recorded(self, work: UnitOfWork, outcomes: Sequence[Outcome]) -> None:
         """Write nothing."""
@@ -79,6 +86,10 @@ class _Pooled:
     def reserved(self, work: UnitOfWork, reservation: int) -> None:
         """Write beside the reservation."""
         self._inner.reserved(work, reservation)
+
+    def signed(self, outcomes: Sequence[Outcome]) -> None:
+        """Do what the caller does."""
+        self._inner.signed(outcomes)
 
     def recorded(self, work: UnitOfWork, outcomes: Sequence[Outcome]) -> None:
         """Write beside the certificates."""
@@ -133,6 +144,7 @@ class Enrollment:
                     warnings=name.warnings,
                 )
             ordered = [outcomes[position] for position in range(len(requests))]
+            hooks.signed(ordered)
             self._record(issuer, order, reservation, (ready, certificates), (ordered, hooks))
         except PkiError:
             self._give_up(reservation)

@@ -1,6 +1,7 @@
 """The hierarchy of a new environment, as ceremony files.
 
-One V2G root an edition and algorithm with four branches below; apart from them the root of our own TLS certificates.
+One V2G root an edition and algorithm with four branches and the signer of the provisioning service below; apart from
+them the root of our own TLS certificates.
 """
 
 import json
@@ -42,6 +43,9 @@ def plan_hierarchy(names: HierarchyNames, *, ed448: bool) -> list[tuple[str, str
             _plan(names, (act, algorithm), (label, parent), profile + profile_suffix, common_name + title)
             for act, label, profile, parent, common_name in cas
         ]
+        signer = (f"cps-signer{label_suffix}-1", f"cps-sub2{label_suffix}")
+        act = (Act.CREATE_CPS_SIGNER, algorithm)
+        plans.append(_plan(names, act, signer, f"cps_leaf{profile_suffix}", f"CPS 1{title}"))
     plans.append(_plan(names, (Act.CREATE_ROOT, KeyAlgorithm.SECP256R1), (TLS_ROOT, ""), "tls_root", "TLS Root CA"))
     return [(f"{number:02d}-{plan.label}.toml", ceremony_file(plan)) for number, plan in enumerate(plans, start=1)]
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from pki_core.model.clock import Clock
 from pki_core.model.errors import InvariantError
@@ -67,29 +68,51 @@ class PoolEntry:
 
 
 class IssuedToPool:
-    """Knows the chains of our own issuers."""
+    """Writes what is issued into the PCP."""
 
     def __init__(self, store: Store, clock: Clock) -> None:
-        self._store = store
         self._clock = clock
-        self._chains: dict[int, tuple[int, int]] = {}
+        self._chains = OwnChains(store)
 
     def entry(self, issuer: IssuerRecord, profile: Profile, requests: Sequence[IssueRequest]) -> PoolEntry:
         """Return what writes the rows; called before the transaction that does."""
+        chain = self._chains.of(issuer)
+        return PoolEntry(
+            (chain.id, chain.ends), profile, issuer.algorithm.value, requests, to_seconds(self._clock.now())
+        )
+
+
+class OwnChain(NamedTuple):
+    """The CAs above leafs of ours, as the pools keep them."""
+
+    id: int
+    ends: int
+    certificates: tuple[bytes, ...]  # from the leafs' issuer upwards, without the root
+
+
+class OwnChains:
+    """Knows the chains of our own issuers; a chain never changes."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._chains: dict[int, OwnChain] = {}
+
+    def of(self, issuer: IssuerRecord) -> OwnChain:
+        """Return the chain of an issuer, stored when it is new."""
         chain = self._chains.get(issuer.id)
         if chain is None:
             chain = self._chains[issuer.id] = self._store_chain(issuer)
-        return PoolEntry(chain, profile, issuer.algorithm.value, requests, to_seconds(self._clock.now()))
+        return chain
 
-    def _store_chain(self, issuer: IssuerRecord) -> tuple[int, int]:
+    def _store_chain(self, issuer: IssuerRecord) -> OwnChain:
         with self._store.transaction() as work:
             by_id = {record.id: record for record in work.issuers.all()}
             path = [issuer]
             while path[-1].parent_id is not None:
                 path.append(by_id[path[-1].parent_id])
             ends = min(record.not_after for record in path if record.not_after is not None)
-            certificates = [record.certificate_der for record in path if record.level is not Level.ROOT]
+            certificates = tuple(record.certificate_der for record in path if record.level is not Level.ROOT)
             if not certificates:
                 raise InvariantError(f"issuer {issuer.label!r} is a root: no leaf of it belongs into a pool")
             root = hashlib.sha256(path[-1].certificate_der).hexdigest()
-            return work.chains.ensure(certificates, root, ends, now=None), to_seconds(ends)
+            return OwnChain(work.chains.ensure(certificates, root, ends, now=None), to_seconds(ends), certificates)

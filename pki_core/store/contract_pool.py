@@ -45,7 +45,9 @@ class ContractPoolGateway:
         }
         known = update(_ccp).where(_ccp.c.emaid == row.emaid, _ccp.c.pcid == row.key.pcid).values(**values)
         if self._connection.execute(known).rowcount:
-            self._connection.execute(update(_data).where(_data.c.emaid == row.emaid).values(signed_data=signed_data))
+            self._connection.execute(
+                update(_data).where(_data.c.emaid == row.emaid).values(signed_data=signed_data, renew_days=None)
+            )
             return False
         self._connection.execute(insert(_ccp).values(emaid=row.emaid, is_default=row.is_default, **values))
         self._connection.execute(insert(_data).values(emaid=row.emaid, signed_data=signed_data))

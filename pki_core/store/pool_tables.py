@@ -99,6 +99,20 @@ contract_data = Table(
     metadata,
     Column("emaid", ForeignKey("contract.emaid"), primary_key=True),
     Column("signed_data", LargeBinary, nullable=False),
+    Column("renew_days", SmallInteger),  # for how long its operator wants it renewed; null = not at all
+)
+
+cps_signer = Table(
+    "cps_signer",
+    metadata,
+    Column("id", Integer, Identity(), primary_key=True),
+    Column("label", String(64), nullable=False, unique=True),
+    Column("issuer_id", ForeignKey("issuer.id"), nullable=False),
+    Column("key_label", String(64), nullable=False, unique=True),
+    Column("certificate_id", BigInteger, nullable=False),
+    Column("certificate_der", LargeBinary, nullable=False),
+    Column("not_before", BigInteger, nullable=False),
+    Column("not_after", BigInteger, nullable=False),
 )
 
 pool_root = Table(

@@ -25,7 +25,8 @@ from sqlalchemy.exc import IntegrityError
 from pki_core.model.errors import ConflictError
 from pki_core.model.pools import Namespace, ProvisioningKey, ProvisioningRow
 from pki_core.model.signer import KeyAlgorithm
-from pki_core.store import pool_tables
+from pki_core.model.states import CertificateState
+from pki_core.store import pool_tables, tables
 from pki_core.store.bulk import insert_rows, is_one_of
 from pki_core.store.pool_queries import has_ended, revoked_in_window, with_der
 from pki_core.store.times import from_seconds, to_seconds
@@ -129,6 +130,29 @@ class ProvisioningPoolGateway:
         rows = self._connection.execute(with_der(_pcp).where(_pcp.c.pcid == pcid).order_by(_pcp.c.algorithm))
         return [_record(row) for row in rows]
 
+    def standing(self, keys: Collection[ProvisioningKey]) -> list[tuple[ProvisioningRow, CertificateState | None]]:
+        """Return rows and how the certificates of ours among them stand; None for those of others."""
+        certificate, status = tables.certificate, tables.certificate_status
+        statement = (
+            with_der(_pcp)
+            .add_columns(status.c.status)
+            .join(
+                status,
+                and_(status.c.issuer_id == certificate.c.issuer_id, status.c.serial == certificate.c.serial),
+                isouter=True,
+            )
+            .where(self._are(keys))
+        )
+        return [
+            (_record(row), None if row.status is None else CertificateState(row.status))
+            for row in self._connection.execute(statement)
+        ]
+
+    def lock_hashes(self, keys: Collection[ProvisioningKey]) -> dict[ProvisioningKey, bytes]:
+        """Return which rows are there with their key's hash; nobody changes them before the transaction ends."""
+        statement = select(*_KEY, _pcp.c.key_sha256).where(self._are(keys)).order_by(*_KEY).with_for_update()
+        return {_as_key(row): bytes(row.key_sha256) for row in self._connection.execute(statement)}
+
     def expired(self, now: datetime, limit: int) -> list[ProvisioningKey]:
         """Return rows one of whose certificates has ended, the longest first."""
         return self._keys(select(*_KEY).where(has_ended(_pcp, now)).order_by(_pcp.c.valid_to).limit(limit))
@@ -194,7 +218,7 @@ class ProvisioningPoolGateway:
         return [_as_key(row) for row in self._connection.execute(statement)]
 
 
-def _as_key(row: Row[Any]) -> ProvisioningKey:
+def _as_key(row: Row[*tuple[Any, ...]]) -> ProvisioningKey:
     return ProvisioningKey(row.pcid, KeyAlgorithm(row.algorithm))
 
 

@@ -203,6 +203,7 @@ batch = Table(
     Column("partner_id", ForeignKey("partner.id"), nullable=False),
     Column("profile_id", ForeignKey("profile.id"), nullable=False),
     Column("profile_name", String(64), nullable=False),
+    Column("kind", String(16), nullable=False, server_default="csr"),  # what its rows are: csr | contract
     Column("issuer_id", ForeignKey("issuer.id"), nullable=False),
     Column("source_name", String(255), nullable=False),
     Column("source_sha256", _HASH, nullable=False),
@@ -221,7 +222,7 @@ batch_item = Table(
     Column("batch_number", BigInteger, primary_key=True, autoincrement=False),
     Column("seq", Integer, primary_key=True, autoincrement=False),
     Column("row_id", String(128), nullable=False),
-    Column("csr_der", LargeBinary, nullable=False),
+    Column("csr_der", LargeBinary, nullable=False),  # of a contract: its order, JSON
     Column("expected_identifier", String(64), nullable=False),
     sqlite_with_rowid=False,
 )

@@ -12,7 +12,9 @@ from pki_core.store.audit import AuditGateway
 from pki_core.store.batches import BatchGateway
 from pki_core.store.certificates import CertificateGateway
 from pki_core.store.chunks import ChunkGateway
+from pki_core.store.contract_making import ContractMakingGateway
 from pki_core.store.contract_pool import ContractPoolGateway
+from pki_core.store.cps_signers import CpsSignerGateway
 from pki_core.store.credentials import CredentialGateway
 from pki_core.store.crls import CrlGateway
 from pki_core.store.engine import FORGETTABLE, READ_ONLY, open_engine
@@ -41,7 +43,9 @@ class UnitOfWork:
         self.certificates = CertificateGateway(connection)
         self.chains = ChainGateway(connection)
         self.chunks = ChunkGateway(connection)
+        self.contract_making = ContractMakingGateway(connection)
         self.contract_pool = ContractPoolGateway(connection)
+        self.cps_signers = CpsSignerGateway(connection)
         self.credentials = CredentialGateway(connection)
         self.crls = CrlGateway(connection)
         self.environment = EnvironmentGateway(connection)

@@ -4,9 +4,10 @@ What a vehicle sends and receives is EXI; callers see the messages of ``model/co
 header is outside every signature, so an answer signed long ago gets the session of its request without a key.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -26,13 +27,14 @@ from pki_core.model.contracts import (
     InstallationResponse20,
     KeyEnvelope,
     Message2,
+    MessageSignature,
     Notification,
 )
 from pki_core.model.errors import MalformedError
 from pki_core.model.profiles import Edition
 from pki_core.model.signer import Signer
 from pki_core.wire import exi_iso2, exi_iso20
-from pki_core.wire.exi_signature import sign_fragments, signature_fault
+from pki_core.wire.exi_signature import sign_each, signature_fault
 
 NO_CERTIFICATE_2 = "FAILED_NoCertificateAvailable"
 NO_CONTRACT_20 = "WARNING_NoContractMatchingPCIDFound"
@@ -82,7 +84,16 @@ def sign_message(message: _Message, signer: Signer) -> _Message:
         SignatureInvalidError: the token's signature does not verify.
         HsmUnavailableError: the token is away.
     """
-    signature = sign_fragments(signed_parts(message), signer)
+    return cast("_Message", sign_messages([message], signer)[0])
+
+
+def sign_messages(messages: Sequence[ContractMessage], signer: Signer) -> list[ContractMessage]:
+    """Return messages with their signatures, made by one call of the signer; see ``sign_message``."""
+    signatures = sign_each([signed_parts(message) for message in messages], signer)
+    return [_with_signature(message, one) for message, one in zip(messages, signatures, strict=True)]
+
+
+def _with_signature(message: ContractMessage, signature: MessageSignature) -> ContractMessage:
     if isinstance(message, Message2):
         return replace(message, header=replace(message.header, signature=signature))
     return replace(message, header=replace(message.header, signature=signature))

@@ -5,7 +5,7 @@ XML-Signature alone. The key's algorithm says which hash and which identifiers b
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
@@ -110,15 +110,31 @@ def signed_info_exi(signed_info: SignedInfo) -> bytes:
     return fragment(32, 46, 6, _SIGNED_INFO, ("SignedInfo", signed_info))
 
 
-def sign_fragments(fragments: Mapping[str, bytes], signer: Signer) -> MessageSignature:
-    """Return a signature over fragments by their Ids, referred to in the order given.
+def sign_each(parts: Sequence[Mapping[str, bytes]], signer: Signer) -> list[MessageSignature]:
+    """Return a signature over each message's fragments by their Ids, referred to in the order given.
+
+    The signer is called once for all of them.
 
     Raises:
-        SignatureInvalidError: the token's signature does not verify.
+        SignatureInvalidError: one of the token's signatures does not verify; none may be used.
         HsmUnavailableError: the token is away.
     """
-    suite = _SUITES[signer.algorithm]
-    signed_info = SignedInfo(
+    suite, key = _SUITES[signer.algorithm], load_public_key(signer.spki_der)[1]
+    infos = [_info(fragments, suite) for fragments in parts]
+    messages = [signed_info_exi(info) for info in infos]
+    signatures = []
+    for info, message, value in zip(infos, messages, signer.sign(messages), strict=True):
+        if not signature_is_valid(key, signer.algorithm, message, value):
+            raise SignatureInvalidError(f"key {signer.label} made a signature that does not verify")
+        octets = value
+        if suite.coordinate:
+            octets = b"".join(number.to_bytes(suite.coordinate) for number in decode_dss_signature(value))
+        signatures.append(MessageSignature(signed_info=info, value=IdentifiedOctets(value=octets)))
+    return signatures
+
+
+def _info(fragments: Mapping[str, bytes], suite: _Suite) -> SignedInfo:
+    return SignedInfo(
         canonicalization_method=CANONICAL_EXI,
         signature_method=suite.signature_method,
         references=tuple(
@@ -131,13 +147,6 @@ def sign_fragments(fragments: Mapping[str, bytes], signer: Signer) -> MessageSig
             for name, exi in fragments.items()
         ),
     )
-    message = signed_info_exi(signed_info)
-    (value,) = signer.sign([message])
-    if not signature_is_valid(load_public_key(signer.spki_der)[1], signer.algorithm, message, value):
-        raise SignatureInvalidError(f"key {signer.label} made a signature that does not verify")
-    if suite.coordinate:
-        value = b"".join(number.to_bytes(suite.coordinate) for number in decode_dss_signature(value))
-    return MessageSignature(signed_info=signed_info, value=IdentifiedOctets(value=value))
 
 
 def signature_fault(signature: MessageSignature | None, fragments: Mapping[str, bytes], spki_der: bytes) -> str:

@@ -17,6 +17,7 @@ from pki_core.wire.certificate import signature_is_valid
 from pki_core.wire.csr import load_public_key
 
 MAX_OCTETS = 4096  # ISO 15118-20 allows 1600; roots of others carry more
+_ALTERNATIVE_PUBLIC_KEY = "2.5.29.72"
 _SIGNED_BY = {
     "1.2.840.10045.4.3.2": KeyAlgorithm.SECP256R1,
     "1.2.840.10045.4.3.4": KeyAlgorithm.SECP521R1,
@@ -106,3 +107,19 @@ def _read(parsed: Any, certificate_der: bytes) -> PoolCertificate:  # noqa: ANN4
         signed_der=tbs.dump(),
         signature=parsed["signature_value"].native,
     )
+
+
+def alternative_public_key(certificate_der: bytes) -> bytes:
+    """Return the DER SubjectPublicKeyInfo in a certificate's subjectAltPublicKeyInfo; b"" when there is none.
+
+    Raises:
+        MalformedError: not a DER certificate.
+    """
+    try:
+        extensions = x509.Certificate.load(certificate_der, strict=True)["tbs_certificate"]["extensions"]
+        for extension in extensions:
+            if extension["extn_id"].dotted == _ALTERNATIVE_PUBLIC_KEY:
+                return bytes(extension["extn_value"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise MalformedError("not a DER certificate") from error
+    return b""

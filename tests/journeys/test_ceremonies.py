@@ -152,7 +152,7 @@ def test_an_artefact_that_is_not_what_was_issued_is_seen(environment, monkeypatc
 # --- the files of a whole environment
 
 
-@pytest.mark.parametrize(("ed448", "count"), [(False, 19), (True, 28)])
+@pytest.mark.parametrize(("ed448", "count"), [(False, 21), (True, 31)])
 def test_the_files_of_a_hierarchy_come_in_an_order_that_can_be_run(untouched, ed448, count):
     names = HierarchyNames(environment="dev", organization="pncpki dev", country="DE", witnesses=WITNESSES)
     files = plan_hierarchy(names, ed448=ed448)
@@ -167,7 +167,7 @@ def test_the_files_of_a_hierarchy_come_in_an_order_that_can_be_run(untouched, ed
     kinds = {plan.profile for plan in plans}
     branches = {f"{branch}_{level}" for branch, level in product(("cpo", "mo", "oem", "cps"), ("sub1", "sub2"))}
     v2g = {kind + edition for kind in branches | {"v2g_root"} for edition in ("", "_20")}
-    assert kinds == v2g | {"tls_root"}
+    assert kinds == v2g | {"tls_root", "cps_leaf", "cps_leaf_20"}
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,7 @@ def test_no_artefact_is_overwritten(environment, suffix):
 def test_no_issuer_is_overwritten(environment):
     for path in (environment.home / "ca").glob("mo-sub2.*"):
         path.unlink()
-    with refused(environment, "an issuer or responder 'mo-sub2' already", ConflictError):
+    with refused(environment, "an issuer, responder or signer 'mo-sub2' already", ConflictError):
         hold(environment, sub2(label="mo-sub2", key_label="fresh"))
 
 
@@ -122,7 +122,7 @@ def test_no_responder_is_overwritten(environment):
     hold(environment, plan_for(Act.CREATE_RESPONDER, "ocsp-1", "ocsp_responder", "mo-sub2"))
     for path in (environment.home / "ca").glob("ocsp-1.*"):
         path.unlink()
-    with refused(environment, "an issuer or responder 'ocsp-1' already", ConflictError):
+    with refused(environment, "an issuer, responder or signer 'ocsp-1' already", ConflictError):
         hold(environment, plan_for(Act.CREATE_RESPONDER, "ocsp-1", "ocsp_responder", "mo-sub2", key_label="fresh"))
 
 

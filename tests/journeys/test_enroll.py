@@ -51,6 +51,9 @@ class Hooks:
     def reserved(self, _work, reservation):
         self.reservations.append(reservation)
 
+    def signed(self, outcomes):
+        """Nothing to do in between."""
+
     def recorded(self, _work, outcomes):
         self.outcomes.append(list(outcomes))
 

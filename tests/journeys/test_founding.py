@@ -68,7 +68,8 @@ def test_a_development_environment_has_the_demo_partners(untouched):
 
 def test_every_certificate_of_a_founding_is_in_the_store(untouched):
     with untouched.store.reading() as work:
-        assert work.certificates.count() == 28 + 27  # each CA and, but for the one of TLS, its OCSP responder
+        # Each CA, its OCSP responder but for the one of TLS, and the signers of contract data.
+        assert work.certificates.count() == 28 + 27 + 3
         assert work.reservations.held() == []
 
 
@@ -92,7 +93,7 @@ def test_a_pin_is_never_said(tmp_path):
     with closing(found_environment(founding(tmp_path / "home", overrides=overrides), said.append)) as runtime:
         (pin,) = secrets_of(tmp_path / "home")
         assert said[0] == "file token pncpki-dev made"
-        assert len(said) == 1 + 19 + 1 + 1  # token, CAs, responders, CRLs
+        assert len(said) == 1 + 19 + 2 + 1 + 1  # token, CAs, signers of contract data, responders, CRLs
         assert pin not in "\n".join(said)
         assert pin not in repr(runtime.settings)
         assert pin not in repr(vars(runtime.key_store))

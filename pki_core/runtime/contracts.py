@@ -1,0 +1,69 @@
+"""Wires contract data: the signers of the provisioning service, the MO CA's contracts, the answers to vehicles."""
+
+from functools import cached_property
+from typing import Protocol
+
+from pki_core.model.clock import Clock
+from pki_core.model.signer import KeyStore
+from pki_core.runtime.pools import Pools
+from pki_core.services.contract_signing import ContractSigning
+from pki_core.services.contract_vehicles import ContractVehicles
+from pki_core.services.contracts import ContractNames, Contracts
+from pki_core.services.cps_signers import CpsSigners
+from pki_core.services.enroll import Enrollment
+from pki_core.settings import Settings
+from pki_core.store.unit_of_work import Store
+
+
+class Parts(Protocol):
+    """What this needs of the runtime."""
+
+    settings: Settings
+    clock: Clock
+
+    @property
+    def store(self) -> Store:
+        """The SQL store."""
+        ...
+
+    @property
+    def key_store(self) -> KeyStore:
+        """The keys."""
+        ...
+
+    @property
+    def enrollment(self) -> Enrollment:
+        """The one path to a certificate."""
+        ...
+
+    @property
+    def pools(self) -> Pools:
+        """Roots, provisioning certificates and contracts."""
+        ...
+
+
+class ContractServices:
+    """The services of contract data."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    @cached_property
+    def signers(self) -> CpsSigners:
+        """Who signs contract data."""
+        return CpsSigners(self._parts.store, lambda: self._parts.key_store, self._parts.clock)
+
+    @cached_property
+    def signing(self) -> ContractSigning:
+        """Signing it."""
+        return ContractSigning(self.signers)
+
+    @cached_property
+    def making(self) -> Contracts:
+        """Contracts for operators without a PKI."""
+        parts, section = self._parts, self._parts.settings
+        vehicles = ContractVehicles(parts.store, parts.clock, parts.pools.checks)
+        names = ContractNames(
+            section.certificates.organization, section.certificates.country, section.contracts.aad_form
+        )
+        return Contracts(parts.store, parts.clock, parts.enrollment, vehicles, self.signing, names)

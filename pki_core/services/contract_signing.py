@@ -1,0 +1,32 @@
+"""Contract data signed by the provisioning service: in the token, by the CPS leaf, verified before it leaves."""
+
+from collections.abc import Sequence
+
+from pki_core.model.contracts import ContractMessage
+from pki_core.model.cps import CpsSigner
+from pki_core.model.signer import KeyAlgorithm
+from pki_core.services.cps_signers import CpsSigners
+from pki_core.wire.contract_data import encode_message, sign_messages
+
+
+class ContractSigning:
+    """Signs answers that vehicles will install."""
+
+    def __init__(self, signers: CpsSigners) -> None:
+        self._signers = signers
+
+    def choose(self, algorithm: KeyAlgorithm, root_sha256: str = "") -> CpsSigner:
+        """Return the signer of new contract data; ConflictError when there is none."""
+        return self._signers.choose(algorithm, root_sha256)
+
+    def signed(self, messages: Sequence[ContractMessage], signer: CpsSigner) -> list[bytes]:
+        """Return messages signed and encoded; the token is called once for all.
+
+        Raises:
+            SignatureInvalidError: a signature does not verify; none leaves.
+            HsmUnavailableError: the token is away.
+        """
+        if not messages:
+            return []
+        key = self._signers.key_of(signer)
+        return [encode_message(message) for message in sign_messages(messages, key)]

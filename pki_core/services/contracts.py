@@ -1,0 +1,245 @@
+"""The MO CA makes contracts for operators without a PKI (OPCP, CPS: generate): one order or a thousand, the same way.
+
+In the acts of ``enroll.issue``, and what a power cut leaves behind each:
+
+1. *judge*    vehicles and EMAIDs, then a key pair an order, in memory: nothing stored.
+2. *reserve, sign*  as for every certificate: a reservation to void, whose keys are gone with the process.
+3. *wrap*     each key for its vehicle, each answer signed by the provisioning service: nothing stored.
+4. *record*   certificate, contract data, events and audit in one transaction: all or nothing.
+
+A private key that is not wrapped is never stored: what broke off starts over with a new key.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from pki_core.issuance.issuer import Issuer
+from pki_core.model.clock import Clock
+from pki_core.model.contract_orders import ContractOrder
+from pki_core.model.contracts import AadForm, CertificateChain, ContractMessage, KeyEnvelope
+from pki_core.model.cps import CpsSigner
+from pki_core.model.errors import VehicleChangedError
+from pki_core.model.pools import Event, EventType
+from pki_core.model.requests import Issued, IssueRequest, Outcome, OwnKeyProof, Refused, RequestedSubject
+from pki_core.model.signer import KeyAlgorithm
+from pki_core.services.contract_signing import ContractSigning
+from pki_core.services.contract_vehicles import ContractVehicles, Vehicle
+from pki_core.services.enroll import Enrollment, IssueHooks, NoHooks, Order
+from pki_core.services.pool_events import STREAM
+from pki_core.services.pool_issued import OwnChain, OwnChains
+from pki_core.store.audit import AuditEntry
+from pki_core.store.contract_making import MadeRow
+from pki_core.store.times import to_seconds
+from pki_core.store.unit_of_work import Store, UnitOfWork
+from pki_core.wire.certificate import key_identifier_of
+from pki_core.wire.contract_data import answer_2, answer_20
+from pki_core.wire.contract_key import NewContractKey
+
+
+class ContractNames(NamedTuple):
+    """What the certificates of contracts say besides their EMAID, and how keys are bound to vehicles."""
+
+    organization: str
+    country: str
+    aad_form: AadForm
+
+
+class Contracts:
+    """Makes contracts for operators."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        enrollment: Enrollment,
+        vehicles: ContractVehicles,
+        signing: ContractSigning,
+        names: ContractNames,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._enrollment = enrollment
+        self._vehicles = vehicles
+        self._signing = signing
+        self._names = names
+        self._chains = OwnChains(store)
+
+    def issue(
+        self,
+        issuer: Issuer,
+        order: Order,
+        wanted: Sequence[ContractOrder],
+        hooks: IssueHooks | None = None,
+        root_sha256: str = "",
+    ) -> list[Outcome]:
+        """Make contract data for each order and put it into the CCP; outcomes in the order of the orders.
+
+        ``root_sha256`` names the V2G root of the provisioning service, "" = that of the newest signer.
+
+        Raises:
+            ConflictError: nobody signs contract data of this kind.
+            UnavailableError: nothing was made; the same call may be made again.
+            InvariantError: our own fault; nothing was made.
+        """
+        algorithm = order.profile.key_algorithms[0]
+        signer = self._signing.choose(algorithm, root_sha256)
+        judged = self._vehicles.judge(order.partner, algorithm, wanted)
+        making = _Making(self, (issuer, order, signer), wanted, judged, hooks or NoHooks())
+        self._enrollment.issue(issuer, order, making.requests, making)
+        return making.outcomes
+
+    def chain_of(self, issuer: Issuer) -> OwnChain:
+        """Return what stands above contract certificates."""
+        return self._chains.of(issuer.record)
+
+    def request_of(self, one: ContractOrder, vehicle: Vehicle, key: NewContractKey) -> IssueRequest:
+        """Return what a contract's certificate is asked for with."""
+        subject = RequestedSubject(
+            common_name=vehicle.emaid.as_issued, organization=self._names.organization, country=self._names.country
+        )
+        return IssueRequest(
+            reference=one.reference,
+            subject=subject,
+            spki_der=key.spki_der,
+            proof=OwnKeyProof(),
+            not_after=one.ends.replace(microsecond=0),
+        )
+
+    def sign(self, messages: Sequence[ContractMessage], signer: CpsSigner) -> list[bytes]:
+        """Return signed contract data as it is stored."""
+        return self._signing.signed(messages, signer)
+
+    @property
+    def aad_form(self) -> AadForm:
+        """What binds an envelope of ISO 15118-20."""
+        return self._names.aad_form
+
+    @property
+    def clock(self) -> Clock:
+        """What time it is."""
+        return self._clock
+
+
+class _Making(NoHooks):
+    """One call: from keys to rows. It holds the private keys, for no longer than the call takes."""
+
+    def __init__(
+        self,
+        contracts: Contracts,
+        by: tuple[Issuer, Order, CpsSigner],
+        wanted: Sequence[ContractOrder],
+        judged: Sequence[Vehicle | Refused],
+        hooks: IssueHooks,
+    ) -> None:
+        self._contracts = contracts
+        self._issuer, self._order, self._signer = by
+        self._hooks = hooks
+        self._wanted = wanted
+        self._judged = judged
+        self._algorithm = self._order.profile.key_algorithms[0]
+        self._chain = contracts.chain_of(self._issuer)
+        self._good = [
+            (one, vehicle) for one, vehicle in zip(wanted, judged, strict=True) if isinstance(vehicle, Vehicle)
+        ]
+        self._keys = [NewContractKey(self._algorithm) for _ in self._good]
+        self._data: list[bytes] = []
+        self.requests = [
+            contracts.request_of(one, vehicle, key) for (one, vehicle), key in zip(self._good, self._keys, strict=True)
+        ]
+        self.outcomes: list[Outcome] = []
+
+    def reserved(self, work: UnitOfWork, reservation: int) -> None:
+        self._hooks.reserved(work, reservation)
+
+    def signed(self, outcomes: Sequence[Outcome]) -> None:
+        """Wrap the keys, forget them, and sign the answers in one call."""
+        messages = [
+            self._answer(outcome, vehicle, key)
+            for outcome, (_, vehicle), key in zip(outcomes, self._good, self._keys, strict=True)
+            if isinstance(outcome, Issued)
+        ]
+        self._keys = []
+        self._data = self._contracts.sign(messages, self._signer)
+        self._hooks.signed(outcomes)
+
+    def recorded(self, work: UnitOfWork, outcomes: Sequence[Outcome]) -> None:
+        """Write the contracts beside the certificates."""
+        made = iter(outcomes)
+        self.outcomes = [one if isinstance(one, Refused) else next(made) for one in self._judged]
+        self._hooks.recorded(work, self.outcomes)
+        issued = [
+            (outcome, one, vehicle)
+            for outcome, (one, vehicle) in zip(outcomes, self._good, strict=True)
+            if isinstance(outcome, Issued)
+        ]
+        if issued:
+            self._write(work, issued)
+
+    def _answer(self, outcome: Issued, vehicle: Vehicle, key: NewContractKey) -> ContractMessage:
+        chain = CertificateChain(certificate_der=outcome.certificate_der, sub_certificates_der=self._chain.certificates)
+        if self._algorithm is KeyAlgorithm.SECP256R1:
+            envelope = key.wrapped_2(vehicle.public_key)
+            return answer_2(self._signer.chain, chain, envelope, vehicle.emaid.as_issued)
+        return answer_20(self._signer.chain, chain, self._envelope_20(vehicle, key))
+
+    def _envelope_20(self, vehicle: Vehicle, key: NewContractKey) -> KeyEnvelope:
+        octets = self._order.profile.extensions.key_identifier_octets
+        identifier = key_identifier_of(key.spki_der, octets)
+        return key.wrapped_20(vehicle.public_key, self._contracts.aad_form, vehicle.key.pcid, identifier)
+
+    def _write(self, work: UnitOfWork, issued: Sequence[tuple[Issued, ContractOrder, Vehicle]]) -> None:
+        now = self._contracts.clock.now()
+        hashes = work.provisioning_pool.lock_hashes({vehicle.key for _, _, vehicle in issued})
+        known = work.contract_making.vehicles_of([vehicle.emaid.canonical for _, _, vehicle in issued])
+        with_contracts = work.contract_making.with_contracts({vehicle.key.pcid for _, _, vehicle in issued})
+        rows, data = [], []
+        for (outcome, one, vehicle), signed_data in zip(issued, self._data, strict=True):
+            emaid, pcid = vehicle.emaid.canonical, vehicle.key.pcid
+            if hashes.get(vehicle.key) != vehicle.key_sha256 or known.get(emaid, pcid) != pcid:
+                raise VehicleChangedError("a vehicle or its contract was changed while its certificate was made")
+            rows.append(self._row(outcome, one, vehicle, is_first=pcid not in with_contracts, now=to_seconds(now)))
+            data.append((emaid, signed_data, one.renew_days or None))
+            with_contracts.add(pcid)
+        work.contract_making.put(rows, data, set(known))
+        work.outbox.append(now, [event for row in rows for event in _events(row, is_new=row.emaid not in known)])
+        entries = [
+            AuditEntry(
+                self._order.actor,
+                "pool.ccp_published",
+                certificate_sha256=hashlib.sha256(outcome.certificate_der).digest(),
+                detail=f"{row.emaid} {row.pcid} {'updated' if row.emaid in known else 'added'}",
+            )
+            for row, (outcome, _, _) in zip(rows, issued, strict=True)
+        ]
+        work.audit.append(STREAM, now, entries)
+
+    def _row(self, outcome: Issued, one: ContractOrder, vehicle: Vehicle, *, is_first: bool, now: int) -> MadeRow:
+        return MadeRow(
+            emaid=vehicle.emaid.canonical,
+            emaid_as_issued=vehicle.emaid.as_issued,
+            pcid=vehicle.key.pcid,
+            algorithm=vehicle.key.algorithm.value,
+            key_sha256=vehicle.key_sha256,
+            namespace=vehicle.namespace.value,
+            is_default=is_first,
+            chain_id=self._chain.id,
+            certificate_id=outcome.certificate_id,
+            valid_from=max(to_seconds(outcome.not_before), to_seconds(one.begins)),
+            valid_to=min(to_seconds(outcome.not_after), self._chain.ends),
+            cps_fingerprint=self._signer.root_sha256,
+            updated_at=now,
+            checked_at=now,
+        )
+
+
+def _events(row: MadeRow, *, is_new: bool) -> tuple[Event, Event]:
+    maker, operator = (
+        (EventType.OEM_CONTRACT_CREATED, EventType.CONTRACT_CREATED)
+        if is_new
+        else (EventType.OEM_CONTRACT_UPDATED, EventType.CONTRACT_UPDATED)
+    )
+    return (
+        Event(maker, row.pcid[:3], row.pcid, row.emaid),
+        Event(operator, row.emaid[:5], row.pcid, row.emaid),
+    )

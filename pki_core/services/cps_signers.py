@@ -1,0 +1,105 @@
+"""The signers of the provisioning service (ISO 15118-2 Annex F, CPS leaf): who may sign contract data now, and its key.
+
+Made by ceremonies. The newest one of an algorithm below the wanted V2G root signs; older ones stay listed as long as
+they are valid, because vehicles meet contract data that they signed.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from threading import Lock
+
+from pki_core.model.clock import Clock
+from pki_core.model.contracts import CertificateChain
+from pki_core.model.cps import SIGNER_NOT_FOUND, CpsSigner, CpsSignerRecord
+from pki_core.model.errors import ConflictError, KeyRejectedError
+from pki_core.model.issuers import IssuerRecord
+from pki_core.model.profiles import Edition, Level
+from pki_core.model.signer import KeyAlgorithm, KeyStore, Signer
+from pki_core.model.states import CertificateState
+from pki_core.store.unit_of_work import Store, UnitOfWork
+from pki_core.wire.contract_data import public_key_of
+
+
+class CpsSigners:
+    """Knows the signers of one environment."""
+
+    def __init__(self, store: Store, key_store: Callable[[], KeyStore], clock: Clock) -> None:
+        self._store = store
+        self._key_store = key_store
+        self._clock = clock
+        self._bound: dict[str, Signer] = {}
+        self._lock = Lock()
+
+    def active(self) -> list[CpsSigner]:
+        """Return the signers whose certificate and CAs are in force, the newest first."""
+        now = self._clock.now()
+        with self._store.reading() as work:
+            records, issuers = work.cps_signers.all(), {one.id: one for one in work.issuers.all()}
+            good = {one.ca_id for one in work.responders.standings() if one.state is CertificateState.GOOD}
+        found = []
+        for record in records:
+            path = _path(issuers, record.issuer_id)
+            is_in_force = record.state is CertificateState.GOOD and record.not_before <= now < record.not_after
+            if is_in_force and all(one.id in good and one.not_after and now < one.not_after for one in path):
+                found.append(_signer(record, path))
+        return found
+
+    def choose(self, algorithm: KeyAlgorithm, root_sha256: str = "") -> CpsSigner:
+        """Return the signer of new contract data.
+
+        Raises:
+            ConflictError: there is none of this algorithm, or none below that V2G root.
+        """
+        for signer in self.active():
+            if signer.algorithm is algorithm and root_sha256.lower() in {"", signer.root_sha256}:
+                return signer
+        raise ConflictError(SIGNER_NOT_FOUND if root_sha256 else f"there is no CPS signer with a {algorithm} key")
+
+    def key_of(self, signer: CpsSigner) -> Signer:
+        """Return a signer's key.
+
+        Raises:
+            KeyRejectedError: it is not the one its certificate names.
+            HsmUnavailableError: the token is away.
+        """
+        record = signer.record
+        with self._lock:
+            bound = self._bound.get(record.label)
+            if bound is None:
+                bound = self._key_store().bind(record.key_label)
+                if bound.spki_der != public_key_of(record.certificate_der):
+                    raise KeyRejectedError(f"the key {record.key_label!r} is not the one signer {record.label} has")
+                self._bound[record.label] = bound
+            return bound
+
+
+def signer_octets(work: UnitOfWork) -> int:
+    """Return the size of the largest good signer of ISO 15118-2; 0 when there is none."""
+    editions = {one.id: one.edition for one in work.issuers.all()}
+    return max(
+        (
+            len(one.certificate_der)
+            for one in work.cps_signers.all()
+            if one.state is CertificateState.GOOD and editions[one.issuer_id] is Edition.ISO_2
+        ),
+        default=0,
+    )
+
+
+def _path(issuers: dict[int, IssuerRecord], issuer_id: int) -> list[IssuerRecord]:
+    """Return the CAs above a signer, its root last."""
+    path = [issuers[issuer_id]]
+    while path[-1].parent_id is not None:
+        path.append(issuers[path[-1].parent_id])
+    return path
+
+
+def _signer(record: CpsSignerRecord, path: Sequence[IssuerRecord]) -> CpsSigner:
+    subs = tuple(one.certificate_der for one in path if one.level is not Level.ROOT)
+    return CpsSigner(
+        record=record,
+        algorithm=path[0].algorithm,
+        chain=CertificateChain(certificate_der=record.certificate_der, sub_certificates_der=subs),
+        root_der=path[-1].certificate_der,
+        root_sha256=hashlib.sha256(path[-1].certificate_der).hexdigest(),
+    )

@@ -1,0 +1,132 @@
+"""Contracts made by us on their way into the CCP, many at once; and those among them that are due for renewal."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from sqlalchemy import Connection, bindparam, select, update
+
+from pki_core.model.signer import KeyAlgorithm
+from pki_core.store import tables
+from pki_core.store.bulk import insert_rows, is_one_of
+from pki_core.store.pool_tables import contract, contract_data
+from pki_core.store.times import from_seconds, to_seconds
+
+_COLUMNS = (
+    "emaid",
+    "emaid_as_issued",
+    "pcid",
+    "algorithm",
+    "key_sha256",
+    "namespace",
+    "is_default",
+    "chain_id",
+    "certificate_id",
+    "valid_from",
+    "valid_to",
+    "cps_fingerprint",
+    "updated_at",
+    "checked_at",
+)
+_DATA_COLUMNS = ("emaid", "signed_data", "renew_days")
+_KEPT = frozenset({"emaid", "is_default"})  # of a contract that is replaced
+
+# Built once. A column is named as its parameter must not be: SQLAlchemy keeps those names for itself.
+_REPLACE = (
+    update(contract)
+    .where(contract.c.emaid == bindparam("the_emaid"))
+    .values(leaf_der=None, **{name: bindparam(f"the_{name}") for name in _COLUMNS if name not in _KEPT})
+)
+_REPLACE_DATA = (
+    update(contract_data)
+    .where(contract_data.c.emaid == bindparam("the_emaid"))
+    .values(signed_data=bindparam("the_signed_data"), renew_days=bindparam("the_renew_days"))
+)
+
+
+class MadeRow(NamedTuple):
+    """A contract of ours, in the order of the columns: this is the hot path."""
+
+    emaid: str
+    emaid_as_issued: str
+    pcid: str
+    algorithm: str
+    key_sha256: bytes
+    namespace: int
+    is_default: bool
+    chain_id: int
+    certificate_id: int
+    valid_from: int
+    valid_to: int
+    cps_fingerprint: str
+    updated_at: int
+    checked_at: int
+
+
+class DueContract(NamedTuple):
+    """A contract whose operator wants it renewed."""
+
+    emaid_as_issued: str
+    pcid: str
+    algorithm: KeyAlgorithm
+    valid_to: datetime
+    renew_days: int
+    partner_id: str
+
+
+class ContractMakingGateway:
+    """Rows of ``contract`` and ``contract_data`` that we make ourselves."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def vehicles_of(self, emaids: Collection[str]) -> dict[str, str]:
+        """Return EMAID and PCID of the contracts that are there."""
+        rows = self._connection.execute(
+            select(contract.c.emaid, contract.c.pcid).where(
+                is_one_of(self._connection, contract.c.emaid, sorted(emaids))
+            )
+        )
+        return {row.emaid: row.pcid for row in rows}
+
+    def with_contracts(self, pcids: Collection[str]) -> set[str]:
+        """Return which vehicles have a contract: theirs is no first one."""
+        are = is_one_of(self._connection, contract.c.pcid, sorted(pcids))
+        return set(self._connection.scalars(select(contract.c.pcid).where(are).distinct()))
+
+    def put(self, rows: Sequence[MadeRow], data: Sequence[tuple[str, bytes, int | None]], known: set[str]) -> None:
+        """Insert contracts with their signed data, or write them over those that are ``known``."""
+        insert_rows(self._connection, contract, _COLUMNS, [row for row in rows if row.emaid not in known])
+        insert_rows(self._connection, contract_data, _DATA_COLUMNS, [one for one in data if one[0] not in known])
+        replaced = [
+            {f"the_{name}": value for name, value in row._asdict().items()} for row in rows if row.emaid in known
+        ]
+        if replaced:
+            self._connection.execute(_REPLACE, replaced)
+            changes = [dict(zip(("the_emaid", "the_signed_data", "the_renew_days"), one, strict=True)) for one in data]
+            self._connection.execute(_REPLACE_DATA, [one for one in changes if one["the_emaid"] in known])
+
+    def due(self, before: datetime, after: str, limit: int) -> list[DueContract]:
+        """Return contracts behind an EMAID that end before a moment and are to be renewed, in order."""
+        owner = tables.certificate.c
+        rows = self._connection.execute(
+            select(
+                contract.c.emaid_as_issued,
+                contract.c.pcid,
+                contract.c.algorithm,
+                contract.c.valid_to,
+                contract_data.c.renew_days,
+                owner.partner_id,
+            )
+            .join_from(contract, contract_data, contract_data.c.emaid == contract.c.emaid)
+            .join(tables.certificate, owner.id == contract.c.certificate_id)
+            .where(
+                contract.c.valid_to < to_seconds(before),
+                contract.c.emaid > after,
+                contract_data.c.renew_days.is_not(None),
+                owner.partner_id.is_not(None),
+            )
+            .order_by(contract.c.emaid)
+            .limit(limit)
+        )
+        return [DueContract(row[0], row[1], KeyAlgorithm(row[2]), from_seconds(row[3]), row[4], row[5]) for row in rows]
