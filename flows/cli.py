@@ -16,7 +16,7 @@ from flows.cli_ca import ca_app, ceremony_app, certificate_app
 from flows.cli_est import est_app
 from flows.cli_partner import partner_app
 from flows.cli_revoke import crl_app, release, revoke
-from flows.cli_serve import serve
+from flows.cli_serve import openapi, serve
 from flows.cli_webhook import token_app, webhook_app
 from flows.output import EXIT_USAGE, Home, Json, answer, chosen_home, open_home, reports_errors, say, tell
 from pki_core.model.errors import MalformedError
@@ -28,6 +28,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(serve)
+app.command()(openapi)
 app.add_typer(audit_app, name="audit")
 app.add_typer(batch_app, name="batch")
 app.add_typer(ca_app, name="ca")

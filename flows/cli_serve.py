@@ -1,9 +1,9 @@
-"""``pncpki serve``: becomes the web server's process. The front is never imported here, only started."""
+"""``pncpki serve`` and ``pncpki openapi``: become processes of the front, which is never imported here but started."""
 
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -28,7 +28,24 @@ def serve(
     arguments += ["--https-port", str(https_port), "--http-port", str(http_port)]
     if proxy_socket is not None:
         arguments += ["--proxy-socket", str(proxy_socket)]
+    _become("serve", arguments, as_json=as_json)
+
+
+@reports_errors
+def openapi(
+    out: Annotated[Path | None, typer.Option(help="A file; standard output when there is none.")] = None,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Write the API document (OpenAPI 3.1), as the front serves it at /openapi.json."""
+    arguments = ["--home", str(chosen_home(home))]
+    if out is not None:
+        arguments += ["--out", str(out)]
+    _become("openapi", arguments, as_json=as_json)
+
+
+def _become(act: str, arguments: list[str], *, as_json: bool) -> NoReturn:
     if as_json:
-        arguments.append("--json")
+        arguments = [*arguments, "--json"]
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-m", "webapp", "serve", *arguments])  # noqa: S606  # our own module
+    os.execv(sys.executable, [sys.executable, "-m", "webapp", act, *arguments])  # noqa: S606  # our own module

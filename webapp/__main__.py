@@ -5,7 +5,7 @@ import json
 import sys
 from pathlib import Path
 
-from pki_core.model.errors import InvariantError, PkiError, RequestError
+from pki_core.model.errors import InvariantError, MalformedError, PkiError, RequestError
 
 EXIT_REFUSED, EXIT_UNAVAILABLE, EXIT_FAULT = 1, 3, 4
 
@@ -42,6 +42,8 @@ def _act(options: argparse.Namespace) -> int:
         return _ensure_certificate(options)
     if options.act in {"load", "bundle"}:
         return _batch_job(options)
+    if options.act == "openapi":
+        return _write_document(options)
     if options.act == "https":
         from webapp.gunicorn_settings import serve_https  # noqa: PLC0415
 
@@ -83,6 +85,28 @@ def _ensure_certificate(options: argparse.Namespace) -> int:
     return 0
 
 
+def _write_document(options: argparse.Namespace) -> int:
+    from pki_core.runtime import open_runtime  # noqa: PLC0415
+    from webapp.app import create_app  # noqa: PLC0415
+    from webapp.openapi import document  # noqa: PLC0415
+
+    runtime = open_runtime(options.home)
+    try:
+        text = json.dumps(document(create_app(runtime), runtime), indent=1) + "\n"
+    finally:
+        runtime.close()
+    if options.out is None:
+        sys.stdout.write(text)
+        return 0
+    try:
+        options.out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise MalformedError(f"{options.out} cannot be written: {error.strerror}") from error
+    said = json.dumps({"out": str(options.out)}) if options.json else f"the API document is in {options.out}"
+    sys.stdout.write(said + "\n")
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m webapp", description=__doc__)
     acts = parser.add_subparsers(dest="act", required=True)
@@ -106,7 +130,9 @@ def _parser() -> argparse.ArgumentParser:
     bundle = acts.add_parser("bundle", help="write the results of a batch")
     bundle.add_argument("--batch", required=True)
     bundle.add_argument("--out", type=Path, required=True)
-    for act in (serve, certificate, https, plain, load, bundle):
+    described = acts.add_parser("openapi", help="write the API document")
+    described.add_argument("--out", type=Path)
+    for act in (serve, certificate, https, plain, load, bundle, described):
         act.add_argument("--home", type=lambda text: Path(text).resolve(), required=True)
         act.add_argument("--json", action="store_true")
     return parser

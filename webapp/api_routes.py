@@ -28,6 +28,7 @@ class Named:
 Schema = Mapping[str, Any] | Named
 
 TEXT: Final[Schema] = {"type": "string"}
+OCTETS: Final[Schema] = {"type": "string", "contentEncoding": "binary"}
 JSON: Final = "application/json"
 PLAIN_TEXT: Final = "text/plain"
 
@@ -66,7 +67,7 @@ class Route:
 
     method: Literal["GET", "POST", "PUT", "DELETE"]  # Flask adds HEAD to GET
     path: str  # a rule of Flask's, below the prefix of the blueprint
-    view: Callable[..., Any]
+    view: Callable[..., Any] | None  # None: something ahead of Flask answers, and the document only tells of it
     summary: str
     answers: Mapping[int, Answer]
     tag: str
@@ -76,8 +77,14 @@ class Route:
     body: Body | None = None
     aliases: tuple[str, ...] = ()
     is_deprecated: bool = False
+    is_slash_optional: bool = False  # behind the path
     details: str = ""  # more lines of the description
     name: str = ""  # of the endpoint; "" = the view's
+
+    @property
+    def endpoint(self) -> str:
+        """What Flask and the document know it by, within its blueprint."""
+        return self.name or getattr(self.view, "__name__", self.tag.lower())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,11 +126,15 @@ _MEANINGS = {
 _LATER = {429, 503}
 
 
-def failures(*statuses: int, content: Mapping[str, Schema] | None = None) -> dict[int, Answer]:
-    """Return answers of refusals, JSON unless said otherwise; 503 is among them everywhere.
+def object_of(name: str, properties: Mapping[str, Schema], *, optional: Iterable[str] = ()) -> Named:
+    """Return the schema of an answer that is an object of these members and no others."""
+    required = [key for key in properties if key not in set(optional)]
+    schema = {"type": "object", "required": required, "additionalProperties": False, "properties": properties}
+    return Named(name=name, schema=schema)
 
-    A status is 400, 401, 403, 404, 409, 413, 415, 429, 501 ...; 500 is in the document for every route by itself.
-    """
+
+def failures(*statuses: int, content: Mapping[str, Schema] | None = None) -> dict[int, Answer]:
+    """Return answers of refusals, JSON unless said otherwise; 500 and 503 are among them everywhere."""
     shown = {JSON: FAILURE} if content is None else content
     return {
         status: Answer(
@@ -131,8 +142,13 @@ def failures(*statuses: int, content: Mapping[str, Schema] | None = None) -> dic
             content=shown,
             headers={"Retry-After": "Seconds."} if status in _LATER else {},
         )
-        for status in sorted({*statuses, 503})
+        for status in sorted({*statuses, 500, 503})
     }
+
+
+def refusals(*statuses: int) -> dict[int, Answer]:
+    """Return answers of refusals of a call that needs credentials: 401 and 403 are among them."""
+    return failures(401, 403, *statuses)
 
 
 def json_of(schema: Schema, summary: str, headers: Mapping[str, str] | None = None) -> Answer:
@@ -143,10 +159,11 @@ def json_of(schema: Schema, summary: str, headers: Mapping[str, str] | None = No
 def add_routes(blueprint: Blueprint, routes: Iterable[Route]) -> None:
     """Serve routes and their aliases in a blueprint, and have them in the document of its application."""
     for route in routes:
-        name = route.name or route.view.__name__
         for number, path in enumerate((route.path, *route.aliases)):
-            endpoint = f"{name}_{number}" if number else name
-            blueprint.add_url_rule(path, endpoint, route.view, methods=[route.method])
+            endpoint = f"{route.endpoint}_{number}" if number else route.endpoint
+            if route.view is not None:
+                strict = not route.is_slash_optional
+                blueprint.add_url_rule(path, endpoint, route.view, methods=[route.method], strict_slashes=strict)
             _tell(blueprint, Placed(rule=path, endpoint=endpoint, route=route, is_alias=number > 0))
 
 

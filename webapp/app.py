@@ -7,23 +7,25 @@ from typing import Any
 from flask import Flask
 
 from pki_core.runtime import Runtime
-from webapp.batches import batches_blueprint
+from webapp.api_docs import docs_blueprint
+from webapp.batch_routes import batches_blueprint
 from webapp.crls import crls_blueprint
 from webapp.errors import register_error_answers
-from webapp.est import est_blueprint
 from webapp.est_revocation import revocation_blueprint
+from webapp.est_routes import est_blueprint
 from webapp.health import health_blueprint
 from webapp.listeners import HTTPS, PLAIN, PublicOnly
 from webapp.metrics import METRICS_VARIABLE, Measured, Metrics
-from webapp.oauth import oauth_blueprint
+from webapp.oauth_routes import oauth_blueprint
 from webapp.ocsp import OcspMiddleware
+from webapp.ocsp_routes import ocsp_blueprint
 from webapp.repository import repository_blueprint
-from webapp.webhooks import webhooks_blueprint
+from webapp.webhook_routes import webhooks_blueprint
 
 
 def create_app(runtime: Runtime, metrics: Metrics | None = None) -> Flask:
     """Return the WSGI application of one environment."""
-    app = Flask("pncpki")
+    app = Flask("pncpki", static_folder=None)
     app.url_map.merge_slashes = False  # RFC 7030 3.2.1: a redirect burdens the client
     register_error_answers(app)
     app.register_blueprint(est_blueprint(runtime))
@@ -31,9 +33,11 @@ def create_app(runtime: Runtime, metrics: Metrics | None = None) -> Flask:
     app.register_blueprint(batches_blueprint(runtime))
     app.register_blueprint(webhooks_blueprint(runtime))
     app.register_blueprint(revocation_blueprint(runtime))
+    app.register_blueprint(ocsp_blueprint())
     app.register_blueprint(crls_blueprint(runtime))
     app.register_blueprint(repository_blueprint(runtime))
     app.register_blueprint(health_blueprint(runtime, metrics or Metrics()))
+    app.register_blueprint(docs_blueprint(runtime))
     return app
 
 

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from flask import Blueprint, Response, jsonify, request, send_file
+from flask import Response, jsonify, request, send_file
 
 from pki_core.model.batches import BatchRecord
 from pki_core.model.errors import MalformedError, NotFoundError
@@ -16,18 +16,18 @@ from pki_core.runtime import Runtime
 from pki_core.services.partner_batches import MAX_PAGE, BatchRow, BatchView
 from pki_core.services.uploads import Upload
 from webapp.batch_jobs import BatchJobs
-from webapp.callers import CallerReader, caller_reader
-from webapp.rest import RestCallers, answer_errors_as_json, whole_number
+from webapp.callers import CallerReader
+from webapp.rest import RestCallers, whole_number
 from webapp.upload_stream import receive, suffix_of
 
 _USUAL_PROFILES = {"mo": "contract_leaf", "cpo": "evse_leaf", "oem": "oem_provisioning_leaf", "cps": "cps_leaf"}
-_RESULTS = {
+RESULTS = {
     "zip": ("certificates.zip", "application/zip"),
     "csv": ("results.csv", "text/csv"),
     "parquet": ("results.parquet", "application/vnd.apache.parquet"),
     "manifest": ("manifest.json", "application/json"),
 }
-_LAST_SEQ = 2_000_000_000
+LAST_SEQ = 2_000_000_000
 
 
 class BatchViews:
@@ -88,7 +88,7 @@ class BatchViews:
 
     def items(self, batch_id: str) -> Response:
         """Tell what became of rows, a page at a time: ``after`` is the last ``seq`` of the page before."""
-        after = whole_number("after", -1, -1, _LAST_SEQ)
+        after = whole_number("after", -1, -1, LAST_SEQ)
         limit = whole_number("limit", 100, 1, MAX_PAGE)
         rows = self._runtime.access.partner_batches.rows(self._partner().id, batch_id, after, limit)
         following = rows[-1].seq if len(rows) == limit else None
@@ -97,10 +97,10 @@ class BatchViews:
     def result(self, batch_id: str) -> Response:
         """Answer the results as a file that can be fetched in parts (RFC 9110 14.2)."""
         kind = request.args.get("format", "zip")
-        if kind not in _RESULTS:
-            raise MalformedError(f"format is one of {', '.join(_RESULTS)}")
+        if kind not in RESULTS:
+            raise MalformedError(f"format is one of {', '.join(RESULTS)}")
         view = self._runtime.access.partner_batches.status(self._partner().id, batch_id)
-        name, content_type = _RESULTS[kind]
+        name, content_type = RESULTS[kind]
         path = self._jobs.results(view.batch.id) / name
         try:
             answer = send_file(
@@ -119,20 +119,6 @@ class BatchViews:
     def cancel(self, batch_id: str) -> Response:
         """Refuse what is not signed yet."""
         return _fresh(jsonify(_status(self._runtime.access.partner_batches.cancel(self._partner().id, batch_id))))
-
-
-def batches_blueprint(runtime: Runtime) -> Blueprint:
-    """Return the routes below /v1/batches."""
-    routes = Blueprint("batches", __name__, url_prefix="/v1/batches")
-    views = BatchViews(runtime, caller_reader(runtime))
-    routes.add_url_rule("", "submit", views.submit, methods=["POST"])
-    routes.add_url_rule("", "recent", views.recent, methods=["GET"])
-    routes.add_url_rule("/<batch_id>", "status", views.status, methods=["GET"])
-    routes.add_url_rule("/<batch_id>/items", "items", views.items, methods=["GET"])
-    routes.add_url_rule("/<batch_id>/result", "result", views.result, methods=["GET"])
-    routes.add_url_rule("/<batch_id>/cancel", "cancel", views.cancel, methods=["POST"])
-    answer_errors_as_json(routes)
-    return routes
 
 
 def _etag(path: Path) -> str:

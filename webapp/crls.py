@@ -11,17 +11,20 @@ from flask import Blueprint, Response, request
 from pki_core.model.errors import NotFoundError, PkiError
 from pki_core.runtime import Runtime
 from pki_core.services.crl_shelf import ServedCrl
+from webapp.api_routes import OCTETS, PLAIN_TEXT, TEXT, Answer, Parameter, Route, add_routes, failures
 from webapp.errors import message_of, note, status_of, text_answer
 
 MAX_AGE_SECONDS = 3600  # a cache between looks again after an hour, also while the list would be valid for days
 _NAME_OCTETS = 80
+_CRL = "application/pkix-crl"  # RFC 5280 4.2.1.13, RFC 2585 4.2
+_NAMES = "The label of a CA; with -07 behind it a shard, with -delta the delta."
+_HEADERS = {"ETag": "What this list is known by.", "Last-Modified": "When it was issued.", "Cache-Control": "RFC 9111."}
 
 
 def crls_blueprint(runtime: Runtime) -> Blueprint:
     """Return the routes of one environment."""
     blueprint = Blueprint("crls", "pncpki.crls")
 
-    @blueprint.get("/crl/<name>.crl")  # HEAD too
     def crl(name: str) -> Response:
         """Return a published CRL."""
         if len(name) > _NAME_OCTETS:
@@ -41,6 +44,27 @@ def crls_blueprint(runtime: Runtime) -> Blueprint:
         answer.headers["Cache-Control"] = f"max-age={age}, public, no-transform, must-revalidate"
         return answer
 
+    add_routes(
+        blueprint,
+        [
+            Route(
+                method="GET",
+                path="/crl/<name>.crl",
+                view=crl,
+                tag="Status",
+                roles=None,
+                summary="A certificate revocation list (RFC 5280 5)",
+                parameters=(Parameter(name="name", place="path", summary=_NAMES),),
+                answers={
+                    200: Answer(summary="The list.", content={_CRL: OCTETS}, headers=_HEADERS),
+                    304: Answer(summary="You have it already.", headers=_HEADERS),
+                    **failures(404, content={PLAIN_TEXT: TEXT}),
+                    503: Answer(summary="It is past its next update, or away.", content={PLAIN_TEXT: TEXT}),
+                },
+            )
+        ],
+    )
+
     @blueprint.errorhandler(PkiError)
     def failed(error: PkiError) -> Response:
         note(error)
@@ -50,7 +74,7 @@ def crls_blueprint(runtime: Runtime) -> Blueprint:
 
 
 def _whole(runtime: Runtime, found: ServedCrl) -> Response:
-    answer = Response(content_type="application/pkix-crl")  # RFC 5280 4.2.1.13, RFC 2585 4.2
+    answer = Response(content_type=_CRL)
     if request.method != "HEAD":
         pieces = runtime.crl_shelf.octets(found.record)
         first = next(pieces)  # a store that is away is told in the status, not in the middle of the body

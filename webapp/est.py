@@ -11,7 +11,7 @@ import base64
 import json
 from collections.abc import Callable
 
-from flask import Blueprint, Response, request
+from flask import Response, request
 from werkzeug.exceptions import UnsupportedMediaType
 
 from pki_core.model.credentials import Presented
@@ -27,11 +27,11 @@ from pki_core.runtime import Runtime
 from pki_core.services.est_calls import EstCall
 from pki_core.services.est_offers import Choice
 from webapp.bodies import read_body
-from webapp.callers import CallerReader, caller_reader
+from webapp.callers import CallerReader
 from webapp.errors import message_of, note, status_of, text_answer
 from webapp.est_answers import CA_CERTIFICATES, CERTS_ONLY, CSR_ATTRIBUTES, EstAnswers
 
-_CSR_TYPE = "application/pkcs10"
+CSR_TYPE = "application/pkcs10"
 _NOT_IMPLEMENTED = 501
 _INFO_KEPT_SECONDS = "21600"  # renewal-info: six hours
 _OPNC_DOMAINS = {"emsp": "mo"}  # OPNC's word for a mobility operator
@@ -132,7 +132,7 @@ class EstViews:
         presented, peer = self._callers.presented(request)
         if presented == Presented() and policy.challenge_password is not PasswordMeaning.ENROLLMENT_CODE:
             raise NotAuthenticatedError("credentials are needed")  # before a body of anybody is read
-        if request.mimetype not in {_CSR_TYPE, ""}:
+        if request.mimetype not in {CSR_TYPE, ""}:
             raise UnsupportedMediaType
         return EstCall(
             choice=choice,
@@ -160,39 +160,3 @@ def _from_base64url(text: str) -> bytes:
         return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
     except ValueError as error:
         raise NotFoundError("there is no such certificate") from error
-
-
-_GET = ("cacerts", "csrattrs")
-_POST = ("simpleenroll", "simplereenroll", "serverkeygen", "fullcmc")
-_OPNC = "/opnc/v1/pki/est"
-
-
-def est_blueprint(runtime: Runtime) -> Blueprint:
-    """Return the EST routes of one environment."""
-    blueprint = Blueprint("est", "pncpki.est")
-    views = EstViews(runtime, caller_reader(runtime))
-    for operation in (*_GET, *_POST):
-        method = "GET" if operation in _GET else "POST"
-        for number, rule in enumerate(_rules(operation)):
-            blueprint.add_url_rule(
-                rule, f"{operation}_{number}", getattr(views, operation), methods=[method], strict_slashes=False
-            )
-    for operation in ("cacerts", "simpleenroll", "simplereenroll"):
-        method = "GET" if operation in _GET else "POST"
-        blueprint.add_url_rule(
-            f"{_OPNC}/{operation}", f"{operation}_opnc", views.opnc(operation), methods=[method], strict_slashes=False
-        )
-    for number, place in enumerate(("/.well-known/est", "/.well-known/est/<label>")):
-        rule = f"{place}/renewal-info/<certificate>"
-        blueprint.add_url_rule(rule, f"renewal_info_{number}", views.renewal_info, methods=["GET"])
-    blueprint.register_error_handler(PkiError, views.failed)
-    return blueprint
-
-
-def _rules(operation: str) -> list[str]:
-    places = [f"/.well-known/est/{operation}", f"/.well-known/est/<label>/{operation}"]
-    places.append(f"/.well-known/<label>/{operation}")
-    rules = [place + behind for place in places for behind in ("", "/<edition>", "/<edition>/<algorithm>")]
-    rules += [f"/<label>/{operation}/<edition>", f"/<label>/{operation}/<edition>/<algorithm>"]
-    rules.append(f"/<label>/.well-known/est/{operation}")
-    return rules

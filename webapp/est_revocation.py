@@ -7,14 +7,27 @@ from flask import Blueprint, Response, request
 from pki_core.model.credentials import Presented
 from pki_core.model.errors import MalformedError, NotAuthenticatedError, NotAuthorizedError, PkiError
 from pki_core.model.revocations import Reason
+from pki_core.model.tokens import SCOPE_OF_ISSUING
 from pki_core.runtime import Runtime
 from pki_core.services.revoke import PARTNER_REASONS
 from pki_core.wire.pem import base64_to_der, pem_to_der
+from webapp.api_routes import JSON, Answer, Body, Named, Route, add_routes, refusals
 from webapp.bodies import read_body
 from webapp.callers import caller_reader
 from webapp.errors import json_answer, message_of, note, status_of
 
 _MAX_BODY = 65_536
+_WISH = Named(
+    name="RevocationWish",
+    schema={
+        "type": "object",
+        "required": ["certificate", "revocationReason"],
+        "properties": {
+            "certificate": {"type": "string", "description": "DER in base64; base64 of PEM is taken, too."},
+            "revocationReason": {"enum": list(PARTNER_REASONS)},
+        },
+    },
+)
 
 
 def revocation_blueprint(runtime: Runtime) -> Blueprint:
@@ -22,7 +35,6 @@ def revocation_blueprint(runtime: Runtime) -> Blueprint:
     callers = caller_reader(runtime)
     blueprint = Blueprint("opnc_revocation", "pncpki.opnc")
 
-    @blueprint.post("/opnc/v1/pki/pki/revokeCertificate")
     def revoke_certificate() -> Response:
         """Revoke a certificate of the caller's."""
         presented, _ = callers.presented(request)
@@ -36,6 +48,23 @@ def revocation_blueprint(runtime: Runtime) -> Blueprint:
             raise NotAuthorizedError("this client certificate may revoke itself and nothing else")
         runtime.revocations.revoke_certificate(caller.partner, certificate_der, reason)
         return Response(b"", 200)
+
+    add_routes(
+        blueprint,
+        [
+            Route(
+                method="POST",
+                path="/opnc/v1/pki/pki/revokeCertificate",
+                view=revoke_certificate,
+                tag="Revocation",
+                scope=SCOPE_OF_ISSUING,
+                summary="Revoke a certificate that was issued to the caller",
+                details="OCSP tells it at once, the next CRL lists it.",
+                body=Body(content={JSON: _WISH}),
+                answers={200: Answer(summary="It is revoked."), **refusals(400, 404, 409, 413)},
+            )
+        ],
+    )
 
     @blueprint.errorhandler(PkiError)
     def failed(error: PkiError) -> Response:

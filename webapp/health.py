@@ -8,9 +8,23 @@ from flask import Blueprint, Response, jsonify, request
 
 from pki_core.runtime import Runtime
 from pki_core.services.readiness import Finding
+from webapp.api_routes import PLAIN_TEXT, TEXT, Answer, Route, add_routes, json_of, object_of
 from webapp.metrics import Metrics, exposition
 
 _TEXT = "text/plain; version=0.0.4; charset=utf-8"  # what Prometheus asks for
+_TAG = "Health"
+_ALIVE = object_of("Alive", {"status": {"const": "alive"}})
+_READY = object_of(
+    "Ready",
+    {
+        "status": {"enum": ["ready", "degraded", "not ready"]},
+        "checks": {
+            "type": "object",
+            "description": '"ok", or the stable code of what is wrong, by what was looked at.',
+            "additionalProperties": TEXT,
+        },
+    },
+)
 
 
 class _Looks:
@@ -36,12 +50,10 @@ def health_blueprint(runtime: Runtime, metrics: Metrics) -> Blueprint:
     looks = _Looks(runtime)
     networks = runtime.settings.serving.metrics_networks
 
-    @routes.get("/healthz")
     def healthz() -> Response:
         """Answer that the process is alive; looks at nothing else."""
         return _fresh(jsonify(status="alive"))
 
-    @routes.get("/readyz")
     def readyz() -> tuple[Response, int]:
         """Answer 200 when store and keys work, 503 when not; what else is late is told."""
         findings = looks.findings()
@@ -50,7 +62,6 @@ def health_blueprint(runtime: Runtime, metrics: Metrics) -> Blueprint:
         body = jsonify(status=status, checks={finding.name: finding.code for finding in findings})
         return _fresh(body), 200 if ready else 503
 
-    @routes.get("/metrics")
     def figures() -> Response:
         """Answer all figures to those who may read them; for others there is nothing here."""
         if not _may_read(request.remote_addr or ""):
@@ -61,6 +72,44 @@ def health_blueprint(runtime: Runtime, metrics: Metrics) -> Blueprint:
         for kind, ends in runtime.readiness.seconds_left().items():
             gauges[f"pncpki_{kind}_seconds_left"] = {f'name="{name}"': seconds for name, seconds in ends.items()}
         return _fresh(Response(exposition(metrics.total(), gauges), content_type=_TEXT))
+
+    add_routes(
+        routes,
+        [
+            Route(
+                method="GET",
+                path="/healthz",
+                view=healthz,
+                tag=_TAG,
+                roles=None,
+                summary="Tell that the process is alive",
+                answers={200: json_of(_ALIVE, "It is.")},
+            ),
+            Route(
+                method="GET",
+                path="/readyz",
+                view=readyz,
+                tag=_TAG,
+                roles=None,
+                summary="Tell whether store and keys work",
+                details="What else is late is told, and takes nobody out of service.",
+                answers={200: json_of(_READY, "They work."), 503: json_of(_READY, "One of them does not.")},
+            ),
+            Route(
+                method="GET",
+                path="/metrics",
+                view=figures,
+                tag=_TAG,
+                roles=None,
+                summary="Figures, for Prometheus",
+                details="For the networks of the settings; for others there is nothing here.",
+                answers={
+                    200: Answer(summary="All figures.", content={PLAIN_TEXT: TEXT}),
+                    404: Answer(summary="Not for this address.", content={PLAIN_TEXT: TEXT}),
+                },
+            ),
+        ],
+    )
 
     def _may_read(address: str) -> bool:
         try:

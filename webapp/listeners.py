@@ -10,9 +10,11 @@ from typing import Any, Final
 HTTPS: Final = "https"
 PLAIN: Final = "plain"
 HOME_VARIABLE: Final = "PNCPKI_HOME"
+IS_PLAIN: Final = "pncpki.is_plain"  # in the WSGI environment: the request came in by the plain listener
+DOCUMENTS: Final = ("/openapi.json", "/docs")
 
 # RFC 5280 4.2.1.13, 4.2.2.1, RFC 6960 A.1: what readers of certificates fetch. Everything else is behind TLS.
-_PUBLIC = ("/ocsp", "/crl", "/aia", "/pki", "/healthz", "/readyz", "/metrics")
+_PUBLIC = ("/ocsp", "/crl", "/aia", "/pki", "/healthz", "/readyz", "/metrics", *DOCUMENTS)
 _NOT_FOUND = b"There is nothing here.\n"
 _PR_SET_PDEATHSIG = 1
 
@@ -26,6 +28,7 @@ class PublicOnly:
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:  # noqa: ANN401
         """Serve what is public, 404 for the rest (RFC 9110 15.5.5)."""
         if is_public(environ.get("PATH_INFO", "")):
+            environ[IS_PLAIN] = True
             answer: Iterable[bytes] = self._app(environ, start_response)
             return answer
         headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(_NOT_FOUND)))]

@@ -8,7 +8,7 @@ import json
 from typing import Any
 from urllib.parse import unquote_plus
 
-from flask import Blueprint, Request, Response, jsonify, request
+from flask import Request, Response, jsonify, request
 
 from pki_core.model.errors import (
     InvariantError,
@@ -25,9 +25,9 @@ from pki_core.services.tokens import UnknownAudienceError, UnknownScopeError
 from webapp.errors import RETRY_AFTER_SECONDS, note
 
 _MAX_BODY = 8192
-_MAX_FIELD = 512
+MAX_FIELD = 512
 _JWKS_SECONDS = 900
-_GRANT = "client_credentials"
+GRANT = "client_credentials"
 _RETRY_SECONDS = 60
 _ANSWERS: tuple[tuple[type[PkiError], int, str], ...] = (
     (TooManyRequestsError, 429, "access_denied"),
@@ -45,14 +45,15 @@ class UnknownGrantError(MalformedError):
     """Another way to a token than client credentials."""
 
 
-def oauth_blueprint(runtime: Runtime) -> Blueprint:
-    """Return the routes /oauth/token, /.well-known/jwks.json and /.well-known/oauth-authorization-server."""
-    routes = Blueprint("oauth", __name__)
+class OauthViews:
+    """One function for each route."""
 
-    @routes.post("/oauth/token")
-    def token() -> Response:
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    def token(self) -> Response:
         """Grant a token."""
-        grant = runtime.access.tokens.grant(_asked(request))
+        grant = self._runtime.access.tokens.grant(_asked(request))
         return _fresh(
             jsonify(
                 access_token=grant.access_token,
@@ -62,39 +63,33 @@ def oauth_blueprint(runtime: Runtime) -> Blueprint:
             )
         )
 
-    @routes.get("/.well-known/jwks.json")
-    def jwks() -> Response:
+    def jwks(self) -> Response:
         """Answer the keys tokens are verified with."""
-        answer = Response(json.dumps(runtime.access.tokens.jwks()), content_type="application/jwk-set+json")
+        answer = Response(json.dumps(self._runtime.access.tokens.jwks()), content_type="application/jwk-set+json")
         answer.headers["Cache-Control"] = f"public, max-age={_JWKS_SECONDS}"
         return answer
 
-    @routes.get("/.well-known/oauth-authorization-server")
-    def description() -> Response:
+    def description(self) -> Response:
         """Describe the token endpoint (RFC 8414 2)."""
-        issuer = runtime.access.tokens.policy.issuer
-        scopes = sorted({word for words in runtime.access.tokens.policy.scopes.values() for word in words})
+        policy = self._runtime.access.tokens.policy
         return jsonify(
-            issuer=issuer,
-            token_endpoint=f"{issuer}/oauth/token",
-            jwks_uri=f"{issuer}/.well-known/jwks.json",
-            scopes_supported=scopes,
+            issuer=policy.issuer,
+            token_endpoint=f"{policy.issuer}/oauth/token",
+            jwks_uri=f"{policy.issuer}/.well-known/jwks.json",
+            scopes_supported=sorted({word for words in policy.scopes.values() for word in words}),
             response_types_supported=[],
-            grant_types_supported=[_GRANT],
+            grant_types_supported=[GRANT],
             token_endpoint_auth_methods_supported=["client_secret_basic", "client_secret_post"],
         )
-
-    routes.register_error_handler(PkiError, _failed)
-    return routes
 
 
 def _asked(incoming: Request) -> TokenRequest:
     incoming.max_content_length = _MAX_BODY
     fields = _fields(incoming)
-    if fields.get("grant_type") != _GRANT:
+    if fields.get("grant_type") != GRANT:
         if not fields.get("grant_type"):
             raise MalformedError("grant_type is missing")
-        raise UnknownGrantError(f"the only grant_type is {_GRANT}")
+        raise UnknownGrantError(f"the only grant_type is {GRANT}")
     user, secret = fields.get("client_id", ""), fields.get("client_secret", "")
     basic = incoming.authorization
     if basic is not None and basic.type == "basic":
@@ -128,12 +123,13 @@ def _fields(incoming: Request) -> dict[str, str]:
     wanted = ("grant_type", "client_id", "client_secret", "audience", "scope")
     fields = {name: found[name] for name in wanted if found.get(name) is not None}
     for name, value in fields.items():
-        if not isinstance(value, str) or len(value) > _MAX_FIELD:
-            raise MalformedError(f"{name} is a text of at most {_MAX_FIELD} characters")
+        if not isinstance(value, str) or len(value) > MAX_FIELD:
+            raise MalformedError(f"{name} is a text of at most {MAX_FIELD} characters")
     return fields
 
 
-def _failed(error: PkiError) -> Response:
+def failed(error: PkiError) -> Response:
+    """Answer an error (RFC 6749 5.2)."""
     note(error)
     status, word = next(
         ((status, word) for family, status, word in _ANSWERS if isinstance(error, family)), (400, "invalid_request")

@@ -5,7 +5,7 @@ Addresses stand in certificates and never change. What is served is the same for
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from threading import Lock
 
@@ -17,12 +17,36 @@ from pki_core.model.profiles import Edition, Level
 from pki_core.runtime import Runtime
 from pki_core.wire.certificate_text import subject_text
 from pki_core.wire.pem import certificate_pem
+from webapp.api_routes import (
+    JSON,
+    OCTETS,
+    PLAIN_TEXT,
+    TEXT,
+    Answer,
+    Parameter,
+    Route,
+    Schema,
+    add_routes,
+    failures,
+    object_of,
+)
 from webapp.errors import message_of, note, status_of, text_answer
 from webapp.policy import policy_html, policy_text
 
 _LOOK_EVERY = 10.0  # seconds: a new CA is served by then
 _DAY = 86_400
 _HOUR = 3_600
+_CACHED = {"Cache-Control": "How long it may be kept.", "ETag": "What it is known by."}
+_ROOT = object_of(
+    "Root",
+    dict.fromkeys(("label", "subject", "edition", "algorithm", "sha256", "not_after", "url"), TEXT),
+)
+_SCHEMAS: Mapping[str, Schema] = {
+    "application/pkix-cert": OCTETS,
+    JSON: object_of("Roots", {"roots": {"type": "array", "items": _ROOT}}),
+}
+
+Aliases = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,17 +102,14 @@ def repository_blueprint(runtime: Runtime) -> Blueprint:
         note(error)
         return text_answer(status_of(error), message_of(error))
 
-    @routes.get("/aia/<label>.cer")
     def certificate_der(label: str) -> Response:
         """Answer a CA certificate in DER (RFC 5280 4.2.2.1, RFC 2585 4.1)."""
         return _cached(issuers.certificate(label), "application/pkix-cert", _DAY)
 
-    @routes.get("/aia/<label>.pem")
     def certificate_in_pem(label: str) -> Response:
         """Answer the same in PEM (RFC 8555 9.1 registered the type)."""
         return _cached(certificate_pem(issuers.certificate(label)).encode(), "application/x-pem-file", _DAY)
 
-    @routes.get("/pki/roots")
     def roots() -> Response:
         """Answer every root with its fingerprint, as text or, when asked for, as JSON."""
         found = [_root(record) for record in issuers.all().values() if record.level is Level.ROOT]
@@ -98,8 +119,6 @@ def repository_blueprint(runtime: Runtime) -> Blueprint:
             return _cached(answer.get_data(), "application/json", _HOUR, vary=True)
         return _cached(_roots_text(found).encode(), "text/plain; charset=utf-8", _HOUR, vary=True)
 
-    @routes.get("/pki")
-    @routes.get("/pki/")
     def policy() -> Response:
         """Answer the certificate policy of this environment as a page, or as text where no page is wanted."""
         if request.accept_mimetypes.best_match(["text/html", "text/plain"]) == "text/plain":
@@ -110,12 +129,44 @@ def repository_blueprint(runtime: Runtime) -> Blueprint:
             policy_html(runtime.settings, runtime.profiles).encode(), "text/html; charset=utf-8", _HOUR, vary=True
         )
 
-    @routes.get("/pki/policy.txt")
     def policy_as_text() -> Response:
         """Answer the certificate policy as plain text."""
         return _cached(policy_text(runtime.settings, runtime.profiles).encode(), "text/plain; charset=utf-8", _HOUR)
 
+    add_routes(
+        routes,
+        [
+            _page("/aia/<label>.cer", certificate_der, "A CA certificate in DER", "application/pkix-cert", is_one=True),
+            _page("/aia/<label>.pem", certificate_in_pem, "The same in PEM", "application/x-pem-file", is_one=True),
+            _page("/pki/roots", roots, "The roots and their fingerprints", PLAIN_TEXT, JSON),
+            _page("/pki", policy, "The certificate policy (RFC 3647)", "text/html", PLAIN_TEXT, aliases=("/pki/",)),
+            _page("/pki/policy.txt", policy_as_text, "The certificate policy as text", PLAIN_TEXT),
+        ],
+    )
     return routes
+
+
+def _page(
+    path: str, view: Callable[..., Response], summary: str, *types: str, is_one: bool = False, aliases: Aliases = ()
+) -> Route:
+    """Return a route to something public that caches keep; ``is_one``: one CA's, by its label."""
+    missing = (404,) if is_one else ()
+    return Route(
+        method="GET",
+        path=path,
+        aliases=aliases,
+        view=view,
+        tag="Repository",
+        roles=None,
+        summary=summary,
+        details="The Accept header chooses." if len(types) > 1 else "",
+        parameters=(Parameter(name="label", place="path", summary="The label of a CA."),) if is_one else (),
+        answers={
+            200: Answer(summary=summary, content={kind: _SCHEMAS.get(kind, TEXT) for kind in types}, headers=_CACHED),
+            304: Answer(summary="You have it already."),
+            **failures(*missing, content={PLAIN_TEXT: TEXT}),
+        },
+    )
 
 
 def _cached(body: bytes, content_type: str, seconds: int, *, vary: bool = False) -> Response:

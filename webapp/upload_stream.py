@@ -16,7 +16,7 @@ _MOST_FIELDS = 524_288  # octets of form fields; werkzeug wants its pieces of th
 _MOST_PARTS = 8
 _FREE = 64_000_000  # octets that stay free on the disk
 _MULTIPART = "multipart/form-data"
-_SUFFIXES = {
+SUFFIXES = {
     "text/csv": ".csv",
     "text/tab-separated-values": ".tsv",
     "application/x-ndjson": ".ndjson",
@@ -77,7 +77,7 @@ def receive(request: Request, path: Path, limit: int) -> Received:
         raise UnavailableError(f"the upload could not be stored: {type(error).__name__}") from error
     if not path.stat().st_size:
         raise MalformedError("the body is empty: it is the file of requests")
-    name = request.args.get("name", "") or f"upload{_SUFFIXES.get(request.mimetype, '')}"
+    name = request.args.get("name", "") or f"upload{SUFFIXES.get(request.mimetype, '')}"
     return Received(name=_last_part(name), fields={})
 
 

@@ -3,18 +3,17 @@
 from functools import partial
 from typing import Any
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Response, jsonify, request
 
 from pki_core.model.errors import MalformedError
 from pki_core.model.partners import Partner
 from pki_core.model.webhooks import Endpoint
 from pki_core.runtime import Runtime
 from pki_core.services.webhooks import EndpointWish
-from webapp.callers import CallerReader, caller_reader
-from webapp.rest import RestCallers, answer_errors_as_json, json_body
+from webapp.callers import CallerReader
+from webapp.rest import RestCallers, json_body
 
 _MOST_EVENTS = 64
-_PLACES = (("", "/v1/webhook/endpoints"), ("_opnc", "/opnc/v1/event/endpoints"))
 _TEXTS = ("url", "status", "description", "apiVersion")
 
 
@@ -74,21 +73,6 @@ class WebhookViews:
             "userRole": ",".join(sorted(partner.roles)),
             "userName": partner.id,
         }
-
-
-def webhooks_blueprint(runtime: Runtime) -> Blueprint:
-    """Return the routes below /v1/webhook/endpoints, and the same under OPNC's name."""
-    routes = Blueprint("webhooks", __name__)
-    views = WebhookViews(runtime, caller_reader(runtime))
-    for suffix, place in _PLACES:
-        routes.add_url_rule(place, f"add{suffix}", views.add, methods=["POST"])
-        routes.add_url_rule(place, f"all{suffix}", views.all, methods=["GET"])
-        one = f"{place}/<endpoint_id>"
-        routes.add_url_rule(one, f"get{suffix}", views.get, methods=["GET"])
-        routes.add_url_rule(one, f"change{suffix}", views.change, methods=["PUT"])
-        routes.add_url_rule(one, f"remove{suffix}", views.remove, methods=["DELETE"])
-    answer_errors_as_json(routes)
-    return routes
 
 
 def _wish() -> EndpointWish:

@@ -48,6 +48,6 @@ def test_two_views_cannot_share_an_endpoint():
 
 def test_every_refusal_has_a_meaning_and_503_says_when_to_come_back():
     answers = failures(400, 404, 429)
-    assert list(answers) == [400, 404, 429, 503]
+    assert list(answers) == [400, 404, 429, 500, 503]
     assert all(answer.summary for answer in answers.values())
     assert [status for status, answer in answers.items() if "Retry-After" in answer.headers] == [429, 503]

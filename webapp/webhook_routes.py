@@ -1,0 +1,116 @@
+"""The routes of webhook endpoints, as OPCP and OPNC have them, and what the API document says of them."""
+
+from typing import Any, Final
+
+from flask import Blueprint
+
+from pki_core.model.webhooks import EVENTS
+from pki_core.runtime import Runtime
+from webapp.api_routes import JSON, TEXT, Body, Named, Parameter, Route, add_routes, json_of, object_of, refusals
+from webapp.callers import caller_reader
+from webapp.rest import answer_errors_as_json
+from webapp.webhooks import WebhookViews
+
+_TAG = "Webhooks"
+_OPCP, _OPNC = "/v1/webhook/endpoints", "/opnc/v1/event/endpoints"
+_EVENTS = sorted({event for events in EVENTS.values() for event in events})
+_WISHED: Final[dict[str, Any]] = {
+    "url": {"type": "string", "maxLength": 2048, "description": "https, and no address of a private network."},
+    "enabledEvents": {"type": "array", "minItems": 1, "maxItems": 64, "items": {"enum": _EVENTS}},
+    "status": {"enum": ["enabled", "disabled"]},
+    "description": {"type": "string", "maxLength": 500},
+    "apiVersion": {"type": "string", "maxLength": 16},
+    "metadata": {"type": "object", "description": "Yours; at most 4096 characters as JSON."},
+}
+_WISH = Named(
+    name="WebhookWish",
+    schema={
+        "type": "object",
+        "description": "What an endpoint should be. Other members, as answers have them, are passed over.",
+        "properties": _WISHED,
+    },
+)
+_NEW = Named(name="NewWebhook", schema={"allOf": [_WISH, {"type": "object", "required": ["url", "enabledEvents"]}]})
+_ENDPOINT = object_of(
+    "WebhookEndpoint",
+    {
+        **_WISHED,
+        "id": {"type": "string", "format": "uuid"},
+        "created": {"type": "integer", "description": "Seconds since 1970."},
+        "secret": {"type": "string", "description": "HMAC-SHA256 key that events to this endpoint are signed with."},
+        "providerIds": {"type": "array", "items": TEXT},
+        "wmis": {"type": "array", "items": TEXT},
+        "userRole": TEXT,
+        "userName": TEXT,
+    },
+)
+_ONE = (Parameter(name="endpoint_id", place="path", summary="The id of an endpoint."),)
+
+
+def webhooks_blueprint(runtime: Runtime) -> Blueprint:
+    """Return the routes below /v1/webhook/endpoints, and the same under OPNC's name."""
+    blueprint = Blueprint("webhooks", __name__)
+    add_routes(blueprint, _routes(WebhookViews(runtime, caller_reader(runtime))))
+    answer_errors_as_json(blueprint)
+    return blueprint
+
+
+def _routes(views: WebhookViews) -> list[Route]:
+    one, same_one = f"{_OPCP}/<endpoint_id>", (f"{_OPNC}/<endpoint_id>",)
+    return [
+        Route(
+            method="POST",
+            path=_OPCP,
+            aliases=(_OPNC,),
+            view=views.add,
+            tag=_TAG,
+            summary="Add an endpoint that hears of events",
+            details="Events are those of the partner's role.",
+            body=Body(content={JSON: _NEW}),
+            answers={
+                201: json_of(_ENDPOINT, "The endpoint.", {"Location": "Where it is found."}),
+                **refusals(400, 409, 413),
+            },
+        ),
+        Route(
+            method="GET",
+            path=_OPCP,
+            aliases=(_OPNC,),
+            view=views.all,
+            tag=_TAG,
+            summary="List one's endpoints",
+            answers={200: json_of({"type": "array", "items": _ENDPOINT}, "All of them."), **refusals()},
+        ),
+        Route(
+            method="GET",
+            path=one,
+            aliases=same_one,
+            view=views.get,
+            tag=_TAG,
+            summary="Show an endpoint",
+            parameters=_ONE,
+            answers={200: json_of(_ENDPOINT, "The endpoint."), **refusals(404)},
+        ),
+        Route(
+            method="PUT",
+            path=one,
+            aliases=same_one,
+            view=views.change,
+            tag=_TAG,
+            summary="Change an endpoint",
+            details="What is not named stays as it is.",
+            parameters=_ONE,
+            body=Body(content={JSON: _WISH}),
+            answers={200: json_of(_ENDPOINT, "The endpoint, changed."), **refusals(400, 404, 413)},
+        ),
+        Route(
+            method="DELETE",
+            path=one,
+            aliases=same_one,
+            view=views.remove,
+            tag=_TAG,
+            summary="Remove an endpoint",
+            parameters=_ONE,
+            answers={200: json_of({"type": "object", "maxProperties": 0}, "It is gone."), **refusals(404)},
+        ),
+    ]
