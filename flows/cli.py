@@ -100,12 +100,13 @@ def run(
     name: Annotated[
         str,
         typer.Argument(
-            help="The flow: deliver_webhooks, dispatch, publish_crls, refresh_ocsp, rotate_responders, "
-            "rotate_token_keys, seal_audit or sweep_stuck."
+            help="The flow: check_pools, clean_ccp, deliver_webhooks, dispatch, publish_crls, refresh_ocsp, "
+            "remind_renewals, rotate_responders, rotate_token_keys, seal_audit, sweep_expired, sweep_stuck "
+            "or watch_ages."
         ),
     ],
     home: Home = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Report and change nothing (sweep_stuck).")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Report and change nothing.")] = False,
     as_json: Json = False,
 ) -> None:
     """Run a flow now."""

@@ -10,9 +10,9 @@ from flows.chunk_worker import process_runtime
 
 
 @flow(name="refresh-ocsp", persist_result=False)
-def refresh_ocsp() -> dict[str, Any]:
-    """Refresh; returns the counts and the oldest thisUpdate in the store, in seconds since 1970."""
-    report = process_runtime(os.environ["PNCPKI_HOME"]).ocsp_refresh.run()
+def refresh_ocsp(*, dry_run: bool = False) -> dict[str, Any]:
+    """Refresh, or count; returns the counts and the oldest thisUpdate in the store, in seconds since 1970."""
+    report = process_runtime(os.environ["PNCPKI_HOME"]).ocsp_refresh.run(dry_run=dry_run)
     found: dict[str, Any] = {
         "signed": report.signed,
         "kept": report.kept,

@@ -10,9 +10,9 @@ from flows.chunk_worker import process_runtime
 
 
 @flow(name="rotate-responders", persist_result=False)
-def rotate_responders() -> dict[str, Any]:
-    """Rotate; returns the labels of what was made, kept and skipped."""
-    report = process_runtime(os.environ["PNCPKI_HOME"]).responders.rotate()
+def rotate_responders(*, dry_run: bool = False) -> dict[str, Any]:
+    """Rotate; returns the labels of what was made (dry: would be), kept and skipped."""
+    report = process_runtime(os.environ["PNCPKI_HOME"]).responders.rotate(dry_run=dry_run)
     found = {"made": list(report.made), "kept": list(report.kept), "skipped": list(report.skipped)}
     create_table_artifact(table=[found], key="rotate-responders", description="OCSP responders")
     return found

@@ -3,6 +3,7 @@
 import os
 
 from prefect import flow
+from prefect.artifacts import create_table_artifact
 
 from flows.chunk_worker import process_runtime
 
@@ -10,4 +11,6 @@ from flows.chunk_worker import process_runtime
 @flow(name="rotate-token-keys", persist_result=False)
 def rotate_token_keys() -> dict[str, str]:
     """Return the label of the key that was made, "" when none was due."""
-    return {"made": process_runtime(os.environ["PNCPKI_HOME"]).access.token_keys.rotate().made}
+    found = {"made": process_runtime(os.environ["PNCPKI_HOME"]).access.token_keys.rotate().made}
+    create_table_artifact(table=[found], key="rotate-token-keys", description="keys of access tokens")
+    return found

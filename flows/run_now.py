@@ -19,13 +19,15 @@ FLOWS = (
     "dispatch",
     "publish_crls",
     "refresh_ocsp",
+    "remind_renewals",
     "rotate_responders",
     "rotate_token_keys",
     "seal_audit",
     "sweep_expired",
     "sweep_stuck",
+    "watch_ages",
 )
-_DRY = frozenset({"check_pools", "clean_ccp", "sweep_expired", "sweep_stuck"})  # what can report only
+_NOT_DRY = frozenset({"rotate_token_keys", "seal_audit", "watch_ages"})  # the others can report only
 
 
 def sign_batch(runtime: Runtime, batch_id: str, home: Path, *, workers: int, direct: bool, quiet: bool) -> None:
@@ -53,7 +55,7 @@ def run_flow(name: str, runtime: Runtime, *, dry_run: bool) -> dict[str, Any]:
     """
     if name not in FLOWS:
         raise MalformedError(f"there is no flow {name!r}; there are {', '.join(FLOWS)}")
-    if dry_run and name not in _DRY:
+    if dry_run and name in _NOT_DRY:
         raise MalformedError(f"{name} has no dry run")
     with prefect_at_hand(runtime.home, runtime.settings.key_store.pin_variable):
         flow = getattr(import_module(f"flows.{name}"), name)  # Prefect takes 2 s to import

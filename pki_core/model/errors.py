@@ -191,6 +191,12 @@ class CrlGuardError(InvariantError):
     code = "crl.guard"
 
 
+class OverdueError(InvariantError):
+    """Something that must happen again and again has not happened for too long; the sentence names all of it."""
+
+    code = "ages.overdue"
+
+
 class SignatureInvalidError(InvariantError):
     """The token returned a signature that does not verify."""
 

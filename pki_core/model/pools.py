@@ -79,6 +79,9 @@ class EventType(StrEnum):
     OEM_CONTRACT_CREATED = "oem.contract.created"
     OEM_CONTRACT_UPDATED = "oem.contract.updated"
     OEM_CONTRACT_DELETED = "oem.contract.deleted"
+    # Of our own, beside those of the protocol: told to whoever asks for them.
+    CONTRACT_RENEWAL = "mo.contract.renewal.due"
+    PROVISIONING_RENEWAL = "oem.prov.cert.renewal.due"
 
 
 class Event(NamedTuple):

@@ -23,8 +23,15 @@ EVENTS = {  # a partner's role -> what it may hear; roles that are not listed he
         "mo.contract.delivered.to.oem",
         "mo.contract.rejected.by.oem",
         "mo.contract.queued.to.oem",
+        "mo.contract.renewal.due",
     ),
-    "oem": (*_EVERYBODY, "oem.contract.created", "oem.contract.updated", "oem.contract.deleted"),
+    "oem": (
+        *_EVERYBODY,
+        "oem.contract.created",
+        "oem.contract.updated",
+        "oem.contract.deleted",
+        "oem.prov.cert.renewal.due",
+    ),
 }
 _OK, _REDIRECT, _BAD_REQUEST, _SERVER_ERROR = 200, 300, 400, 500
 _AGAIN = frozenset({408, 429})

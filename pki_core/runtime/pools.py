@@ -14,6 +14,7 @@ from pki_core.services.pool_provisioning import ProvisioningPool
 from pki_core.services.pool_removal import PoolRemoval
 from pki_core.services.pool_roots import RootPool
 from pki_core.services.registrations import Registrations
+from pki_core.services.reminders import Reminders
 from pki_core.services.revoke import Revocations
 from pki_core.store.unit_of_work import Store
 
@@ -74,6 +75,11 @@ class Pools:
     def check(self) -> PoolCheck:
         """What is revoked leaves the pools."""
         return PoolCheck(self._store, self._clock, self.removal, self.status_source)
+
+    @cached_property
+    def reminders(self) -> Reminders:
+        """What ends soon is told."""
+        return Reminders(self._store, self._clock)
 
     @cached_property
     def registrations(self) -> Registrations:

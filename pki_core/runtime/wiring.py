@@ -14,6 +14,7 @@ from pki_core.model.signer import KeyStore
 from pki_core.runtime.contracts import ContractServices
 from pki_core.runtime.partner_access import PartnerAccess
 from pki_core.runtime.pools import Pools
+from pki_core.services.ages import Ages
 from pki_core.services.audit import AuditLog
 from pki_core.services.batches import Batches
 from pki_core.services.ceremonies import Ceremonies, CeremonyEnvironment
@@ -251,6 +252,11 @@ class Runtime:
     def crls(self) -> Crls:
         """Making and publishing CRLs."""
         return Crls(self.store, self.clock, lambda: self.key_store, lambda: self.profiles, self.settings.crl_policy)
+
+    @cached_property
+    def ages(self) -> Ages:
+        """How long ago what must happen again and again happened."""
+        return Ages(self.store, self.clock, self.crls)
 
     @cached_property
     def crl_shelf(self) -> CrlShelf:

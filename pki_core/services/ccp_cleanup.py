@@ -5,7 +5,7 @@ A set difference, not an event: whatever was missed in one run is found in the n
 
 from pki_core.model.clock import Clock
 from pki_core.model.pools import PoolReport, Removal
-from pki_core.services.expire import count
+from pki_core.services.expire import count, note_run
 from pki_core.services.pool_removal import PoolRemoval
 from pki_core.store.unit_of_work import Store
 
@@ -42,5 +42,8 @@ class CcpCleanup:
                     still = [one for one in again if one.emaid in locked]
                     count(report, self._removal.contracts(work, still, Removal.ORPHANED, ACTOR))
             if not last:
-                return report
+                break
             after = last
+        if not dry_run:
+            note_run(self._store, self._clock, "clean_ccp")
+        return report

@@ -98,15 +98,22 @@ class Crls:
         self._prune(record)
         return published
 
+    def due(self, *, everything: bool = False) -> list[str]:
+        """Return the file names that ``publish_due`` would publish now, or with ``everything`` every list."""
+        names = []
+        for record in self._automatic():
+            for scope in self.scopes(record):
+                with_complete = True if everything else self._due(scope)
+                if with_complete is not None:
+                    kind = CrlKind.COMPLETE if with_complete else CrlKind.DELTA
+                    names.append(crl_name(record.label, scope.name, kind))
+        return names
+
     def publish_due(self, *, actor: str = "publisher", everything: bool = False) -> PublishReport:
         """Publish what is due, of every issuer that signs without a person; one failure does not stop the others."""
-        with self._store.reading() as work:
-            records = [record for record in work.issuers.all() if self._publishes(record)]
         published: list[str] = []
         failures: list[Failure] = []
-        for record in records:
-            if self._policy.needs_person(record.level):
-                continue
+        for record in self._automatic():
             for scope in self.scopes(record):
                 with_complete = True if everything else self._due(scope)
                 if with_complete is None:
@@ -121,6 +128,12 @@ class Crls:
                     published += [crl_name(record.label, one.scope, one.kind) for one in made]
             self._prune(record)
         return PublishReport(published=tuple(published), failures=tuple(failures))
+
+    def _automatic(self) -> list[IssuerRecord]:
+        """Return the issuers whose lists are signed without a person."""
+        with self._store.reading() as work:
+            records = work.issuers.all()
+        return [one for one in records if self._publishes(one) and not self._policy.needs_person(one.level)]
 
     def ages(self) -> list[CrlAge]:
         """Return what is published, for health checks and metrics."""

@@ -41,6 +41,7 @@ class Expiry:
         for root in ended:
             with self._store.transaction() as work:
                 report.roots += self._removal.root(work, root, Removal.EXPIRED, ACTOR)
+        note_run(self._store, self._clock, "sweep_expired")
         return report
 
     def _provisioning_page(self, limit: int) -> Removed | None:
@@ -75,6 +76,12 @@ class Expiry:
 def _walk(step: Callable[[int], Removed | None], page: int, report: PoolReport) -> None:
     while (gone := step(page)) is not None:
         count(report, gone)
+
+
+def note_run(store: Store, clock: Clock, name: str) -> None:
+    """Note that a sweep came to its end; services/ages.py looks how long ago that is."""
+    with store.transaction() as work:
+        work.marks.advance(name, clock.now())
 
 
 def count(report: PoolReport, gone: Removed) -> None:

@@ -36,8 +36,8 @@ class OcspRefresh:
         self._signer = signer
         self._policy = policy
 
-    def run(self) -> RefreshReport:
-        """Sign what is missing or old, CA by CA, page by page.
+    def run(self, *, dry_run: bool = False) -> RefreshReport:
+        """Sign what is missing or old, CA by CA, page by page; a dry run only counts it.
 
         Raises:
             UnavailableError: store or token went away; what was signed so far is stored.
@@ -51,18 +51,20 @@ class OcspRefresh:
             except (NotAuthorizedError, ResponderUnavailableError):
                 unanswered.append(ca.record.label)
                 continue
-            done = self._refresh_ca(ca, directory.ca_serials)
+            done = self._refresh_ca(ca, directory.ca_serials, dry_run=dry_run)
             signed, kept = signed + done[0], kept + done[1]
-        self._signer.note()
-        now = self._signer.now()
-        with self._store.transaction() as work:
-            dropped = work.ocsp.drop_expired(now)
+        dropped = 0
+        if not dry_run:
+            self._signer.note()
+            with self._store.transaction() as work:
+                dropped = work.ocsp.drop_expired(self._signer.now())
+        with self._store.reading() as work:
             oldest = work.ocsp.oldest_this_update()
         return RefreshReport(
             signed=signed, kept=kept, dropped=dropped, unanswered=tuple(unanswered), oldest_this_update=oldest
         )
 
-    def _refresh_ca(self, ca: AnsweredCa, ca_serials: frozenset[tuple[int, str]]) -> tuple[int, int]:
+    def _refresh_ca(self, ca: AnsweredCa, ca_serials: frozenset[tuple[int, str]], *, dry_run: bool) -> tuple[int, int]:
         forms = [
             CertificateIdForm(algorithm, ca.record.subject_der, ca.record.spki_der)
             for algorithm in self._policy.hash_algorithms
@@ -82,7 +84,9 @@ class OcspRefresh:
                 (record, form) for record in page for form in forms if (record.serial, form.hash_algorithm) not in young
             ]
             kept += len(page) * len(forms) - len(wanted)
-            if wanted:
+            if dry_run:
+                signed += len(wanted)
+            elif wanted:
                 signed += self._sign(ca, now, wanted, ca_serials)
 
     def _sign(

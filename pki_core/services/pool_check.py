@@ -20,7 +20,7 @@ from pki_core.model.pools import (
     StatusSource,
 )
 from pki_core.model.states import CertificateState
-from pki_core.services.expire import count
+from pki_core.services.expire import count, note_run
 from pki_core.services.pool_chains import own_certificate
 from pki_core.services.pool_removal import PoolRemoval
 from pki_core.store.unit_of_work import Store
@@ -56,6 +56,8 @@ class PoolCheck:
         self._foreign_provisioning(report, set(silent))
         self._foreign_contracts(report, set(silent))
         report.unfinished = report.postponed > 0
+        if not dry_run:
+            note_run(self._store, self._clock, "check_pools")
         return report
 
     def _own_provisioning(self, report: PoolReport, window: int) -> None:

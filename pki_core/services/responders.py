@@ -65,8 +65,8 @@ class Responders:
         self._clock = clock
         self._rules = rules
 
-    def rotate(self) -> RotationReport:
-        """Give every CA that needs one a new responder. Running it again does what is left.
+    def rotate(self, *, dry_run: bool = False) -> RotationReport:
+        """Give every CA that needs one a new responder; a dry run only says which. Running it again does what is left.
 
         Raises:
             UnavailableError: store or token went away; responders made so far are in service.
@@ -75,7 +75,7 @@ class Responders:
         for ca in OcspDirectory(self._store).current().cas:
             if self._is_skipped(ca):
                 skipped.append(ca.record.label)
-            elif (label := self._due(ca.record)) and self._make(ca.record, label):
+            elif (label := self._due(ca.record)) and (dry_run or self._make(ca.record, label)):
                 made.append(label)
             else:
                 kept.append(ca.record.label)

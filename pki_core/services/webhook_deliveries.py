@@ -91,6 +91,12 @@ class WebhookDeliveries:
             waiting=waiting,
         )
 
+    def look(self) -> DeliveryReport:
+        """Return what waits, changing nothing: events in the outbox, and deliveries not yet made."""
+        with self._store.reading() as work:
+            events, waiting = work.outbox.count(), work.webhooks.waiting()
+        return DeliveryReport(events=events, delivered=0, refused=0, failed=0, waiting=waiting)
+
     def replay(self, number: int, actor: str) -> None:
         """Have a finished delivery sent again, the same bytes; the next run does it.
 

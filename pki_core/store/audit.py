@@ -69,6 +69,12 @@ class AuditGateway:
         """Return how many rows are not sealed yet."""
         return self._connection.scalar(select(func.count()).where(tables.audit.c.id > last_id)) or 0
 
+    def oldest_after(self, last_id: int) -> datetime | None:
+        """Return when the oldest row behind an id was written, None when there is none."""
+        audit = tables.audit.c
+        at = self._connection.scalar(select(audit.at).where(audit.id > last_id).order_by(audit.id).limit(1))
+        return None if at is None else from_seconds(at)
+
     def last_checkpoint(self) -> Checkpoint | None:
         """Return the newest checkpoint."""
         checkpoint = tables.audit_checkpoint

@@ -10,7 +10,7 @@ from pki_core.model.pools import ContractRow, Namespace, ProvisioningKey, Remove
 from pki_core.model.signer import KeyAlgorithm
 from pki_core.store import pool_tables
 from pki_core.store.bulk import is_one_of, look_up_by_keys
-from pki_core.store.pool_queries import has_ended, revoked_in_window, with_der
+from pki_core.store.pool_queries import ends_between, has_ended, page_end, revoked_in_window, with_der
 from pki_core.store.times import from_seconds, to_seconds
 
 _ccp, _pcp, _data = pool_tables.contract, pool_tables.provisioning_certificate, pool_tables.contract_data
@@ -109,6 +109,20 @@ class ContractPoolGateway:
             select(*_TOLD).where(has_ended(_ccp, now)).order_by(_ccp.c.valid_to).limit(limit)
         )
         return [_removed(row) for row in rows]
+
+    def ending(self, since: datetime, until: datetime, limit: int) -> tuple[list[RemovedContract], datetime]:
+        """Return contracts that end after ``since``, by ``until`` at the latest, and the moment they go up to.
+
+        About ``limit`` of them; those that end in the same second stay together.
+        """
+        until = page_end(self._connection, _ccp, since, until, limit)
+        rows = self._connection.execute(select(*_TOLD).where(*ends_between(_ccp, since, until)).order_by(_ccp.c.emaid))
+        return [_removed(row) for row in rows], until
+
+    def count_ending(self, since: datetime, until: datetime) -> int:
+        """Return how many end then, for a dry run."""
+        query = select(func.count()).select_from(_ccp).where(*ends_between(_ccp, since, until))
+        return self._connection.scalar(query) or 0
 
     def count_expired(self, now: datetime) -> int:
         """Return how many have ended, for a dry run."""

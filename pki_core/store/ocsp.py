@@ -120,6 +120,29 @@ class OcspGateway:
         oldest: int | None = self._connection.scalar(select(func.min(_response.c.this_update)))
         return oldest
 
+    def oldest(self) -> tuple[int, int] | None:
+        """Return (this_update, next_update) of the oldest stored response, None when nothing is stored."""
+        query = select(_response.c.this_update, _response.c.next_update).order_by(_response.c.this_update).limit(1)
+        row = self._connection.execute(query).first()
+        return None if row is None else (row.this_update, row.next_update)
+
+    def worn_out(self, now: int) -> tuple[int, int] | None:
+        """Return (this_update, next_update) of a response past three quarters of its life, None when there is none.
+
+        What is stored for expired certificates is not signed again and does not count.
+        """
+        is_its_own = (_status.c.issuer_id == _response.c.issuer_id) & (_status.c.serial == _response.c.serial)
+        row = self._connection.execute(
+            select(_response.c.this_update, _response.c.next_update)
+            .join(_status, is_its_own)
+            .where(
+                (now - _response.c.this_update) * 4 > (_response.c.next_update - _response.c.this_update) * 3,
+                _status.c.not_after > now,
+            )
+            .limit(1)
+        ).first()
+        return None if row is None else (row.this_update, row.next_update)
+
     def changed_since(self, moment: int, limit: int) -> list[StatusChange]:
         """Return the feed from a moment on, at most ``limit`` lines."""
         feed = tables.revocation

@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, select
+from sqlalchemy import Connection, Row, delete, func, select
 
 from pki_core.model.pools import Event, EventType, OutboxEvent
 from pki_core.store import pool_tables
@@ -41,6 +41,10 @@ class OutboxGateway:
             select(_event).where(_event.c.number > after).order_by(_event.c.number).limit(limit)
         )
         return [_record(row) for row in rows]
+
+    def count(self) -> int:
+        """Return how many events wait."""
+        return self._connection.scalar(select(func.count()).select_from(_event)) or 0
 
     def take(self, limit: int) -> list[OutboxEvent]:
         """Take the oldest events out; two takers never get the same."""

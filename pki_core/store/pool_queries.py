@@ -9,7 +9,7 @@ from sqlalchemy import Column, ColumnElement, Connection, Row, Select, Table, an
 from pki_core.model.states import CertificateState
 from pki_core.store import tables
 from pki_core.store.bulk import look_up_by_keys
-from pki_core.store.times import to_seconds
+from pki_core.store.times import from_seconds, to_seconds
 
 _certificate, _der = tables.certificate, tables.certificate_der
 
@@ -27,6 +27,18 @@ def with_der(pool: Table) -> Select[Any]:
 def has_ended(pool: Table, now: datetime) -> ColumnElement[bool]:
     """Return the condition that one of a row's certificates has ended."""
     return pool.c.valid_to <= to_seconds(now)
+
+
+def ends_between(pool: Table, since: datetime, until: datetime) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    """Return the conditions that a row ends after a moment and not after another."""
+    return pool.c.valid_to > to_seconds(since), pool.c.valid_to <= to_seconds(until)
+
+
+def page_end(connection: Connection, pool: Table, since: datetime, until: datetime, limit: int) -> datetime:
+    """Return the second in which the ``limit``-th row behind a moment ends; ``until`` when there are fewer."""
+    query = select(pool.c.valid_to).where(*ends_between(pool, since, until)).order_by(pool.c.valid_to)
+    found = connection.scalar(query.offset(limit - 1).limit(1))
+    return until if found is None else from_seconds(found)
 
 
 def revoked_in_window(

@@ -28,7 +28,7 @@ from pki_core.model.signer import KeyAlgorithm
 from pki_core.model.states import CertificateState
 from pki_core.store import pool_tables, tables
 from pki_core.store.bulk import insert_rows, is_one_of
-from pki_core.store.pool_queries import has_ended, revoked_in_window, with_der
+from pki_core.store.pool_queries import ends_between, has_ended, page_end, revoked_in_window, with_der
 from pki_core.store.times import from_seconds, to_seconds
 
 _COLUMNS = (
@@ -156,6 +156,19 @@ class ProvisioningPoolGateway:
     def expired(self, now: datetime, limit: int) -> list[ProvisioningKey]:
         """Return rows one of whose certificates has ended, the longest first."""
         return self._keys(select(*_KEY).where(has_ended(_pcp, now)).order_by(_pcp.c.valid_to).limit(limit))
+
+    def ending(self, since: datetime, until: datetime, limit: int) -> tuple[list[ProvisioningKey], datetime]:
+        """Return rows that end after ``since``, by ``until`` at the latest, and the moment they go up to.
+
+        About ``limit`` of them; those that end in the same second stay together.
+        """
+        until = page_end(self._connection, _pcp, since, until, limit)
+        return self._keys(select(*_KEY).where(*ends_between(_pcp, since, until)).order_by(*_KEY)), until
+
+    def count_ending(self, since: datetime, until: datetime) -> int:
+        """Return how many end then, for a dry run."""
+        query = select(func.count()).select_from(_pcp).where(*ends_between(_pcp, since, until))
+        return self._connection.scalar(query) or 0
 
     def count_expired(self, now: datetime) -> int:
         """Return how many have ended, for a dry run."""

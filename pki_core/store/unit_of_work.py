@@ -20,6 +20,7 @@ from pki_core.store.crls import CrlGateway
 from pki_core.store.engine import FORGETTABLE, READ_ONLY, open_engine
 from pki_core.store.est_requests import EstRequestGateway
 from pki_core.store.issuers import IssuerGateway
+from pki_core.store.marks import MarkGateway
 from pki_core.store.ocsp import OcspGateway
 from pki_core.store.outbox import OutboxGateway
 from pki_core.store.partners import EnvironmentGateway, PartnerGateway
@@ -52,6 +53,7 @@ class UnitOfWork:
         self.est_requests = EstRequestGateway(connection)
         self.issuers = IssuerGateway(connection)
         self.ocsp = OcspGateway(connection)
+        self.marks = MarkGateway(connection)
         self.outbox = OutboxGateway(connection)
         self.partners = PartnerGateway(connection)
         self.provisioning_pool = ProvisioningPoolGateway(connection)

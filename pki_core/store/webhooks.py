@@ -156,6 +156,15 @@ class WebhookGateway:
             or 0
         )
 
+    def longest_due(self, now: datetime) -> datetime | None:
+        """Return since when the delivery that waits longest is due, None when none is."""
+        at = self._connection.scalar(
+            select(func.min(_delivery.next_at)).where(
+                _delivery.state == DeliveryState.WAITING.value, _delivery.next_at <= to_seconds(now)
+            )
+        )
+        return None if at is None else from_seconds(at)
+
     def forget(self, before: datetime) -> int:
         """Drop finished deliveries of long ago; return how many."""
         old = delete(webhook_delivery).where(

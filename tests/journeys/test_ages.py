@@ -1,0 +1,136 @@
+"""The alarm of ages: silent while everything runs, and one sentence for each thing that stopped."""
+
+import pytest
+
+from pki_core.model.errors import OverdueError
+from pki_core.model.pools import Event, EventType, RootKind
+from pki_core.services.ages import Age, raise_late
+from tests.journeys.acts import rows
+from tests.journeys.crl_acts import leaf
+from tests.journeys.pool_acts import YEAR, ForeignCa, der, foreign_ca, opened
+
+pytest_plugins = ["tests.journeys.environments"]
+
+
+@pytest.fixture
+def runtime(any_home):
+    with opened(any_home) as runtime:
+        keep_young(runtime)
+        yield runtime
+
+
+def keep_young(runtime):
+    """Everything that runs by schedule, once."""
+    runtime.pools.check.run()
+    runtime.pools.expiry.sweep()
+    runtime.pools.ccp_cleanup.run()
+    runtime.responders.rotate()
+    runtime.ocsp_refresh.run()
+    runtime.crls.publish_due()
+    runtime.access.webhook_deliveries.run(100)
+    runtime.audit_log.seal()
+
+
+def late(runtime):
+    return [one.name for one in runtime.ages.look() if one.is_late]
+
+
+def test_where_everything_runs_nothing_is_late(runtime):
+    assert late(runtime) == []
+    raise_late(runtime.ages.look())
+    runtime.clock.advance(hours=1)
+    assert late(runtime) == []
+
+
+def test_sweeps_that_never_ran_are_late_and_a_dry_run_is_none(home):
+    with opened(home) as runtime:
+        runtime.pools.expiry.sweep(dry_run=True)
+        runtime.pools.ccp_cleanup.run(dry_run=True)
+        runtime.pools.check.run(dry_run=True)
+        assert late(runtime)[:3] == ["last check_pools", "last clean_ccp", "last sweep_expired"]
+        with pytest.raises(OverdueError, match="last clean_ccp: never"):
+            raise_late(runtime.ages.look())
+
+
+def test_each_sweep_has_an_age_of_its_own(runtime):
+    runtime.clock.advance(hours=1, seconds=1)
+    assert late(runtime) == ["last check_pools"]
+    runtime.clock.advance(hours=2)
+    assert set(late(runtime)) >= {"last check_pools", "last clean_ccp", "last sweep_expired"}
+    runtime.pools.expiry.sweep()
+    assert "last sweep_expired" not in late(runtime)
+
+
+def test_an_event_that_nobody_tells_is_late_after_a_quarter_of_an_hour(runtime):
+    with runtime.store.transaction() as work:
+        work.outbox.append(runtime.clock.now(), [Event(EventType.OEM_CONTRACT_CREATED, "WPN", "P", "E")])
+    runtime.clock.advance(minutes=15)
+    assert late(runtime) == []
+    runtime.clock.advance(seconds=1)
+    assert late(runtime) == ["oldest event in the outbox"]
+    runtime.access.webhook_deliveries.run(1)
+    assert late(runtime) == []
+
+
+def test_an_audit_row_without_a_seal_is_late_after_an_hour(runtime):
+    leaf(runtime)
+    runtime.clock.advance(hours=1, seconds=1)
+    assert "oldest audit row without a seal" in late(runtime)
+    runtime.audit_log.seal()
+    assert "oldest audit row without a seal" not in late(runtime)
+
+
+def test_ocsp_answers_past_three_quarters_of_their_life_are_late_but_not_those_of_what_is_over(runtime):
+    serial, _ = leaf(runtime, not_after=runtime.clock.now().replace(microsecond=0) + YEAR / 365)
+    runtime.ocsp_refresh.run()
+    runtime.clock.advance(hours=19)  # of 24
+    assert "oldest OCSP answer signed ahead" in late(runtime)
+    runtime.ocsp_refresh.run()
+    assert "oldest OCSP answer signed ahead" not in late(runtime)
+    runtime.clock.moment = runtime.certificates.show(serial).not_after
+    runtime.clock.advance(hours=4)
+    runtime.ocsp_refresh.run()
+    assert "oldest OCSP answer signed ahead" not in late(runtime)
+
+
+def test_crls_and_responders_are_late_before_they_are_over(runtime):
+    runtime.clock.advance(days=6)
+    found = late(runtime)
+    assert "CRL mo-sub2.crl" in found
+    runtime.crls.publish_due()
+    assert [name for name in late(runtime) if name.startswith("CRL")] == []
+    ends = dict(rows(runtime, "SELECT label, not_after FROM responder"))
+    lives = dict(rows(runtime, "SELECT label, not_after - not_before FROM responder"))
+    end = ends["ocsp-mo-sub2-1"] - lives["ocsp-mo-sub2-1"] // 20
+    runtime.clock.moment = type(runtime.clock.moment).fromtimestamp(end, runtime.clock.moment.tzinfo)
+    assert "OCSP responder of mo-sub2" in late(runtime)
+    runtime.responders.rotate()
+    assert "OCSP responder of mo-sub2" not in late(runtime)
+
+
+def test_a_root_in_its_last_two_years_is_late_until_it_has_a_successor(home):
+    with opened(home) as runtime:
+        ca = foreign_ca(runtime, "old", RootKind.OEM)
+        end = runtime.pools.roots.all()[0].valid_to
+        runtime.clock.moment = end - 2 * YEAR
+        assert [name for name in late(runtime) if "RCP" in name] == []
+        runtime.clock.advance(seconds=1)
+        (told,) = [name for name in late(runtime) if "RCP" in name]
+        assert f"ends on {end:%Y-%m-%d} and has no successor" in told
+        assert any(name.startswith("our root v2g-root ends") for name in late(runtime))
+        younger = ForeignCa("younger", runtime.clock.now())
+        runtime.pools.roots.add(der(younger.root), RootKind.MO, by="alice", evidence="read over the telephone")
+        assert len([name for name in late(runtime) if "RCP" in name]) == 1  # of another kind
+        runtime.pools.roots.add(der(younger.root), RootKind.OEM, by="alice", evidence="read over the telephone")
+        assert [name for name in late(runtime) if "RCP" in name] == []
+        assert ca is not None
+
+
+def test_the_alarm_names_all_that_is_late_in_minutes():
+    ages = [
+        Age(name="a", seconds=7200, most=3600, is_late=True),
+        Age(name="b", seconds=1, most=3600, is_late=False),
+        Age(name="c", seconds=None, most=3600, is_late=True),
+    ]
+    with pytest.raises(OverdueError, match=r"^a: 120 min, at most 60; c: never$"):
+        raise_late(ages)
