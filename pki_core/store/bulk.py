@@ -55,10 +55,19 @@ def is_one_of(connection: Connection, key: Column[Any], values: Sequence[Any]) -
     An explicit list, not a join: of tables that have just been filled or emptied PostgreSQL has no statistics, and it
     would read the table instead of looking at its keys.
     """
-    if is_postgres(connection):
-        return key == any_(cast(list(values), ARRAY(key.type)))
-    listed = func.json_each(json.dumps(list(values)))
-    return key.in_(select(column("value", key.type)).select_from(listed))
+    return is_in_list(key, list_of(connection, values), postgres=is_postgres(connection))
+
+
+def is_in_list(key: Column[Any], values: Any, *, postgres: bool) -> ColumnElement[bool]:  # noqa: ANN401  # or its place
+    """Return the same condition of what ``list_of`` gave, or of the parameter of a statement that is built once."""
+    if postgres:
+        return key == any_(cast(values, ARRAY(key.type)))
+    return key.in_(select(column("value", key.type)).select_from(func.json_each(values)))
+
+
+def list_of(connection: Connection, values: Sequence[Any]) -> Any:  # noqa: ANN401  # what the driver takes
+    """Return a list as the one parameter that a database takes it in."""
+    return list(values) if is_postgres(connection) else json.dumps(list(values))
 
 
 def look_up_by_keys(connection: Connection) -> None:

@@ -13,6 +13,7 @@ from pki_core.model.errors import SettingsError
 
 READ_ONLY = "pncpki_read_only"
 FORGETTABLE = "pncpki_forgettable"  # a commit that may be lost at a power cut, whole
+_PRAGMAS = "pncpki_pragmas"
 
 _CACHE, _SMALL_CACHE = 32_768, 2048  # KiB
 _SQLITE_PRAGMAS = (
@@ -83,10 +84,18 @@ def _on_sqlite_connect(connection: DBAPIConnection, _record: ConnectionPoolEntry
 
 
 def _on_sqlite_begin(connection: Connection) -> None:
-    # IMMEDIATE: a writer waits for the lock at its start, where busy_timeout works, and never at an upgrade.
     options = connection.get_execution_options()
-    connection.exec_driver_sql(f"PRAGMA synchronous={'NORMAL' if options.get(FORGETTABLE) else 'FULL'}")
-    connection.exec_driver_sql(f"PRAGMA query_only={'ON' if options.get(READ_ONLY) else 'OFF'}")
+    wanted = (
+        f"PRAGMA synchronous={'NORMAL' if options.get(FORGETTABLE) else 'FULL'}",
+        f"PRAGMA query_only={'ON' if options.get(READ_ONLY) else 'OFF'}",
+    )
+    # Remembered with the driver's connection, which is what they are set on: each costs what a look-up costs.
+    if connection.info.get(_PRAGMAS) != wanted:
+        connection.info.pop(_PRAGMAS, None)
+        for pragma in wanted:
+            connection.exec_driver_sql(pragma)
+        connection.info[_PRAGMAS] = wanted
+    # IMMEDIATE: a writer waits for the lock at its start, where busy_timeout works, and never at an upgrade.
     connection.exec_driver_sql("BEGIN" if options.get(READ_ONLY) else "BEGIN IMMEDIATE")
 
 

@@ -6,13 +6,15 @@ its to-be-signed bytes are dropped, and nothing is ever signed under it again.
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import lru_cache
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Update, bindparam, delete, insert, select, update
 
 from pki_core.model.errors import InvariantError, LeaseLostError
 from pki_core.model.states import CertificateState
 from pki_core.store import tables
-from pki_core.store.bulk import insert_rows, is_one_of
+from pki_core.store.bulk import insert_rows, is_in_list, list_of
+from pki_core.store.engine import is_postgres
 from pki_core.store.times import to_seconds
 
 POSITIONS = 4096  # certificate id = reservation number * POSITIONS + position
@@ -128,14 +130,29 @@ class ReservationGateway:
         stored = self._connection.scalar(_TAKE_SERIALS, {"held": number})
         serials = (stored or "").split()
         settled = self._connection.execute(
-            update(tables.certificate_status)
-            .where(
-                tables.certificate_status.c.issuer_id == issuer_id,
-                is_one_of(self._connection, tables.certificate_status.c.serial, serials),
-                tables.certificate_status.c.status == CertificateState.RESERVED.value,
-            )
-            .values(status=state.value)
+            _settling(postgres=is_postgres(self._connection)),
+            {
+                "of_issuer": issuer_id,
+                "listed": list_of(self._connection, serials),
+                "was": CertificateState.RESERVED.value,
+                "becomes": state.value,
+            },
         ).rowcount
         if settled != len(serials):
             raise InvariantError(f"reservation {number} holds {len(serials)} intents but {settled} reserved serials")
         return settled
+
+
+@lru_cache(maxsize=2)
+def _settling(*, postgres: bool) -> Update:
+    """Built once, see above."""
+    status = tables.certificate_status
+    return (
+        update(status)
+        .where(
+            status.c.issuer_id == bindparam("of_issuer"),
+            is_in_list(status.c.serial, bindparam("listed"), postgres=postgres),
+            status.c.status == bindparam("was"),
+        )
+        .values(status=bindparam("becomes"))
+    )
