@@ -17,6 +17,7 @@ from pki_core.model.errors import MalformedError, NotAuthenticatedError, NotAuth
 from pki_core.model.partners import Partner
 from pki_core.services.credentials import sha256_text
 from pki_core.services.known_certificates import KnownCertificate, KnownCertificates
+from pki_core.store.credentials import Standing
 from pki_core.store.unit_of_work import Store, UnitOfWork
 from pki_core.wire.trust_anchors import TrustAnchors, is_trusted
 
@@ -36,6 +37,7 @@ class _Held(NamedTuple):
     partner_id: str
     record: CertificateRecord | None = None
     is_own_leaf: bool = False
+    partner: Partner | None = None  # when it is known already
 
 
 class Callers:
@@ -68,7 +70,7 @@ class Callers:
                 return None
             if len(claimed) > 1:
                 raise NotAuthorizedError("the credentials shown are those of different partners")
-            partner = _partner(work, claimed.pop())
+            partner = (held and held.partner) or _partner(work, claimed.pop())
         if held is None or held.record is None:
             return Caller(partner=partner)
         return Caller(
@@ -100,24 +102,24 @@ class Callers:
             trusted = (one.partner_id for one in self._guarantors if is_trusted(certificate_der, one.anchors, now))
             partner_id = next(trusted, None)
             return None if partner_id is None else _Held(partner_id)
-        _refuse_ended(work, known, now)
-        credential = work.credentials.find(sha256_text(certificate_der))
-        if credential is not None:
-            if not _is_in_force(credential, CredentialKind.CERTIFICATE, now):
+        standing = work.credentials.standing(sha256_text(certificate_der), known.record.partner_id, known.serials)
+        _refuse_ended(work, known, standing, now)
+        if standing.credential is not None:
+            if not _is_in_force(standing.credential, CredentialKind.CERTIFICATE, now):
                 raise NotAuthorizedError("the client certificate was withdrawn as a credential")
-            return _Held(credential.partner_id, known.record)
+            return _Held(standing.credential.partner_id, known.record, partner=standing.partner)
         if known.record.partner_id is None:
             return None
-        return _Held(known.record.partner_id, known.record, is_own_leaf=True)
+        return _Held(known.record.partner_id, known.record, is_own_leaf=True, partner=standing.partner)
 
 
-def _refuse_ended(work: UnitOfWork, known: KnownCertificate, now: datetime) -> None:
+def _refuse_ended(work: UnitOfWork, known: KnownCertificate, standing: Standing, now: datetime) -> None:
     """Check validity and revocation of one of our certificates and of every CA above it (RFC 5280 6.1.3)."""
     if not known.record.not_before <= now < known.record.not_after:
         raise NotAuthorizedError("the client certificate is not valid now")
     if any(one.not_after is None or now >= one.not_after for one in known.path):
         raise NotAuthorizedError("a CA above the client certificate has expired")
-    if not work.certificates.are_good(known.serials):
+    if not standing.are_good:
         own, *_ = known.serials
         which = "a CA above the client certificate" if work.certificates.are_good([own]) else "the client certificate"
         raise NotAuthorizedError(f"{which} is revoked")

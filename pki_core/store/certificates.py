@@ -83,7 +83,7 @@ class CertificateGateway:
             for number, pair in enumerate(distinct)
             for name, value in zip("is", pair, strict=True)
         }
-        good = self._connection.execute(_count_good(len(distinct)), values).scalar_one()
+        good = self._connection.execute(counting_good(len(distinct)), values).scalar_one()
         return int(good) == len(distinct)
 
     def count(self) -> int:
@@ -145,8 +145,8 @@ def _record(row: Row[Any]) -> CertificateRecord:
 
 
 @lru_cache(maxsize=16)
-def _count_good(count: int) -> Select[int]:
-    """Built once for each number of serials: that takes longer than running it."""
+def counting_good(count: int) -> Select[int]:
+    """Return the count of good ones among (``i0``, ``s0``), ... of issuer and serial; built once for each number."""
     status = tables.certificate_status.c
     keys = [
         (status.issuer_id == bindparam(f"i{one}")) & (status.serial == bindparam(f"s{one}")) for one in range(count)

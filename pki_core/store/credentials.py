@@ -1,12 +1,17 @@
 """Credentials of partners: hashes of machine secrets, fingerprints of client certificates, one-time codes."""
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, bindparam, insert, select, update
+from sqlalchemy import Connection, Row, Select, String, bindparam, func, insert, select, update
 
 from pki_core.model.credentials import Credential, CredentialKind
+from pki_core.model.partners import Partner
 from pki_core.store import tables
+from pki_core.store.certificates import counting_good
+from pki_core.store.partners import partner_of
 from pki_core.store.times import from_seconds, to_seconds
 
 # Built once: every request asks one of them.
@@ -16,6 +21,14 @@ _OF_PARTNER = (
     .where(tables.credential.c.partner_id == bindparam("wanted"))
     .order_by(tables.credential.c.id)
 )
+
+
+class Standing(NamedTuple):
+    """What the store says of a shown certificate: as a credential, whose it is, and of its status and its CAs'."""
+
+    credential: Credential | None
+    partner: Partner | None
+    are_good: bool
 
 
 class CredentialGateway:
@@ -46,6 +59,24 @@ class CredentialGateway:
         row = self._connection.execute(_BY_HASH, {"wanted": sha256}).first()
         return None if row is None else _record(row)
 
+    def standing(self, sha256: str, own_partner_id: str | None, serials: Sequence[tuple[int, str]]) -> Standing:
+        """Return all that decides about a certificate of ours that is shown, in one look.
+
+        The partner is that of the credential with the certificate's hash, else ``own_partner_id``; ``serials`` are
+        (issuer id, serial) of the certificate and of the CAs above it.
+        """
+        values: dict[str, int | str | None] = {"wanted": sha256, "own": own_partner_id}
+        distinct = sorted(set(serials))
+        for number, (issuer_id, serial) in enumerate(distinct):
+            values[f"i{number}"], values[f"s{number}"] = issuer_id, serial
+        rows = self._connection.execute(_standing(len(distinct)), values).all()
+        first = rows[0]
+        partner = None
+        if first.known_partner_id is not None:
+            partner = partner_of(first.known_partner_id, [(row.scope_kind, row.scope_value) for row in rows])
+        credential = None if first.id is None else _record(first)
+        return Standing(credential, partner, are_good=first.good == len(distinct))
+
     def of_partner(self, partner_id: str) -> list[Credential]:
         """Return every credential of a partner, in the order they were made."""
         rows = self._connection.execute(_OF_PARTNER, {"wanted": partner_id})
@@ -72,4 +103,23 @@ def _record(row: Row[Any]) -> Credential:
         created_at=from_seconds(row.created_at),
         not_after=None if row.not_after is None else from_seconds(row.not_after),
         ended_at=None if row.ended_at is None else from_seconds(row.ended_at),
+    )
+
+
+@lru_cache(maxsize=16)
+def _standing(count: int) -> Select[Any]:
+    """Built once for each number of serials: that takes longer than running it."""
+    credential, scope, partner = tables.credential, tables.partner_scope, tables.partner
+    asked = select(bindparam("wanted", type_=String).label("sha256")).subquery()
+    whose = func.coalesce(credential.c.partner_id, bindparam("own", type_=String))
+    return select(
+        credential,
+        partner.c.id.label("known_partner_id"),
+        scope.c.kind.label("scope_kind"),
+        scope.c.value.label("scope_value"),
+        counting_good(count).scalar_subquery().label("good"),
+    ).select_from(
+        asked.outerjoin(credential, credential.c.sha256 == asked.c.sha256)
+        .outerjoin(partner, partner.c.id == whose)
+        .outerjoin(scope, scope.c.partner_id == partner.c.id)
     )

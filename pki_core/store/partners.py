@@ -1,5 +1,6 @@
 """Partners and the environment's stamp."""
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from sqlalchemy import Connection, bindparam, insert, select
@@ -48,21 +49,26 @@ class PartnerGateway:
         rows = self._connection.execute(_WITH_SCOPES, {"wanted": partner_id}).all()
         if not rows:
             raise NotFoundError(f"there is no partner {partner_id!r}")
-        scopes: dict[str, set[str]] = {"role": set(), "provider": set(), "operator": set(), "wmi": set()}
-        for kind, value in rows:
-            if kind is not None:
-                scopes[kind].add(value)
-        return Partner(
-            id=partner_id,
-            roles=frozenset(scopes["role"]),
-            provider_prefixes=frozenset(scopes["provider"]),
-            operator_prefixes=frozenset(scopes["operator"]),
-            wmis=frozenset(scopes["wmi"]),
-        )
+        return partner_of(partner_id, [(kind, value) for kind, value in rows])
 
     def ids(self) -> list[str]:
         """Return the ids of all partners."""
         return list(self._connection.scalars(select(tables.partner.c.id).order_by(tables.partner.c.id)))
+
+
+def partner_of(partner_id: str, rows: Iterable[tuple[str | None, str | None]]) -> Partner:
+    """Return a partner from (kind, value) of its scopes; (None, None) stands for none."""
+    scopes: dict[str, set[str]] = {"role": set(), "provider": set(), "operator": set(), "wmi": set()}
+    for kind, value in rows:
+        if kind is not None and value is not None:
+            scopes[kind].add(value)
+    return Partner(
+        id=partner_id,
+        roles=frozenset(scopes["role"]),
+        provider_prefixes=frozenset(scopes["provider"]),
+        operator_prefixes=frozenset(scopes["operator"]),
+        wmis=frozenset(scopes["wmi"]),
+    )
 
 
 class EnvironmentGateway:
