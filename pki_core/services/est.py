@@ -25,6 +25,7 @@ from pki_core.services.est_calls import Delivery, EnrollmentRows, EstCall, Ready
 from pki_core.services.est_offers import Choice, Offers
 from pki_core.services.est_pace import Pace
 from pki_core.services.est_rules import accepted, check_authority, check_linking, check_renewal, with_new_name
+from pki_core.services.gathering import Gathering
 from pki_core.services.issuers import Issuers
 from pki_core.services.names import NamePolicy, judge_name
 from pki_core.services.runners import runner_token
@@ -49,7 +50,8 @@ class Est:
         clock: Clock,
     ) -> None:
         self._store = store
-        self._issuers, self._enrollment, self._names = issuing
+        self._issuers, enrollment, self._names = issuing
+        self._gathering = Gathering(enrollment)
         self.offers = offers
         self._callers = callers
         self._approvals, self._pace = waiting
@@ -172,7 +174,7 @@ class Est:
             runner=self._runner_token(),
         )
         hooks = EnrollmentRows(self._clock, ready, call, approved_id)
-        (outcome,) = self._enrollment.issue(self._issuers.get(offer.issuer_label), order, [ready.request], hooks)
+        outcome = self._gathering.issue(self._issuers.get(offer.issuer_label), order, ready.request, hooks)
         if not isinstance(outcome, Issued):
             raise CsrRejectedError(outcome.code, outcome.message)
         return outcome

@@ -11,9 +11,8 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from pki_core.model.errors import SettingsError
 
-READ_ONLY = "pncpki_read_only"
 FORGETTABLE = "pncpki_forgettable"  # a commit that may be lost at a power cut, whole
-_PRAGMAS = "pncpki_pragmas"
+_SYNCHRONOUS = "pncpki_synchronous"
 
 _CACHE, _SMALL_CACHE = 32_768, 2048  # KiB
 _SQLITE_PRAGMAS = (
@@ -36,8 +35,11 @@ _POSTGRES_OPTIONS = {
 }
 
 
-def open_engine(url: str) -> Engine:
-    """Return an engine for ``sqlite:///FILE`` or ``postgresql://...``; nothing is connected yet."""
+def open_engine(url: str, *, read_only: bool = False) -> Engine:
+    """Return an engine for ``sqlite:///FILE`` or ``postgresql://...``; nothing is connected yet.
+
+    Connections of a ``read_only`` one to SQLite refuse to write; on PostgreSQL each transaction says so for itself.
+    """
     try:
         parsed = make_url(url)
     except ArgumentError as error:
@@ -53,7 +55,9 @@ def open_engine(url: str) -> Engine:
         raise SettingsError(f"the database must be SQLite or PostgreSQL, not {backend}")
     engine = create_engine(parsed)
     event.listen(engine, "connect", _on_sqlite_connect)
-    event.listen(engine, "begin", _on_sqlite_begin)
+    if read_only:
+        event.listen(engine, "connect", _on_sqlite_connect_to_read)
+    event.listen(engine, "begin", _on_sqlite_begin_to_read if read_only else _on_sqlite_begin)
     return engine
 
 
@@ -83,20 +87,24 @@ def _on_sqlite_connect(connection: DBAPIConnection, _record: ConnectionPoolEntry
     cursor.close()
 
 
+def _on_sqlite_connect_to_read(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA query_only=ON")
+    cursor.close()
+
+
 def _on_sqlite_begin(connection: Connection) -> None:
-    options = connection.get_execution_options()
-    wanted = (
-        f"PRAGMA synchronous={'NORMAL' if options.get(FORGETTABLE) else 'FULL'}",
-        f"PRAGMA query_only={'ON' if options.get(READ_ONLY) else 'OFF'}",
-    )
-    # Remembered with the driver's connection, which is what they are set on: each costs what a look-up costs.
-    if connection.info.get(_PRAGMAS) != wanted:
-        connection.info.pop(_PRAGMAS, None)
-        for pragma in wanted:
-            connection.exec_driver_sql(pragma)
-        connection.info[_PRAGMAS] = wanted
+    wanted = "NORMAL" if connection.get_execution_options().get(FORGETTABLE) else "FULL"
+    # Remembered with the driver's connection, which is what it is set on: asking again costs what a look-up costs.
+    if connection.info.get(_SYNCHRONOUS, "FULL") != wanted:
+        connection.exec_driver_sql(f"PRAGMA synchronous={wanted}")
+        connection.info[_SYNCHRONOUS] = wanted
     # IMMEDIATE: a writer waits for the lock at its start, where busy_timeout works, and never at an upgrade.
-    connection.exec_driver_sql("BEGIN" if options.get(READ_ONLY) else "BEGIN IMMEDIATE")
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _on_sqlite_begin_to_read(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN")
 
 
 def _on_postgres_begin(connection: Connection) -> None:

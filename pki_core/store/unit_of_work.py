@@ -17,7 +17,7 @@ from pki_core.store.contract_pool import ContractPoolGateway
 from pki_core.store.cps_signers import CpsSignerGateway
 from pki_core.store.credentials import CredentialGateway
 from pki_core.store.crls import CrlGateway
-from pki_core.store.engine import FORGETTABLE, READ_ONLY, open_engine
+from pki_core.store.engine import FORGETTABLE, open_engine
 from pki_core.store.est_requests import EstRequestGateway
 from pki_core.store.issuers import IssuerGateway
 from pki_core.store.marks import MarkGateway
@@ -71,7 +71,8 @@ class Store:
 
     def __init__(self, url: str) -> None:
         self._engine: Engine = open_engine(url)
-        self._reader = self._engine.execution_options(**{READ_ONLY: True})
+        # SQLite's readers have connections of their own: what a connection may do is said once.
+        self._reader = self._engine if self._engine.name == "postgresql" else open_engine(url, read_only=True)
         self._forgettable = self._engine.execution_options(**{FORGETTABLE: True})
 
     @contextmanager
@@ -103,6 +104,7 @@ class Store:
     def close(self) -> None:
         """Give connections back."""
         self._engine.dispose()
+        self._reader.dispose()
 
 
 @contextmanager
