@@ -1,5 +1,7 @@
 """Opens the database: SQLite in WAL mode for one machine, PostgreSQL for everything larger."""
 
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,12 +16,15 @@ from pki_core.model.errors import SettingsError
 FORGETTABLE = "pncpki_forgettable"  # a commit that may be lost at a power cut, whole
 _SYNCHRONOUS = "pncpki_synchronous"
 
+_BUSY_SECONDS = 30
+_LOOK_AGAIN_SECONDS = 0.0005
+_BUSY = f"PRAGMA busy_timeout={_BUSY_SECONDS * 1000}"
 _CACHE, _SMALL_CACHE = 32_768, 2048  # KiB
 _SQLITE_PRAGMAS = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",  # NORMAL loses the last commits at a power cut; a CA may not
     "PRAGMA foreign_keys=ON",
-    "PRAGMA busy_timeout=30000",
+    _BUSY,
     f"PRAGMA cache_size=-{_CACHE}",
     "PRAGMA temp_store=MEMORY",
     "PRAGMA wal_autocheckpoint=8000",  # 32 MB: pages of the serials' index are written back once, not for each chunk
@@ -99,8 +104,32 @@ def _on_sqlite_begin(connection: Connection) -> None:
     if connection.info.get(_SYNCHRONOUS, "FULL") != wanted:
         connection.exec_driver_sql(f"PRAGMA synchronous={wanted}")
         connection.info[_SYNCHRONOUS] = wanted
-    # IMMEDIATE: a writer waits for the lock at its start, where busy_timeout works, and never at an upgrade.
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    # IMMEDIATE: a writer waits for the lock at its start, where waiting works, and never at an upgrade.
+    driver = connection.connection.driver_connection
+    if driver is None or not _begin_writing(driver):
+        connection.exec_driver_sql("BEGIN IMMEDIATE")  # says what is wrong
+
+
+def _begin_writing(driver: sqlite3.Connection) -> bool:
+    """Wait for the writer's lock, as long as SQLite would; False when that was in vain.
+
+    SQLite looks again after 1, 2, 5, 10, ... 100 ms: with a writer in another process, who holds the lock for a
+    millisecond at a time, most of these are slept too long, and now and then one is overtaken for a second.
+    """
+    give_up = time.monotonic() + _BUSY_SECONDS
+    driver.execute("PRAGMA busy_timeout=0")
+    try:
+        while True:
+            try:
+                driver.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
+                    return False
+            else:
+                return True
+            time.sleep(_LOOK_AGAIN_SECONDS)
+    finally:
+        driver.execute(_BUSY)
 
 
 def _on_sqlite_begin_to_read(connection: Connection) -> None:
