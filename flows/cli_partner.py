@@ -20,7 +20,7 @@ Partner = Annotated[str, typer.Argument(metavar="PARTNER", help="The partner's s
 @reports_errors
 def add_partner(
     partner_id: Annotated[str, typer.Argument(metavar="PARTNER", help="Short name, used as user name later.")],
-    role: Annotated[list[str], typer.Option(help="mo, cpo, oem or cps; may be given several times.")],
+    role: Annotated[list[str], typer.Option(help="mo, cpo, oem, cps or operator; may be given several times.")],
     provider: Annotated[list[str] | None, typer.Option(help="5 characters: country and provider (EMAID).")] = None,
     operator: Annotated[list[str] | None, typer.Option(help="5 characters: country and operator (EVSEID).")] = None,
     wmi: Annotated[list[str] | None, typer.Option(help="3 characters (PCID).")] = None,

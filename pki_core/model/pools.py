@@ -10,11 +10,13 @@ from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
 from typing import NamedTuple, Protocol
 
+from pki_core.model.errors import MalformedError
 from pki_core.model.profiles import Edition
 from pki_core.model.signer import KeyAlgorithm
 
 ROOT_WARNING = timedelta(days=730)  # this long before its end a root asks for a successor
 ROOT_YEARS_LEFT = 35  # what a new root must still have
+REMOVAL_WAITS = timedelta(days=7)  # this long a removal that one person has asked for can be confirmed by another
 STATUS_MAX_AGE = timedelta(days=1)  # the status of a foreign certificate is asked again after this
 
 # Sentences that clients of the Open Plug & Charge Protocol compare.
@@ -39,10 +41,34 @@ class Namespace(IntEnum):
         """Return what certificates of an edition are for."""
         return cls.ISO_20_2022 if edition is Edition.ISO_20 else cls.ISO_2_2013
 
+    @classmethod
+    def of_urn(cls, urn: str) -> "Namespace":
+        """Read the name of a message definition; MalformedError for one nobody uses."""
+        try:
+            return _OF_URN[urn]
+        except KeyError:
+            raise MalformedError(f"xsdMsgDefNamespace is one of {', '.join(_URNS.values())}") from None
+
+    @property
+    def urn(self) -> str:
+        """Its name on the wire."""
+        return _URNS[self]
+
     @property
     def is_edition_20(self) -> bool:
         """Whether it is one of ISO 15118-20."""
         return self is not Namespace.ISO_2_2013
+
+
+_URNS = {
+    Namespace.ISO_2_2013: "urn:iso:15118:2:2013:MsgDef",
+    Namespace.ISO_20_2020: "urn:iso:15118:20:2020:MsgDef",
+    Namespace.ISO_20_2022: "urn:iso:15118:20:2022:MsgDef",
+}
+# The schema of ISO 15118-20 has another name than the two that its clients send.
+_OF_URN = {name: namespace for namespace, name in _URNS.items()} | {
+    "urn:iso:std:iso:15118:-20:CommonMessages": Namespace.ISO_20_2022
+}
 
 
 class RootKind(StrEnum):
@@ -172,6 +198,7 @@ class ProvisioningEntry:
 
     row: ProvisioningRow
     chain: Chain
+    root_der: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,6 +267,7 @@ class PoolRoot:
     confirmed_by: str
     evidence: str  # how its fingerprint was checked through a second channel
     is_active: bool
+    removal_asked_by: str = ""  # waits for a second person
 
     def warns(self, now: datetime) -> bool:
         """Tell whether it needs a successor."""

@@ -8,7 +8,7 @@ from pki_core.model.partners import Partner
 from pki_core.store.audit import AuditEntry
 from pki_core.store.unit_of_work import Store
 
-ROLES = ("mo", "cpo", "oem", "cps")
+ROLES = ("mo", "cpo", "oem", "cps", "operator")
 _MAX_ID = 64
 _PREFIX_LENGTHS = {"provider": 5, "operator": 5, "wmi": 3}
 

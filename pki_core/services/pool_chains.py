@@ -5,7 +5,7 @@ the RCP and our own; the status of ours is in the store, other people's CAs are 
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
@@ -58,6 +58,7 @@ class ChainChecks:
         self._store = store
         self._clock = clock
         self._source = source
+        self._roots: dict[str, bytes] = {}  # by their hash, so that none is ever out of date
 
     def check(self, leaf: PoolCertificate, above: Sequence[PoolCertificate], kinds: Sequence[RootKind]) -> CheckedChain:
         """Check a leaf and the CA certificates above it, its issuer first, without the root.
@@ -104,6 +105,17 @@ class ChainChecks:
                 one.sha256 == chain.root_sha256 and now < one.certificate.not_after for one in _anchors(work, kinds)
             )
 
+    def root_of(self, work: UnitOfWork, chain: Chain) -> bytes:
+        """Return the root certificate of a stored chain, b"" when nobody has it any more."""
+        known = self._roots.get(chain.root_sha256)
+        if known is not None:
+            return known
+        for der in _root_certificates(work, RootKind):
+            if hashlib.sha256(der).hexdigest() == chain.root_sha256:
+                self._roots[chain.root_sha256] = der
+                return der
+        return b""
+
     def _check_status(
         self,
         path: Sequence[PoolCertificate],
@@ -140,10 +152,15 @@ def read_chain(leaf_der: bytes, subs: Sequence[tuple[str, bytes]], leaf_name: st
     return tuple(certificates)
 
 
-def _anchors(work: UnitOfWork, kinds: Sequence[RootKind]) -> list[_Anchor]:
+def _anchors(work: UnitOfWork, kinds: Iterable[RootKind]) -> list[_Anchor]:
+    return [_Anchor(read_certificate(der), hashlib.sha256(der).hexdigest()) for der in _root_certificates(work, kinds)]
+
+
+def _root_certificates(work: UnitOfWork, kinds: Iterable[RootKind]) -> list[bytes]:
+    """Return the active roots of the RCP of some kinds, and our own."""
     ders = [root.certificate_der for root in work.root_pool.active(*kinds)]
     ders += [one.certificate_der for one in work.issuers.all() if one.level is Level.ROOT and one.certificate_der]
-    return [_Anchor(read_certificate(der), hashlib.sha256(der).hexdigest()) for der in dict.fromkeys(ders)]
+    return list(dict.fromkeys(ders))
 
 
 def own_certificate(work: UnitOfWork, certificate: PoolCertificate) -> tuple[CertificateState, int] | None:

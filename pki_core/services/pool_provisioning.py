@@ -141,7 +141,8 @@ class ProvisioningPool:
         """
         for row in self._rows(partner, pcid, selection):
             with self._store.reading() as work:
-                entry = ProvisioningEntry(row=row, chain=work.chains.get(row.chain_id))
+                chain = work.chains.get(row.chain_id)
+                entry = ProvisioningEntry(row=row, chain=chain, root_der=self._checks.root_of(work, chain))
             if self._stands(entry):
                 return entry
         raise NotFoundError(PROVISIONING_NOT_FOUND)

@@ -9,7 +9,16 @@ from collections.abc import Sequence
 
 from pki_core.model.clock import Clock
 from pki_core.model.errors import ConflictError, MalformedError, NotFoundError
-from pki_core.model.pools import ROOT_NOT_FOUND, ROOT_YEARS_LEFT, Event, EventType, PoolRoot, Removal, RootKind
+from pki_core.model.pools import (
+    REMOVAL_WAITS,
+    ROOT_NOT_FOUND,
+    ROOT_YEARS_LEFT,
+    Event,
+    EventType,
+    PoolRoot,
+    Removal,
+    RootKind,
+)
 from pki_core.services.pool_events import STREAM
 from pki_core.services.pool_removal import PoolRemoval
 from pki_core.store.audit import AuditEntry
@@ -119,6 +128,24 @@ class RootPool:
         with self._store.transaction() as work:
             root = _get(work, root_id)
             self._removal.root(work, root, Removal.REVOKED, ", ".join(people)[:_MAX_NAME])
+
+    def ask_removal(self, root_id: str, *, by: str) -> bool:
+        """Take a root out of force, each person for himself; returns whether it is gone.
+
+        Outside dev the first one asks for it, and it is gone when another one does within a week.
+
+        Raises:
+            NotFoundError: there is no such root.
+        """
+        who, now = _name(by), self._clock.now()
+        with self._store.transaction() as work:
+            root = _get(work, root_id)
+            if self._needs_two and work.root_pool.ask_removal(root_id, who, now, now - REMOVAL_WAITS):
+                self._note(work, root, "pool.rcp_removal_asked", who)
+                return False
+            first = _get(work, root_id).removal_asked_by  # as it is now that the row is ours
+            self._removal.root(work, root, Removal.REVOKED, f"{first}, {who}"[:_MAX_NAME] if first else who)
+        return True
 
     def _check(self, certificate: PoolCertificate) -> None:
         if not certificate.is_self_issued or not certificate.is_signed_by(certificate):

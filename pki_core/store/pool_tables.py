@@ -129,6 +129,8 @@ pool_root = Table(
     Column("evidence", Text, nullable=False),
     Column("is_active", Boolean, nullable=False),
     Column("added_at", BigInteger, nullable=False),
+    Column("removal_asked_by", String(64)),
+    Column("removal_asked_at", BigInteger),
     UniqueConstraint("sha256", "kind"),
     CheckConstraint("confirmed_by IS NULL OR lower(confirmed_by) <> lower(added_by)", name="two_people"),
 )

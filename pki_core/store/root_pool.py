@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, or_, select, update
 
 from pki_core.model.pools import PoolRoot, RootKind
 from pki_core.store import pool_tables
@@ -56,6 +56,17 @@ class RootPoolGateway:
         waiting = update(_root).where(_root.c.id == root_id, _root.c.is_active.is_(False))
         return bool(self._connection.execute(waiting.values(is_active=True, confirmed_by=by)).rowcount)
 
+    def ask_removal(self, root_id: str, by: str, now: datetime, since: datetime) -> bool:
+        """Note who wants a root removed; False when another person has asked for it since then."""
+        mine_or_over = or_(
+            _root.c.removal_asked_by.is_(None),
+            _root.c.removal_asked_at < to_seconds(since),
+            func.lower(_root.c.removal_asked_by) == by.lower(),
+        )
+        asked = update(_root).where(_root.c.id == root_id, mine_or_over)
+        values = {"removal_asked_by": by, "removal_asked_at": to_seconds(now)}
+        return bool(self._connection.execute(asked.values(values)).rowcount)
+
     def remove(self, root_id: str) -> bool:
         """Remove a root; False when it is gone."""
         return bool(self._connection.execute(delete(_root).where(_root.c.id == root_id)).rowcount)
@@ -73,4 +84,5 @@ def _record(row: Row[Any]) -> PoolRoot:
         confirmed_by=row.confirmed_by or "",
         evidence=row.evidence,
         is_active=row.is_active,
+        removal_asked_by=row.removal_asked_by or "",
     )

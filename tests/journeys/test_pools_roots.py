@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from pki_core.model.errors import ConflictError, MalformedError, NotFoundError
-from pki_core.model.pools import RootKind
+from pki_core.model.pools import REMOVAL_WAITS, RootKind
 from tests.journeys.acts import rows
 from tests.journeys.pool_acts import (
     MO,
@@ -173,3 +173,31 @@ def test_a_root_that_waits_and_is_given_up_is_told_to_nobody(strict, root_der):
     strict.pools.roots.remove(root.id, by=["alice", "bob"])
     assert told(strict) == []
     assert rows(strict, "SELECT count(*) FROM pool_root") == [(0,)]
+
+
+def test_each_person_removes_for_himself_and_the_second_one_counts(strict, root_der):
+    root = add(strict, root_der)
+    strict.pools.roots.confirm(root.id, by="bob")
+    for same in ("alice", " Alice "):
+        assert strict.pools.roots.ask_removal(root.id, by=same) is False
+    assert strict.pools.roots.get(root.id).removal_asked_by == "Alice"
+    assert strict.pools.roots.ask_removal(root.id, by="bob") is True
+    assert told(strict)[-1] == ("root.cert.revoked", root.id)
+    assert [action for action, _ in audited(strict)][-3:] == ["pool.rcp_removal_asked"] * 2 + ["pool.rcp_removed"]
+    with pytest.raises(NotFoundError, match=NOT_FOUND):
+        strict.pools.roots.ask_removal(root.id, by="carol")
+
+
+def test_a_removal_asked_for_long_ago_needs_a_second_person_again(strict, root_der):
+    root = add(strict, root_der)
+    strict.pools.roots.confirm(root.id, by="bob")
+    strict.pools.roots.ask_removal(root.id, by="alice")
+    strict.clock.moment += REMOVAL_WAITS + timedelta(seconds=1)
+    assert strict.pools.roots.ask_removal(root.id, by="bob") is False
+    assert strict.pools.roots.ask_removal(root.id, by="alice") is True
+
+
+def test_in_dev_one_person_removes_a_root(light, root_der):
+    root = add(light, root_der)
+    assert light.pools.roots.ask_removal(root.id, by="alice") is True
+    assert light.pools.roots.all() == []
