@@ -19,6 +19,7 @@ from webapp.metrics import METRICS_VARIABLE, Measured, Metrics
 from webapp.oauth_routes import oauth_blueprint
 from webapp.ocsp import OcspMiddleware
 from webapp.ocsp_routes import ocsp_blueprint
+from webapp.pools import pools_blueprint
 from webapp.repository import repository_blueprint
 from webapp.webhook_routes import webhooks_blueprint
 
@@ -34,6 +35,7 @@ def create_app(runtime: Runtime, metrics: Metrics | None = None) -> Flask:
     app.register_blueprint(webhooks_blueprint(runtime))
     app.register_blueprint(revocation_blueprint(runtime))
     app.register_blueprint(ocsp_blueprint())
+    app.register_blueprint(pools_blueprint(runtime))
     app.register_blueprint(crls_blueprint(runtime))
     app.register_blueprint(repository_blueprint(runtime))
     app.register_blueprint(health_blueprint(runtime, metrics or Metrics()))

@@ -70,7 +70,7 @@ class BatchViews:
         chosen = fields.get("profile") or request.args.get("profile", "")
         if not chosen and len(partner.roles) != 1:
             raise MalformedError("say which kind of certificates: the parameter profile")
-        name = chosen or _USUAL_PROFILES[next(iter(partner.roles))]
+        name = chosen or _USUAL_PROFILES.get(next(iter(partner.roles)), "")
         if name not in self._runtime.profiles:
             raise NotFoundError("there is no such certificate profile")
         return name

@@ -49,6 +49,7 @@ _FORBIDDEN = frozenset(
     }
 )
 _ASK_LATER = frozenset({429, 503})
+_REST, _EST = ("/v1/", "/opnc/"), "/opnc/v1/pki/est/"
 
 
 def status_of(error: PkiError) -> int:
@@ -101,11 +102,13 @@ def note(error: PkiError) -> None:
 
 
 def register_error_answers(app: Flask) -> None:
-    """Answer errors of routing and faults of ours in plain text: no HTML anywhere."""
+    """Answer errors of routing and faults of ours in plain text, JSON where partners call REST: no HTML anywhere."""
 
     @app.errorhandler(HTTPException)
     def plain(error: HTTPException) -> Response:
-        answer = text_answer(error.code or 500, error.name)
+        is_rest = request.path.startswith(_REST) and not request.path.startswith(_EST)
+        status = error.code or 500
+        answer = json_answer(status, [error.name]) if is_rest else text_answer(status, error.name)
         for name, value in error.get_headers():
             if name in {"Allow", "Retry-After", "WWW-Authenticate"}:
                 answer.headers[name] = value

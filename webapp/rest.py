@@ -12,6 +12,7 @@ from pki_core.model.errors import (
     NotAuthenticatedError,
     NotAuthorizedError,
     PkiError,
+    RequestError,
 )
 from pki_core.model.partners import Partner
 from pki_core.runtime import Runtime
@@ -21,7 +22,7 @@ from webapp.errors import json_answer, message_of, note, status_of
 
 _MAX_BODY = 65_536
 _MAX_DEPTH = 16
-_UNAUTHORIZED, _TOO_LARGE = 401, 413
+_BAD_REQUEST, _UNAUTHORIZED, _CONFLICT, _TOO_LARGE = 400, 401, 409, 413
 
 
 class RestCallers:
@@ -61,11 +62,12 @@ def json_body(incoming: Request, limit: int = _MAX_BODY) -> dict[str, Any]:
             read_body(incoming, limit), object_pairs_hook=_members, parse_constant=_no_number, parse_float=_number
         )
         json.dumps(found, ensure_ascii=False).encode()  # half a character of two would not go into the store
+        is_deep = _depth(found) > _MAX_DEPTH
     except (ValueError, RecursionError) as error:
         raise MalformedError("the body is not JSON") from error
     if not isinstance(found, dict):
         raise MalformedError("the body is not a JSON object")
-    if _depth(found) > _MAX_DEPTH:
+    if is_deep:
         raise MalformedError(f"the body has more than {_MAX_DEPTH} levels")
     return found
 
@@ -89,7 +91,7 @@ def _number(text: str) -> float:
 
 
 def _depth(value: object) -> int:
-    """Return how many arrays and objects stand inside each other; json has limited them to some hundreds."""
+    """Return how many arrays and objects stand inside each other."""
     if isinstance(value, dict):
         return 1 + max(map(_depth, value.values()), default=0)
     return 1 + max(map(_depth, value), default=0) if isinstance(value, list) else 0
@@ -107,13 +109,20 @@ def whole_number(name: str, default: int, lowest: int, highest: int) -> int:
     return int(text)
 
 
-def answer_errors_as_json(routes: Blueprint) -> None:
-    """Answer what goes wrong below these routes in the form the OPNC interface describes."""
+def answer_errors_as_json(routes: Blueprint, *, as_opcp: bool = False) -> None:
+    """Answer what goes wrong below these routes in the form the OPNC interface describes.
+
+    With ``as_opcp`` also in its statuses and words, which clients compare: a conflict is 400, and no code stands before
+    the sentence.
+    """
 
     @routes.errorhandler(PkiError)
     def failed(error: PkiError) -> Response:
         note(error)
-        answer = json_answer(status_of(error), [message_of(error)])
+        status, message = status_of(error), message_of(error)
+        if as_opcp and isinstance(error, RequestError):
+            status, message = _BAD_REQUEST if status == _CONFLICT else status, str(error)
+        answer = json_answer(status, [message])
         if answer.status_code == _UNAUTHORIZED:
             answer.headers["WWW-Authenticate"] = 'Bearer realm="pncpki"'  # RFC 6750 3
         if answer.status_code == _TOO_LARGE:

@@ -17,7 +17,7 @@ from typing import Any
 import jwt
 
 from pki_core.model.clock import Clock
-from pki_core.model.errors import NotAuthenticatedError, SettingsError, UnavailableError
+from pki_core.model.errors import NotAuthenticatedError, NotAuthorizedError, SettingsError, UnavailableError
 from pki_core.model.est import BearerTokens
 from pki_core.services.tokens import CREDENTIAL_CLAIM, Tokens
 
@@ -68,6 +68,7 @@ class TokenReader:
 
         Raises:
             NotAuthenticatedError: tokens are not accepted, or this one is not good.
+            NotAuthorizedError: it lacks the scope.
             UnavailableError: the keys of the issuer cannot be had now.
         """
         if len(token) > _MAX_TOKEN:
@@ -192,4 +193,4 @@ def _check_scope(claims: dict[str, Any], wanted: str) -> None:
     scope = claims.get("scope", "")
     words = scope.split() if isinstance(scope, str) else scope if isinstance(scope, list) else []
     if wanted and wanted not in words:
-        raise NotAuthenticatedError(f"the token has no scope {wanted}")
+        raise NotAuthorizedError(f"the token has no scope {wanted}")  # RFC 6750 3.1: insufficient_scope

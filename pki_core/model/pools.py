@@ -20,6 +20,7 @@ REMOVAL_WAITS = timedelta(days=7)  # this long a removal that one person has ask
 STATUS_MAX_AGE = timedelta(days=1)  # the status of a foreign certificate is asked again after this
 
 # Sentences that clients of the Open Plug & Charge Protocol compare.
+PCID_MALFORMED = 'pcid : must match "^[a-zA-Z0-9]{17,18}$"'
 PROVISIONING_NOT_FOUND = "The OEM provisioning certificate with given PCID is not found."
 PROVISIONING_NOT_AVAILABLE = "The OEM provisioning certificate with the given PCID is not available."
 ROOT_NOT_FOUND = "Root certificate with the given ID is not found"

@@ -12,6 +12,7 @@ from pki_core.model.errors import MalformedError, NotAuthorizedError, NotFoundEr
 from pki_core.model.identifiers import Pcid
 from pki_core.model.partners import Partner
 from pki_core.model.pools import (
+    PCID_MALFORMED,
     PROVISIONING_NOT_FOUND,
     STATUS_MAX_AGE,
     EventType,
@@ -89,7 +90,10 @@ class ProvisioningPool:
         leaf, *above = read_chain(
             upload.leaf_der, [*subs, ("subCa1Certificate", upload.sub1_der)], "vehicleCertificate"
         )
-        pcid = Pcid.parse(leaf.common_name, edition20=upload.namespace.is_edition_20)
+        try:
+            pcid = Pcid.parse(leaf.common_name, edition20=upload.namespace.is_edition_20)
+        except MalformedError:
+            raise MalformedError(PCID_MALFORMED) from None
         self._refuse_strangers(partner, pcid)
         if leaf.is_ca:
             raise MalformedError("Invalid certificate format on vehicleCertificate")

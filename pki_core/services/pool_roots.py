@@ -103,9 +103,9 @@ class RootPool:
         return [root for root in roots if root.valid_to > now]
 
     def waiting(self) -> list[PoolRoot]:
-        """Return the roots that wait for a second person."""
+        """Return the roots that wait for a second person: to come into force, or to go."""
         with self._store.reading() as work:
-            return [root for root in work.root_pool.all() if not root.is_active]
+            return [root for root in work.root_pool.all() if not root.is_active or root.removal_asked_by]
 
     def get(self, root_id: str) -> PoolRoot:
         """Return a root in force; NotFoundError when there is none."""

@@ -113,13 +113,13 @@ def der(held):
 
 
 @cache
-def _kept_ca(label, moment):
+def kept_ca(label, moment):
     return ForeignCa(label, moment)
 
 
 def foreign_ca(runtime, label="foreign", *kinds):
     """A foreign CA whose root is in the RCP as these kinds."""
-    ca = _kept_ca(label, runtime.clock.now())
+    ca = kept_ca(label, runtime.clock.now())
     for kind in kinds or (RootKind.OEM, RootKind.MO):
         runtime.pools.roots.add(der(ca.root), kind, by="alice", evidence="read over the telephone")
     return ca

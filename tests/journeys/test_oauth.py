@@ -105,7 +105,7 @@ def test_est_believes_the_token(client):
 
 
 def test_a_token_without_the_scope_of_issuing_enrols_nothing(client):
-    assert client.enroll(client.token(scope="rcpservice")).status_code == 401
+    assert client.enroll(client.token(scope="rcpservice")).status_code == 403
     assert client.enroll(client.token(scope="pkigateway")).status_code == 200
 
 

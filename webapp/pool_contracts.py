@@ -1,0 +1,192 @@
+"""The Contract Certificate Pool over HTTP, in the words of OPCP (ccp.v1) and OPNC (ccp.api.v1).
+
+Operators see and remove their own contracts, OEMs those of their own vehicles. Answers to vehicles are made elsewhere.
+"""
+
+from typing import Any
+
+from flask import Response, jsonify, request
+
+from pki_core.model.partners import Partner
+from pki_core.model.pools import ContractRow, Namespace
+from pki_core.runtime import Runtime
+from webapp import pool_fields as fields
+from webapp.api_routes import Parameter, Route, failures
+from webapp.pool_gate import Dialect, Words, in_dialects
+from webapp.pool_schemas import (
+    BASE64,
+    DONE,
+    EMAID,
+    HEX_256,
+    IN_EMAID,
+    IN_NAMESPACE,
+    IN_PCID,
+    MOMENT,
+    NAMESPACE,
+    PCID,
+    found,
+    list_of,
+    named,
+    within,
+)
+
+CONTRACT = named(
+    "Contract",
+    {
+        "pcid": PCID,
+        "emaid": EMAID,
+        "xsdMsgDefNamespace": NAMESPACE,
+        "contractCertificate": BASE64,
+        "defaultContract": {"type": "boolean"},
+        "certValidFrom": MOMENT,
+        "certValidTo": MOMENT,
+        "cpsV2GRootCertificateFingerprint": HEX_256,
+    },
+    needed=("pcid", "emaid", "xsdMsgDefNamespace", "contractCertificate", "defaultContract"),
+)
+_SKIP = "X-Skip-Revocation"
+
+
+class ContractViews:
+    """One function for each route."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._pool = runtime.pools.contracts
+
+    def get(self, dialect: Dialect, partner: Partner, emaid: str) -> Response:
+        """Show a contract of the partner's own, or of one of his vehicles."""
+        row = self._pool.get(partner, fields.emaid_of(emaid, dialect))
+        return _collection([row] if _chosen(row) else [], dialect)
+
+    def of_vehicle(self, dialect: Dialect, partner: Partner, pcid: str) -> Response:
+        """List the contracts of an OEM's own vehicle."""
+        rows = self._pool.of_vehicle(partner, fields.pcid_of(pcid))
+        return _collection([row for row in rows if _chosen(row)], dialect)
+
+    def delete(self, dialect: Dialect, partner: Partner, emaid: str) -> Response:
+        """Remove an operator's own contract."""
+        skips = fields.flag_of(_SKIP, request.headers.get(_SKIP, ""))
+        self._pool.delete(partner, fields.emaid_of(emaid, dialect), skip_revocation=skips)
+        return jsonify({})
+
+    def set_default(self, dialect: Dialect, partner: Partner, emaid: str, pcid: str) -> Response:
+        """Make a contract the one a vehicle of ISO 15118-2 gets."""
+        self._pool.set_default(partner, fields.pcid_of(pcid), fields.emaid_of(emaid, dialect))
+        return jsonify({})
+
+
+def contract_routes(runtime: Runtime) -> list[Route]:
+    """Return the routes of the CCP that deal with its rows."""
+    views = ContractViews(runtime)
+    return [*_reading(views), *_changing(views)]
+
+
+def _reading(views: ContractViews) -> list[Route]:
+    get = Route(
+        method="GET",
+        path="",
+        view=views.get,
+        summary="Show a contract: to its operator, or to the OEM of its vehicle.",
+        answers=failures(400, 401, 403, 404),
+        tag="CCP",
+        roles=("mo", "oem"),
+        scope="ccpservice",
+        parameters=(IN_EMAID, IN_NAMESPACE),
+    )
+    of_vehicle = Route(
+        method="GET",
+        path="",
+        view=views.of_vehicle,
+        summary="List the contracts in force of a vehicle, the default first: to its OEM.",
+        answers=failures(400, 401, 403),
+        tag="CCP",
+        roles=("oem",),
+        scope="ccpservice",
+        parameters=(IN_PCID, IN_NAMESPACE),
+    )
+    opcp, opnc = (
+        found(within("XMLContracts", list_of(CONTRACT))),
+        found(within("contractDataCollection", list_of(CONTRACT))),
+    )
+    return [
+        *in_dialects(
+            "ccp_get",
+            get,
+            Words(path="/v1/ccp/lookupContract/<emaid>", answers=opcp),
+            Words(path="/opnc/v1/ccp/contractData/emaid/<emaid>", answers=opnc),
+        ),
+        *in_dialects(
+            "ccp_of_vehicle",
+            of_vehicle,
+            Words(path="/v1/ccp/signedContractData/<pcid>", answers=opcp),
+            Words(path="/opnc/v1/ccp/contractData/pcid/<pcid>", answers=opnc),
+        ),
+    ]
+
+
+def _changing(views: ContractViews) -> list[Route]:
+    delete = Route(
+        method="DELETE",
+        path="",
+        view=views.delete,
+        summary="Remove a contract of one's own.",
+        details="A certificate of this PKI is revoked first; when it cannot be, the contract stays.",
+        answers={200: DONE, **failures(400, 401, 403, 404)},
+        tag="CCP",
+        roles=("mo",),
+        scope="ccpservice",
+        parameters=(
+            IN_EMAID,
+            Parameter(name=_SKIP, place="header", schema={"type": "boolean"}, summary="Remove it without revoking."),
+        ),
+    )
+    set_default = Route(
+        method="POST",
+        path="",
+        view=views.set_default,
+        summary="Make a contract the default of one's own vehicle.",
+        answers={200: DONE, **failures(400, 401, 403, 404)},
+        tag="CCP",
+        roles=("oem",),
+        scope="ccpservice",
+        parameters=(IN_PCID, IN_EMAID),
+    )
+    return [
+        *in_dialects(
+            "ccp_delete",
+            delete,
+            Words(path="/v1/ccp/signedContractData/<emaid>", answers={}),
+            Words(path="/opnc/v1/ccp/signedcontractdata/<emaid>", answers={}),
+        ),
+        *in_dialects(
+            "ccp_default",
+            set_default,
+            Words(path="/v1/ccp/signedContractData/<pcid>/<emaid>/default", answers={}),
+            Words(path="/opnc/v1/ccp/signedcontractdata/<emaid>/<pcid>/setdefault", answers={}),
+        ),
+    ]
+
+
+def _chosen(row: ContractRow) -> bool:
+    urn = fields.query_text("xsdMsgDefNamespace")
+    return not urn or Namespace.of_urn(urn).is_edition_20 == row.namespace.is_edition_20
+
+
+def _collection(rows: list[ContractRow], dialect: Dialect) -> Response:
+    shown = [_shown(row) for row in rows]
+    return jsonify(XMLContracts=shown) if dialect is Dialect.OPCP else jsonify(contractDataCollection=shown)
+
+
+def _shown(row: ContractRow) -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        "pcid": row.key.pcid,
+        "emaid": row.emaid_as_issued,
+        "xsdMsgDefNamespace": row.namespace.urn,
+        "contractCertificate": fields.base64_of(row.leaf_der),
+        "defaultContract": row.is_default,
+        "certValidFrom": fields.moment_of(row.valid_from),
+        "certValidTo": fields.moment_of(row.valid_to),
+    }
+    if row.cps_fingerprint:
+        shown["cpsV2GRootCertificateFingerprint"] = row.cps_fingerprint
+    return shown

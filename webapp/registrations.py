@@ -1,0 +1,145 @@
+"""The registration authority over HTTP: charging stations a CPO announces before they enrol (Hubject VRA)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Response, jsonify, request
+
+from pki_core.model.errors import MalformedError, NotFoundError
+from pki_core.model.partners import Partner
+from pki_core.model.registrations import EndEntity
+from pki_core.runtime import Runtime
+from pki_core.services.registrations import MAX_AT_ONCE
+from webapp import pool_fields as fields
+from webapp.api_routes import TEXT, Parameter, Route, Schema, failures
+from webapp.pool_schemas import DONE, found, json_body_of, list_of, named, object_of
+from webapp.rest import json_body
+
+_MAX_BODY = 1_048_576  # a thousand stations
+_MOST_EVSE_IDS = 64
+_MAX_TEXT = 100
+_PLACE = "/v1/vra/cpo/endEntities"
+_TEXTS = {  # of the model -> on the wire
+    "manufacturer": "manufacture",
+    "device_name": "deviceName",
+    "software_version": "deviceSWVersion",
+    "evse_serial_number": "evseSerialNumber",
+    "charge_box_serial_number": "chargeBoxSerialNumber",
+    "ocpp_version": "ocppVersion",
+}
+_ISO_VERSIONS = ("15118-2", "15118-20")
+_SHORT: Schema = {"type": "string", "maxLength": _MAX_TEXT}
+_MEMBERS: dict[str, Any] = {
+    "commonName": _SHORT,
+    "evseID": list_of(_SHORT, _MOST_EVSE_IDS),
+    **dict.fromkeys(_TEXTS.values(), _SHORT),
+    "evseISOversion": {"type": "string", "enum": list(_ISO_VERSIONS)},
+}
+END_ENTITY = named("EndEntity", _MEMBERS, needed=("commonName",))
+END_ENTITY_UPLOAD = named("EndEntityUpload", _MEMBERS, needed=("commonName",), is_open=True)
+END_ENTITIES_UPLOAD = named(
+    "EndEntitiesUpload", {"endEntities": list_of(END_ENTITY_UPLOAD, MAX_AT_ONCE)}, needed=("endEntities",), is_open=True
+)
+
+
+class RegistrationViews:
+    """One function for each route."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._registrations = runtime.pools.registrations
+
+    def put(self, partner: Partner) -> Response:
+        """Register a charging station, or many."""
+        body = json_body(request, _MAX_BODY)
+        listed = body.get("endEntities", [body])
+        if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
+            raise MalformedError("endEntities is a list of end entities")
+        self._registrations.put(partner, [_entity_of(one) for one in listed])
+        return jsonify({})
+
+    def page(self, partner: Partner) -> Response:
+        """List a partner's own charging stations."""
+        entities = self._registrations.page(partner, fields.query_text("after"))
+        is_more = len(entities) == MAX_AT_ONCE
+        return jsonify(
+            endEntities=[_shown(one) for one in entities], next_after=entities[-1].common_name if is_more else None
+        )
+
+    def remove(self, partner: Partner, common_name: str) -> Response:
+        """Forget a charging station."""
+        if not self._registrations.remove(partner, common_name):
+            raise NotFoundError("there is no such end entity")
+        return jsonify({})
+
+
+def registration_routes(runtime: Runtime) -> list[Route]:
+    """Return the routes of the registration authority."""
+    views = RegistrationViews(runtime)
+    page = object_of(
+        {"endEntities": list_of(END_ENTITY, MAX_AT_ONCE), "next_after": {"type": ["string", "null"]}},
+        needed=("endEntities", "next_after"),
+    )
+    return [
+        Route(
+            method="GET",
+            path=_PLACE,
+            view=views.page,
+            summary="List one's own charging stations, a thousand at a time.",
+            answers={**found(page), **failures(400, 401, 403)},
+            tag="VRA",
+            roles=("cpo",),
+            scope="pkigateway",
+            parameters=(Parameter(name="after", schema=TEXT, summary="next_after of the page before."),),
+            name="vra_page",
+        ),
+        Route(
+            method="PUT",
+            path=_PLACE,
+            view=views.put,
+            summary="Register a charging station, or up to a thousand; each takes the place of the one of its name.",
+            answers={200: DONE, **failures(400, 401, 403, 413)},
+            tag="VRA",
+            roles=("cpo",),
+            scope="pkigateway",
+            body=json_body_of({"anyOf": [END_ENTITY_UPLOAD, END_ENTITIES_UPLOAD]}),
+            name="vra_put",
+        ),
+        Route(
+            method="DELETE",
+            path=f"{_PLACE}/<common_name>",
+            view=views.remove,
+            summary="Forget a charging station; its certificate stays as it is.",
+            answers={200: DONE, **failures(401, 403, 404)},
+            tag="VRA",
+            roles=("cpo",),
+            scope="pkigateway",
+            name="vra_remove",
+        ),
+    ]
+
+
+def _entity_of(members: Mapping[str, Any]) -> EndEntity:
+    evse_ids = members.get("evseID") or []
+    evse_ids = [evse_ids] if isinstance(evse_ids, str) else evse_ids
+    is_list = isinstance(evse_ids, list) and len(evse_ids) <= _MOST_EVSE_IDS
+    if not is_list or not all(isinstance(one, str) for one in evse_ids):
+        raise MalformedError(f"evseID is a list of at most {_MOST_EVSE_IDS} texts")
+    iso_version = fields.text_of(members, "evseISOversion") or _ISO_VERSIONS[0]
+    if iso_version not in _ISO_VERSIONS:
+        raise MalformedError(f"evseISOversion is one of {', '.join(_ISO_VERSIONS)}")
+    texts = {name: fields.text_of(members, wire, limit=_MAX_TEXT) for name, wire in _TEXTS.items()}
+    return EndEntity(
+        common_name=fields.text_of(members, "commonName", limit=_MAX_TEXT, needed=True),
+        evse_ids=tuple(evse_ids),
+        iso_version=iso_version,
+        **texts,
+    )
+
+
+def _shown(entity: EndEntity) -> dict[str, Any]:
+    return {
+        "commonName": entity.common_name,
+        "evseID": list(entity.evse_ids),
+        **{wire: getattr(entity, name) for name, wire in _TEXTS.items()},
+        "evseISOversion": entity.iso_version,
+    }
