@@ -285,7 +285,7 @@ def test_a_token_of_ours_uploads_with_the_scope_of_issuing(client, table):
     assert client.upload(table(1)).status_code == 202
     token = http.post("/oauth/token", json={**ask, "scope": "rcpservice"}).json["access_token"]
     client.headers = {"Authorization": f"Bearer {token}"}
-    assert client.upload(table(1)).status_code == 401
+    assert client.upload(table(1)).status_code == 403
 
 
 @pytest.mark.slow
