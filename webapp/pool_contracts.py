@@ -3,6 +3,7 @@
 Operators see and remove their own contracts, OEMs those of their own vehicles. Answers to vehicles are made elsewhere.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from flask import Response, jsonify, request
@@ -58,15 +59,15 @@ class ContractViews:
         row = self._pool.get(partner, fields.emaid_of(emaid, dialect))
         return _collection([row] if _chosen(row) else [], dialect)
 
-    def of_vehicle(self, dialect: Dialect, partner: Partner, pcid: str) -> Response:
+    def of_vehicle(self, dialect: Dialect, partner: Partner, identifier: str) -> Response:
         """List the contracts of an OEM's own vehicle."""
-        rows = self._pool.of_vehicle(partner, fields.pcid_of(pcid))
+        rows = self._pool.of_vehicle(partner, fields.pcid_of(identifier))
         return _collection([row for row in rows if _chosen(row)], dialect)
 
-    def delete(self, dialect: Dialect, partner: Partner, emaid: str) -> Response:
+    def delete(self, dialect: Dialect, partner: Partner, identifier: str) -> Response:
         """Remove an operator's own contract."""
         skips = fields.flag_of(_SKIP, request.headers.get(_SKIP, ""))
-        self._pool.delete(partner, fields.emaid_of(emaid, dialect), skip_revocation=skips)
+        self._pool.delete(partner, fields.emaid_of(identifier, dialect), skip_revocation=skips)
         return jsonify({})
 
     def set_default(self, dialect: Dialect, partner: Partner, emaid: str, pcid: str) -> Response:
@@ -102,7 +103,7 @@ def _reading(views: ContractViews) -> list[Route]:
         tag="CCP",
         roles=("oem",),
         scope="ccpservice",
-        parameters=(IN_PCID, IN_NAMESPACE),
+        parameters=(replace(IN_PCID, name="identifier"), IN_NAMESPACE),
     )
     opcp, opnc = (
         found(within("XMLContracts", list_of(CONTRACT))),
@@ -118,8 +119,8 @@ def _reading(views: ContractViews) -> list[Route]:
         *in_dialects(
             "ccp_of_vehicle",
             of_vehicle,
-            Words(path="/v1/ccp/signedContractData/<pcid>", answers=opcp),
-            Words(path="/opnc/v1/ccp/contractData/pcid/<pcid>", answers=opnc),
+            Words(path="/v1/ccp/signedContractData/<identifier>", answers=opcp),
+            Words(path="/opnc/v1/ccp/contractData/pcid/<identifier>", answers=opnc),
         ),
     ]
 
@@ -136,7 +137,7 @@ def _changing(views: ContractViews) -> list[Route]:
         roles=("mo",),
         scope="ccpservice",
         parameters=(
-            IN_EMAID,
+            replace(IN_EMAID, name="identifier"),  # the path of a list by PCID, which OPCP names otherwise
             Parameter(name=_SKIP, place="header", schema={"type": "boolean"}, summary="Remove it without revoking."),
         ),
     )
@@ -155,8 +156,8 @@ def _changing(views: ContractViews) -> list[Route]:
         *in_dialects(
             "ccp_delete",
             delete,
-            Words(path="/v1/ccp/signedContractData/<emaid>", answers={}),
-            Words(path="/opnc/v1/ccp/signedcontractdata/<emaid>", answers={}),
+            Words(path="/v1/ccp/signedContractData/<identifier>", answers={}),
+            Words(path="/opnc/v1/ccp/signedcontractdata/<identifier>", answers={}),
         ),
         *in_dialects(
             "ccp_default",

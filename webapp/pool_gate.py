@@ -8,7 +8,7 @@ from typing import Any
 
 from flask import Response
 
-from pki_core.model.errors import NotAuthorizedError
+from pki_core.model.errors import InvariantError, NotAuthorizedError
 from pki_core.model.partners import Partner
 from pki_core.runtime import Runtime
 from webapp.api_routes import Answer, Body, Route
@@ -43,7 +43,7 @@ def in_dialects(name: str, common: Route, opcp: Words, opnc: Words) -> list[Rout
             common,
             path=words.path,
             aliases=words.aliases,
-            view=partial(common.view, dialect),
+            view=partial(_view_of(common), dialect),
             answers={**words.answers, **common.answers},
             body=words.body,
             name=f"{name}{suffix}",
@@ -63,14 +63,20 @@ class Gate:
         return [replace(route, view=self._guarded(route)) for route in routes]
 
     def _guarded(self, route: Route) -> Callable[..., Response]:
-        allowed = frozenset(route.roles or ())
+        allowed, view = frozenset(route.roles or ()), _view_of(route)
 
         def guarded(**places: Any) -> Response:  # noqa: ANN401  # what stands in the path
             partner: Partner = self._callers.partner(route.scope)
             if allowed and not allowed & partner.roles:
                 raise NotAuthorizedError(f"this is for the roles {', '.join(sorted(allowed))}")
-            answer: Response = route.view(partner, **places)
+            answer: Response = view(partner, **places)
             answer.headers.setdefault("Cache-Control", "no-store")
             return answer
 
         return guarded
+
+
+def _view_of(route: Route) -> Callable[..., Response]:
+    if route.view is None:
+        raise InvariantError(f"the route {route.path} has no view")
+    return route.view

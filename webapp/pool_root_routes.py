@@ -41,14 +41,14 @@ _COMMON = {
     "signatureAlgorithm": TEXT,
 }
 _ALWAYS = ("rootCertificateId", "caCertificate", "validFrom", "validTo", "fingerprint")
-ROOT = named("Root", {**_COMMON, "rootType": {"type": "string", "enum": sorted(WORDS.values())}}, needed=_ALWAYS)
+ROOT = named("PoolRoot", {**_COMMON, "rootType": {"type": "string", "enum": sorted(WORDS.values())}}, needed=_ALWAYS)
 ROOT_OPNC = named(
-    "RootOpnc",
+    "PoolRootOpnc",
     {**_COMMON, "rootTypeList": list_of({"enum": sorted(OPNC_WORDS.values())}), "rootCtlList": list_of(TEXT)},
     needed=_ALWAYS,
 )
 ROOT_UPLOAD = named(
-    "RootUpload",
+    "PoolRootUpload",
     {
         "caCertificate": CERTIFICATE,
         "rootType": {"type": "string", "enum": sorted({*WORDS.values(), *OPNC_WORDS.values()})},
@@ -63,7 +63,7 @@ ROOT_UPLOAD = named(
     is_open=True,
 )
 WAITING = named(
-    "RootWaiting",
+    "PoolRootWaiting",
     {
         "root": ROOT,
         "addedBy": TEXT,

@@ -92,7 +92,10 @@ class TokenReader:
         except jwt.PyJWTError as error:
             raise NotAuthenticatedError(f"the token is not good: {type(error).__name__}") from error
         self._check_time(claims)
-        _check_scope(claims, scope if provider.scope is None else provider.scope)
+        if provider.scope is not None and not _has_scope(claims, provider.scope):
+            raise NotAuthenticatedError(f"the token has no scope {provider.scope}")  # it is not for us
+        if provider.scope is None and not _has_scope(claims, scope):
+            raise NotAuthorizedError(f"the token has no scope {scope}")  # RFC 6750 3.1: insufficient_scope
         claim = claims.get(provider.partner_claim)
         if not isinstance(claim, str) or not claim:
             raise NotAuthenticatedError("the token names no partner")
@@ -189,8 +192,7 @@ def _of_ourselves(tokens: Tokens) -> _Provider:
     )
 
 
-def _check_scope(claims: dict[str, Any], wanted: str) -> None:
+def _has_scope(claims: dict[str, Any], wanted: str) -> bool:
     scope = claims.get("scope", "")
     words = scope.split() if isinstance(scope, str) else scope if isinstance(scope, list) else []
-    if wanted and wanted not in words:
-        raise NotAuthorizedError(f"the token has no scope {wanted}")  # RFC 6750 3.1: insufficient_scope
+    return not wanted or wanted in words
