@@ -15,7 +15,7 @@ function named(reference) {
   return reference.split("/").pop();
 }
 
-// One line for a schema: "BatchItem[]", "integer 1..1000", "\"a\" | \"b\"".
+// One line for a schema: "list of BatchItem", "integer 1..1000", "\"a\" | \"b\"".
 function brief(schema) {
   if (!schema) return "";
   if (schema.$ref) return named(schema.$ref);
@@ -23,7 +23,7 @@ function brief(schema) {
   if (schema.anyOf || schema.oneOf) return (schema.anyOf || schema.oneOf).map(brief).join(" | ");
   if (schema.const !== undefined) return JSON.stringify(schema.const);
   if (schema.enum) return schema.enum.map((value) => JSON.stringify(value)).join(" | ");
-  if (schema.type === "array") return `${brief(schema.items) || "any"}[]`;
+  if (schema.type === "array") return `list of ${brief(schema.items) || "anything"}`;
   let text = [].concat(schema.type || "any").join(" | ");
   if (schema.contentEncoding) text = schema.contentEncoding === "binary" ? "octets" : schema.contentEncoding;
   if (schema.format) text += ` (${schema.format})`;
@@ -37,14 +37,18 @@ function brief(schema) {
 
 // All members of a schema, those of what it is made of included.
 function members(schema) {
-  if (!schema) return [];
-  if (schema.$ref) return members(model.components.schemas[named(schema.$ref)]);
-  if (schema.type === "array") return members(schema.items);
   const found = new Map();
-  for (const part of schema.allOf || []) for (const row of members(part)) found.set(row.name, row);
-  for (const [name, value] of Object.entries(schema.properties || {})) found.set(name, { name, value, needed: false });
-  for (const name of schema.required || []) if (found.has(name)) found.get(name).needed = true;
-  return [...found.values()];
+  const needed = new Set();
+  const visit = (part) => {
+    if (!part) return;
+    if (part.$ref) return visit(model.components.schemas[named(part.$ref)]);
+    if (part.type === "array") return visit(part.items);
+    (part.allOf || []).forEach(visit);
+    for (const [name, value] of Object.entries(part.properties || {})) found.set(name, value);
+    for (const name of part.required || []) needed.add(name);
+  };
+  visit(schema);
+  return [...found].map(([name, value]) => ({ name, value, needed: needed.has(name) }));
 }
 
 function table(head, rows) {
@@ -94,9 +98,10 @@ function body(operation, aliases) {
   for (const [status, answer] of Object.entries(operation.responses)) {
     const failed = Number(status) >= 400;
     const types = Object.entries(answer.content || {}).map(([type, { schema }]) => `${type} ${brief(schema)}`);
-    box.append(make("p", {}, code(status), ` ${answer.description}`, make("span", { class: "quiet" }, failed && types.length ? ` (${types.join(", ")})` : "")));
-    if (answer.headers) {
-      box.append(table(["header", ""], Object.entries(answer.headers).map(([name, one]) => [code(name), one.description])));
+    const form = failed && types.length ? ` (${types.join(", ")})` : "";
+    box.append(make("p", {}, code(status), ` ${answer.description}`, make("span", { class: "quiet" }, form)));
+    for (const [name, one] of Object.entries(failed ? {} : answer.headers || {})) {
+      box.append(make("p", { class: "header" }, code(name), `: ${one.description}`));
     }
     if (answer.content && !failed) box.append(content(answer.content));
   }
@@ -110,7 +115,7 @@ function shown(path, method, operation, aliases) {
     make("span", { class: "what" }, operation.summary));
   const kind = operation.deprecated ? "operation deprecated" : "operation";
   const box = make("details", { class: kind, id: operation.operationId }, head);
-  const words = [path, ...aliases, operation.summary, operation.operationId, operation.tags.join(" "), ...(operation["x-roles"] || [])];
+  const words = [method, path, ...aliases, operation.summary, operation.operationId, operation.tags.join(" "), ...(operation["x-roles"] || [])];
   box.dataset.words = words.join(" ").toLowerCase();
   box.addEventListener("toggle", () => { if (box.open && box.children.length === 1) box.append(body(operation, aliases)); });
   return box;
