@@ -34,6 +34,9 @@ _POSTGRES_TYPES = (
 )
 
 
+_FEW = 4  # up to here, COPY costs more than it saves: two trips to the server instead of one
+
+
 def insert_rows(connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
     """Insert all rows or none.
 
@@ -42,9 +45,8 @@ def insert_rows(connection: Connection, table: Table, columns: Sequence[str], ro
     """
     if not rows:
         return
-    taken = (
-        _copy(connection, table, columns, rows) if is_postgres(connection) else _many(connection, table, columns, rows)
-    )
+    copies = is_postgres(connection) and len(rows) > _FEW
+    taken = _copy(connection, table, columns, rows) if copies else _many(connection, table, columns, rows)
     if taken != len(rows):
         raise InvariantError(f"{table.name} took {taken} rows of {len(rows)}")
 
@@ -97,9 +99,9 @@ def _copy(connection: Connection, table: Table, columns: Sequence[str], rows: Se
 
 
 def _many(connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> int:
-    places = ", ".join("?" * len(columns))
+    places = ", ".join(["%s" if is_postgres(connection) else "?"] * len(columns))
     statement = f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({places})"  # noqa: S608  # names are ours
-    return connection.exec_driver_sql(statement, list(rows)).rowcount
+    return connection.exec_driver_sql(statement, rows[0] if len(rows) == 1 else list(rows)).rowcount
 
 
 def _type_name(table: Table, column: str) -> str:

@@ -1,7 +1,8 @@
 """One transaction over all gateways; database faults become the project's errors here and nowhere else."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Generic, TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, IntegrityError
@@ -34,36 +35,56 @@ from pki_core.store.root_pool import RootPoolGateway
 from pki_core.store.token_keys import TokenKeyGateway
 from pki_core.store.webhooks import WebhookGateway
 
+Gateway = TypeVar("Gateway")
+
+
+class _Made(Generic[Gateway]):
+    """A gateway of a transaction, made when it is first asked for: most transactions need two of them."""
+
+    def __init__(self, kind: Callable[[Connection], Gateway]) -> None:
+        self._kind = kind
+        self._name = ""
+
+    def __set_name__(self, _owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, work: "UnitOfWork", _owner: type) -> Gateway:
+        gateway = self._kind(work._connection)  # noqa: SLF001  # a part of that class
+        work.__dict__[self._name] = gateway  # found there from now on
+        return gateway
+
 
 class UnitOfWork:
     """The gateways of one transaction."""
 
+    audit = _Made(AuditGateway)
+    batches = _Made(BatchGateway)
+    certificates = _Made(CertificateGateway)
+    chains = _Made(ChainGateway)
+    chunks = _Made(ChunkGateway)
+    contract_pool = _Made(ContractPoolGateway)
+    credentials = _Made(CredentialGateway)
+    crls = _Made(CrlGateway)
+    environment = _Made(EnvironmentGateway)
+    est_requests = _Made(EstRequestGateway)
+    issuers = _Made(IssuerGateway)
+    ocsp = _Made(OcspGateway)
+    outbox = _Made(OutboxGateway)
+    partners = _Made(PartnerGateway)
+    provisioning_pool = _Made(ProvisioningPoolGateway)
+    registrations = _Made(RegistrationGateway)
+    reservations = _Made(ReservationGateway)
+    responders = _Made(ResponderGateway)
+    revocations = _Made(RevocationGateway)
+    root_pool = _Made(RootPoolGateway)
+    token_keys = _Made(TokenKeyGateway)
+    webhooks = _Made(WebhookGateway)
+    marks = _Made(MarkGateway)
+    cps_signers = _Made(CpsSignerGateway)
+    contract_making = _Made(ContractMakingGateway)
+
     def __init__(self, connection: Connection) -> None:
-        self.audit = AuditGateway(connection)
-        self.batches = BatchGateway(connection)
-        self.certificates = CertificateGateway(connection)
-        self.chains = ChainGateway(connection)
-        self.chunks = ChunkGateway(connection)
-        self.contract_making = ContractMakingGateway(connection)
-        self.contract_pool = ContractPoolGateway(connection)
-        self.cps_signers = CpsSignerGateway(connection)
-        self.credentials = CredentialGateway(connection)
-        self.crls = CrlGateway(connection)
-        self.environment = EnvironmentGateway(connection)
-        self.est_requests = EstRequestGateway(connection)
-        self.issuers = IssuerGateway(connection)
-        self.ocsp = OcspGateway(connection)
-        self.marks = MarkGateway(connection)
-        self.outbox = OutboxGateway(connection)
-        self.partners = PartnerGateway(connection)
-        self.provisioning_pool = ProvisioningPoolGateway(connection)
-        self.registrations = RegistrationGateway(connection)
-        self.reservations = ReservationGateway(connection)
-        self.responders = ResponderGateway(connection)
-        self.revocations = RevocationGateway(connection)
-        self.root_pool = RootPoolGateway(connection)
-        self.token_keys = TokenKeyGateway(connection)
-        self.webhooks = WebhookGateway(connection)
+        self._connection = connection
 
 
 class Store:
