@@ -40,23 +40,42 @@ _HEAD = (
 
 
 def measure(machine: Machine, place: Place, requests: int, clients: int) -> dict[str, Any]:
-    """Return latencies (ms) of one client kept alive and anew, the rate of several, and server CPU (ms) each."""
-    files: Any = place.run(
-        "est.prepare", directory=str(machine.directory / f"est-{place.database}"), count=requests * 4
+    """Return latencies (ms) of one client kept alive and anew, the rate of several, and server CPU (ms) each.
+
+    ``many`` is the server as it is shipped, ``one_worker`` the same with one process to enrol: what one core gives.
+    """
+    warm = max(requests // 2, 200)
+    loads = (
+        ("kept", {"count": requests, "clients": 1, "anew": 0}),
+        ("anew", {"count": requests, "clients": 1, "anew": 1}),
+        ("many", {"count": requests, "clients": clients, "anew": 0}),
     )
-    with _serving(place) as (pid, ready):
-        figures: dict[str, Any] = {}
-        place.run(
-            "est.drive", ready=ready, files=files, load={"first": 0, "count": 50, "clients": 4, "anew": 0}
-        )  # warm
-        for position, (name, number, anew) in enumerate(
-            (("kept", 1, 0), ("anew", 1, 1), ("many", clients, 0)), start=1
-        ):
-            load = {"first": position * requests, "count": requests, "clients": number, "anew": anew}
-            before = _cpu_of(pid)
-            figures[name] = place.run("est.drive", ready=ready, files=files, load=load)
-            figures[name]["server_cpu_ms"] = (_cpu_of(pid) - before) / requests * 1000
-        return figures
+    alone = (("one_worker", {"count": requests, "clients": clients, "anew": 0}),)
+    count = (len(loads) + len(alone)) * requests + 2 * warm
+    files: Any = place.run("est.prepare", directory=str(machine.directory / f"est-{place.database}"), count=count)
+    figures: dict[str, Any] = {}
+    first = 0
+    for planned, workers in ((loads, 0), (alone, 1)):
+        with _workers(Path(place.home), workers), _serving(place) as (pid, ready):
+            for name, load in (("", {"count": warm, "clients": clients, "anew": 0}), *planned):
+                before = _cpu_of(pid)
+                figures[name] = place.run("est.drive", ready=ready, files=files, load={"first": first, **load})
+                figures[name]["server_cpu_ms"] = (_cpu_of(pid) - before) / load["count"] * 1000
+                first += load["count"]
+    return figures
+
+
+@contextmanager
+def _workers(home: Path, workers: int) -> Iterator[None]:
+    """Let the server have this many processes for enrolments, 0 for as many as it is shipped with."""
+    file = home / "pncpki.toml"
+    settings = file.read_text(encoding="utf-8")
+    if workers:
+        file.write_text(f"{settings}\n[serving]\nworkers = {workers}\n", encoding="utf-8")
+    try:
+        yield
+    finally:
+        file.write_text(settings, encoding="utf-8")
 
 
 @contextmanager

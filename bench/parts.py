@@ -176,9 +176,12 @@ def measure_est(machine: Machine, plan: Plan, report: Report) -> None:
         report.add(f"{name}, one client, a new connection each, p50", "ms", [found["anew"]["p50_ms"]], "<= 8")
         report.add(f"{name}, one client, a new connection each, p99", "ms", [found["anew"]["p99_ms"]], "<= 15")
         report.add(f"{name}, {_EST_CLIENTS} clients", "/s", [found["many"]["rate"]])
-        cpu = found["many"]["server_cpu_ms"]
-        report.add(f"{name}, server CPU an enrolment", "ms", [cpu])
-        report.add(f"{name}, {_EST_CLIENTS} clients, for each core the server uses", "/s", [1000 / cpu], ">= 800")
+        report.add(f"{name}, {_EST_CLIENTS} clients, server CPU an enrolment", "ms", [found["many"]["server_cpu_ms"]])
+        alone = found["one_worker"]
+        report.add(f"{name}, {_EST_CLIENTS} clients, one worker process", "/s", [alone["rate"]])
+        report.add(
+            f"{name}, one worker process, for each core it uses", "/s", [1000 / alone["server_cpu_ms"]], ">= 800"
+        )
 
 
 def measure_ocsp(machine: Machine, plan: Plan, report: Report) -> None:
