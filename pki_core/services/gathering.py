@@ -49,6 +49,11 @@ class _Together:
         for one in self._waiting:
             one.hooks.reserved(work, reservation)
 
+    def signed(self, outcomes: Sequence[Outcome]) -> None:
+        """Tell each caller of its own."""
+        for one, outcome in zip(self._waiting, outcomes, strict=True):
+            one.hooks.signed([outcome])
+
     def recorded(self, work: UnitOfWork, outcomes: Sequence[Outcome]) -> None:
         """Write beside the certificates, each caller for its own."""
         for one, outcome in zip(self._waiting, outcomes, strict=True):

@@ -79,12 +79,12 @@ def test_a_late_runner_does_not_give_back_the_chunk_its_successor_is_working_on(
         with suppress(LeaseLostError):
             resume.set()
             late_thread.join()
-            refused.append(third.batches._claim(third.batches.get(faulty.batch_id), runner_token()).first_seq)
+            refused.append(third.batches._claim(third.batches.get(faulty.batch_id), runner_token())[0].first_seq)
 
     claimed, resume = threading.Event(), threading.Event()
 
     def sign_late():
-        chunk = late.batches._claim(late.batches.get(faulty.batch_id), runner_token())
+        chunk, _ = late.batches._claim(late.batches.get(faulty.batch_id), runner_token())
         claimed.set()
         resume.wait(30)
         with suppress(LeaseLostError):
@@ -106,7 +106,7 @@ def test_a_chunk_is_free_at_the_very_second_its_runner_may_no_longer_record(faul
     other.clock = holder.clock = Still(holder.clock.now())
     holder.batches._claim(holder.batches.get(faulty.batch_id), "holder")
     holder.clock.time += timedelta(seconds=seconds)
-    chunk = other.batches._claim(other.batches.get(faulty.batch_id), "other")
+    chunk, _ = other.batches._claim(other.batches.get(faulty.batch_id), "other")
     assert chunk.first_seq == first_seq
 
 
