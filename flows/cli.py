@@ -118,6 +118,20 @@ def run(
 
 @app.command()
 @reports_errors
+def schedule(home: Home = None) -> None:
+    """Run every flow by its schedule on this machine, until a signal."""
+    from flows.prefect_here import prefect_at_hand  # noqa: PLC0415
+
+    runtime = open_home(home)
+    with prefect_at_hand(runtime.home, runtime.settings.key_store.pin_variable):
+        from flows.serve_here import serve_flows  # noqa: PLC0415
+
+        say("every flow runs by its schedule; Ctrl-C ends it")
+        serve_flows(runtime)
+
+
+@app.command()
+@reports_errors
 def sample(
     out: Annotated[Path, typer.Argument(help="CSV file to write.")],
     rows: Annotated[int, typer.Option(min=1, help="How many rows.")] = 1000,

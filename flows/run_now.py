@@ -8,26 +8,11 @@ from typing import Any
 from flows.output import say
 from flows.prefect_here import prefect_at_hand
 from flows.progress import batch_progress
+from flows.schedules import FLOWS
 from pki_core.model.errors import MalformedError
 from pki_core.runtime import Runtime
 
-# Each in the module of its name.
-FLOWS = (
-    "check_pools",
-    "clean_ccp",
-    "deliver_webhooks",
-    "dispatch",
-    "publish_crls",
-    "refresh_ocsp",
-    "remind_renewals",
-    "rotate_responders",
-    "rotate_token_keys",
-    "seal_audit",
-    "sweep_expired",
-    "sweep_stuck",
-    "watch_ages",
-)
-_NOT_DRY = frozenset({"rotate_token_keys", "seal_audit", "watch_ages"})  # the others can report only
+NOT_DRY = frozenset({"rotate_token_keys", "seal_audit", "watch_ages"})  # the others can report only
 
 
 def sign_batch(runtime: Runtime, batch_id: str, home: Path, *, workers: int, direct: bool, quiet: bool) -> None:
@@ -55,7 +40,7 @@ def run_flow(name: str, runtime: Runtime, *, dry_run: bool) -> dict[str, Any]:
     """
     if name not in FLOWS:
         raise MalformedError(f"there is no flow {name!r}; there are {', '.join(FLOWS)}")
-    if dry_run and name in _NOT_DRY:
+    if dry_run and name in NOT_DRY:
         raise MalformedError(f"{name} has no dry run")
     with prefect_at_hand(runtime.home, runtime.settings.key_store.pin_variable):
         flow = getattr(import_module(f"flows.{name}"), name)  # Prefect takes 2 s to import

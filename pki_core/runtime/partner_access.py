@@ -81,7 +81,7 @@ class PartnerAccess:
         """Tells Prefect that a batch is queued. Its server is the operator's own: any address will do."""
         everywhere = (ip_network("0.0.0.0/0"), ip_network("::/0"))
         policy = OutboundPolicy(allowed_networks=everywhere, connect_seconds=1, total_seconds=3)
-        return DispatchPoke(OutboundClient(policy), os.environ)
+        return DispatchPoke(OutboundClient(policy), os.environ, self._parts.settings.environment)
 
     @cached_property
     def outbound(self) -> OutboundClient:

@@ -14,7 +14,7 @@ from pki_core.model.errors import OutboundUnavailableError, RequestError
 from pki_core.model.outbound import OutboundAnswer, OutboundRequest
 from pki_core.outbound.client import OutboundClient
 
-_DEPLOYMENT = "dispatch/dispatch"  # flow and deployment, as deployments/prefect.yaml names them
+_FLOW = "dispatch"  # its deployments are named after the environments, as in deployments/prefect.yaml
 _MOST_OCTETS = 1_000_000
 _OK = frozenset({200, 201})
 
@@ -24,8 +24,9 @@ _log = logging.getLogger("pncpki.batches")
 class DispatchPoke:
     """Pokes one Prefect server; without an address it does nothing."""
 
-    def __init__(self, client: OutboundClient, environ: Mapping[str, str]) -> None:
+    def __init__(self, client: OutboundClient, environ: Mapping[str, str], environment: str) -> None:
         self._client = client
+        self._deployment = f"{_FLOW}/{environment}"
         self._url = environ.get("PREFECT_API_URL", "").rstrip("/")
         self._headers = {"Content-Type": "application/json"}
         if key := environ.get("PREFECT_API_KEY", ""):
@@ -52,7 +53,7 @@ class DispatchPoke:
         return taken
 
     def _find(self) -> str:
-        found = json.loads(self._call("GET", f"/deployments/name/{_DEPLOYMENT}").body)
+        found = json.loads(self._call("GET", f"/deployments/name/{self._deployment}").body)
         return quote(str(found["id"]), safe="")
 
     def _call(self, method: str, path: str, body: bytes = b"") -> OutboundAnswer:

@@ -1,17 +1,23 @@
 """The flows against a real Prefect server: signing, dispatching, sweeping, retrying by error family."""
 
 import asyncio
+import json
 import os
+from importlib import import_module
 
 import pytest
+from sqlalchemy import text
 
 from flows.chunk_worker import process_runtime
+from flows.run_now import NOT_DRY
 from flows.sample_batch import write_sample
-from pki_core.model.errors import HsmUnavailableError, InvariantError
+from flows.schedules import FLOWS, SCHEDULES
+from pki_core.model.errors import HsmUnavailableError, InvariantError, OverdueError
 from pki_core.model.states import BatchState
 from pki_core.runtime.founding import Founding, found_environment
 from pki_core.services.batches import Batches
 from pki_core.services.uploads import Upload
+from tests.journeys.pool_acts import everything
 
 pytestmark = [pytest.mark.slow, pytest.mark.enable_socket]
 
@@ -163,6 +169,75 @@ def test_flows_keep_responders_and_answers_young(runtime):
     assert first["unanswered"] == ["tls-root"]
     assert abs(first["oldest_this_update"] - runtime.clock.now().timestamp()) < 300
     assert refresh_ocsp()["signed"] == 0
+
+
+def test_every_flow_runs_once_and_leaves_its_table(runtime, submit):
+    batch_id = submit(10)
+    found = {name: getattr(import_module(f"flows.{name}"), name)() for name in FLOWS}  # the alarm is the last of them
+    assert found["dispatch"][batch_id] == 10
+    assert found["sweep_expired"]["provisioning"] == 0
+    assert found["seal_audit"]["rows"] > 0
+    assert found["watch_ages"]["late"] == []
+    tables = {one.key: one.data for one in tables_of(FLOWS)}
+    assert set(tables) == {name.replace("_", "-") for name in FLOWS}
+    assert {"batch": batch_id, "issued": 10} in json.loads(tables["dispatch"])
+    assert "last sweep_expired" in tables["watch-ages"]
+    assert runtime.batches.status(batch_id)[0].state is BatchState.DONE
+
+
+@pytest.mark.parametrize("name", [name for name in FLOWS if name not in NOT_DRY])
+def test_every_flow_that_can_report_only_changes_nothing(runtime, submit, name):
+    batch_id = submit(10)
+    before = everything(runtime)
+    getattr(import_module(f"flows.{name}"), name)(dry_run=True)
+    assert everything(runtime) == before
+    assert runtime.batches.status(batch_id)[1].pending == 10
+    runtime.batches.cancel(batch_id, actor="test")
+
+
+def test_the_alarm_fails_and_says_what_is_late(runtime):
+    from flows.watch_ages import watch_ages
+
+    runtime.pools.ccp_cleanup.run()
+    with runtime.store.transaction() as work:
+        work.audit._connection.execute(text("UPDATE mark SET at = at - 36000 WHERE name = 'clean_ccp'"))
+    state = watch_ages(return_state=True)
+    assert state.is_failed()
+    with pytest.raises(OverdueError, match="last clean_ccp: 6"):
+        state.result()
+
+
+@pytest.mark.usefixtures("runtime")
+def test_one_machine_serves_every_flow_by_the_schedule_of_the_list():
+    from flows.serve_here import deployments_here
+
+    for one, made in zip(SCHEDULES, deployments_here("dev"), strict=True):
+        made.apply()
+        stored = deployment(f"{one.flow.replace('_', '-')}/dev")
+        assert stored.entrypoint == f"flows.{one.flow}.{one.flow}"
+        assert [schedule.schedule.cron for schedule in stored.schedules] == ([one.cron] if one.cron else [])
+        assert stored.global_concurrency_limit.limit == one.at_once
+
+
+def deployment(name):
+    from prefect.client.orchestration import get_client
+
+    async def read():
+        async with get_client() as client:
+            return await client.read_deployment_by_name(name)
+
+    return asyncio.run(read())
+
+
+def tables_of(names):
+    from prefect.client.orchestration import get_client
+
+    async def read():
+        async with get_client() as client:
+            return [one for one in await client.read_latest_artifacts(limit=200) if one.type == "table"]
+
+    wanted = {name.replace("_", "-") for name in names}
+    return [one for one in asyncio.run(read()) if one.key in wanted]
 
 
 def _token_of_a_dead_process():

@@ -49,7 +49,7 @@ def prefect(deployment=b'{"id": "an-id"}'):
 
 
 def poke_at(url, **environ):
-    return DispatchPoke(OutboundClient(POLICY), {"PREFECT_API_URL": url, **environ})
+    return DispatchPoke(OutboundClient(POLICY), {"PREFECT_API_URL": url, **environ}, "qa")
 
 
 def test_a_run_is_asked_for_once_a_batch_and_the_deployment_is_looked_up_once():
@@ -57,7 +57,7 @@ def test_a_run_is_asked_for_once_a_batch_and_the_deployment_is_looked_up_once():
         poke = poke_at(url)
         assert [poke.poke("batch-1"), poke.poke("batch-2")] == [True, True]
     look, first, second = server.calls
-    assert look == ("GET", "/api/deployments/name/dispatch/dispatch", None)
+    assert look == ("GET", "/api/deployments/name/dispatch/qa", None)
     assert first[1] == second[1] == "/api/deployments/an-id/create_flow_run"
     assert first[2]["idempotency_key"] != second[2]["idempotency_key"]
 
