@@ -28,7 +28,7 @@ class Named:
 Schema = Mapping[str, Any] | Named
 
 TEXT: Final[Schema] = {"type": "string"}
-OCTETS: Final[Schema] = {"type": "string", "contentEncoding": "binary"}
+OCTETS: Final[Schema] = {}  # OpenAPI 3.1 4.8.14.2: the media type says it all
 JSON: Final = "application/json"
 PLAIN_TEXT: Final = "text/plain"
 

@@ -82,7 +82,10 @@ _LIMIT = Parameter(
 _FORM: Schema = {
     "type": "object",
     "required": ["file"],
-    "properties": {"file": OCTETS, "profile": {"type": "string", "description": "As the parameter."}},
+    "properties": {
+        "file": {"type": "string", "contentMediaType": "application/octet-stream"},
+        "profile": {"type": "string", "description": "As the parameter."},
+    },
 }
 _PARTIAL = {"Content-Range": "Which part (RFC 9110 14.4).", "ETag": "What these results are known by."}
 

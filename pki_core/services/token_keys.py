@@ -70,7 +70,7 @@ class TokenKeys:
         keep = self._policy.lifetime + _LOOK_EVERY
         return [
             key
-            for key, follower in zip(keys, [*keys[1:], None], strict=True)
+            for key, follower in zip(keys, [*keys, None][1:], strict=True)
             if follower is None or now < follower.signs_from + keep
         ]
 

@@ -59,6 +59,12 @@ def client(environment):
     return TokenClient(environment)
 
 
+def test_before_the_first_token_there_are_no_keys_and_no_token_is_believed(client):
+    assert client.get("/.well-known/jwks.json").json == {"keys": []}
+    forged = jwt.encode({"iss": ISSUER, "sub": "demo-cpo", "exp": 2**40, "aud": ISSUER}, "x" * 32, "HS256")
+    assert client.enroll(forged).status_code == 401
+
+
 def claims_of(token, client):
     """The claims, verified by another library's reading of our JWKS."""
     keys = {key.key_id: key for key in jwt.PyJWKSet.from_dict(client.get("/.well-known/jwks.json").json).keys}

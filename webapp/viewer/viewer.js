@@ -24,8 +24,8 @@ function brief(schema) {
   if (schema.const !== undefined) return JSON.stringify(schema.const);
   if (schema.enum) return schema.enum.map((value) => JSON.stringify(value)).join(" | ");
   if (schema.type === "array") return `list of ${brief(schema.items) || "anything"}`;
-  let text = [].concat(schema.type || "any").join(" | ");
-  if (schema.contentEncoding) text = schema.contentEncoding === "binary" ? "octets" : schema.contentEncoding;
+  let text = [].concat(schema.type || "").join(" | ");
+  if (schema.contentEncoding) text = schema.contentEncoding;
   if (schema.format) text += ` (${schema.format})`;
   if (schema.minimum !== undefined || schema.maximum !== undefined) {
     text += ` ${schema.minimum ?? ""}..${schema.maximum ?? ""}`;
