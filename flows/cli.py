@@ -15,6 +15,7 @@ from flows.cli_batch import batch_app
 from flows.cli_ca import ca_app, ceremony_app, certificate_app
 from flows.cli_est import est_app
 from flows.cli_partner import partner_app
+from flows.cli_registration import registration_app
 from flows.cli_revoke import crl_app, release, revoke
 from flows.cli_serve import openapi, serve
 from flows.cli_webhook import token_app, webhook_app
@@ -37,6 +38,7 @@ app.add_typer(certificate_app, name="certificate")
 app.add_typer(crl_app, name="crl")
 app.add_typer(est_app, name="est")
 app.add_typer(partner_app, name="partner")
+app.add_typer(registration_app, name="registration")
 app.command()(revoke)
 app.command()(release)
 app.add_typer(token_app, name="token")

@@ -55,6 +55,20 @@ def text_of(body: Mapping[str, Any], *names: str, limit: int = 256, needed: bool
     return value
 
 
+def texts_of(body: Mapping[str, Any], *names: str, most: int, limit: int) -> tuple[str, ...]:
+    """Return the first of some members as a list of texts; a single text is a list of one, a missing one has none.
+
+    Raises:
+        MalformedError: it is another thing, has more members than ``most``, or one longer than ``limit``.
+    """
+    value: Any = next((body[name] for name in names if body.get(name) is not None), [])
+    texts = [value] if isinstance(value, str) else value
+    is_list = isinstance(texts, list) and len(texts) <= most
+    if not is_list or not all(isinstance(one, str) and len(one) <= limit for one in texts):
+        raise MalformedError(f"{names[0]} is a list of at most {most} texts of at most {limit} characters")
+    return tuple(texts)
+
+
 def certificate_of(body: Mapping[str, Any], *names: str, shown: str, needed: bool = True) -> bytes:
     """Return a certificate, sent as base64 of its DER or as PEM; b"" when it is not there and need not be.
 

@@ -37,8 +37,8 @@ from webapp.pool_schemas import (
 )
 from webapp.rest import json_body
 
-_MOST_ROOTS = 64
-_MAX_KEY_IDENTIFIER = 256
+_MOST_ROOTS = 32
+_MAX_KEY_IDENTIFIER = 128
 _ONE = {Dialect.OPCP: "/v1/oem/provCerts/<pcid>", Dialect.OPNC: "/opnc/v1/pcp/provisioningcertificates/<pcid>"}
 _IN_ALGORITHM = Parameter(name="signatureAlgorithm", schema=ALGORITHM, summary="Only the certificate of this key.")
 
@@ -209,11 +209,7 @@ def _upload_of(body: Mapping[str, Any], dialect: Dialect) -> ProvisioningUpload:
         leaf, holder = "certificate", body.get("provisioningCertificateChain", {})
         if not isinstance(holder, dict):
             raise MalformedError("provisioningCertificateChain is an object")
-    roots = body.get("v2gRootAuthorityKeyIdentifiers", body.get("v2gRootAuthorityKeyIdentifier")) or []
-    roots = [roots] if isinstance(roots, str) else roots
-    is_list = isinstance(roots, list) and len(roots) <= _MOST_ROOTS
-    if not is_list or not all(isinstance(one, str) and len(one) <= _MAX_KEY_IDENTIFIER for one in roots):
-        raise MalformedError("v2gRootAuthorityKeyIdentifiers is a list of key identifiers in hexadecimal")
+    names = ("v2gRootAuthorityKeyIdentifiers", "v2gRootAuthorityKeyIdentifier")  # the latter in older examples
     previous = fields.text_of(body, "previousPcid")
     return ProvisioningUpload(
         leaf_der=fields.certificate_of(holder, leaf, shown="vehicleCertificate"),
@@ -222,7 +218,7 @@ def _upload_of(body: Mapping[str, Any], dialect: Dialect) -> ProvisioningUpload:
         ),
         sub1_der=fields.certificate_of(holder, "subCA1Certificate", "subCa1Certificate", shown="subCa1Certificate"),
         namespace=fields.namespace_of(fields.text_of(body, "xsdMsgDefNamespace")),
-        v2g_roots=tuple(roots),
+        v2g_roots=fields.texts_of(body, *names, most=_MOST_ROOTS, limit=_MAX_KEY_IDENTIFIER),
         previous_pcid=fields.pcid_of(previous) if previous else "",
     )
 

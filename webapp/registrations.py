@@ -7,9 +7,9 @@ from flask import Response, jsonify, request
 
 from pki_core.model.errors import MalformedError, NotFoundError
 from pki_core.model.partners import Partner
-from pki_core.model.registrations import EndEntity
+from pki_core.model.registrations import ISO_VERSIONS, EndEntity
 from pki_core.runtime import Runtime
-from pki_core.services.registrations import MAX_AT_ONCE
+from pki_core.services.registrations import MAX_AT_ONCE, PAGE
 from webapp import pool_fields as fields
 from webapp.api_routes import TEXT, Parameter, Route, Schema, failures
 from webapp.pool_schemas import DONE, found, json_body_of, list_of, named, object_of
@@ -27,13 +27,12 @@ _TEXTS = {  # of the model -> on the wire
     "charge_box_serial_number": "chargeBoxSerialNumber",
     "ocpp_version": "ocppVersion",
 }
-_ISO_VERSIONS = ("15118-2", "15118-20")
 _SHORT: Schema = {"type": "string", "maxLength": _MAX_TEXT}
 _MEMBERS: dict[str, Any] = {
     "commonName": _SHORT,
     "evseID": list_of(_SHORT, _MOST_EVSE_IDS),
     **dict.fromkeys(_TEXTS.values(), _SHORT),
-    "evseISOversion": {"type": "string", "enum": list(_ISO_VERSIONS)},
+    "evseISOversion": {"type": "string", "enum": list(ISO_VERSIONS)},
 }
 END_ENTITY = named("EndEntity", _MEMBERS, needed=("commonName",))
 END_ENTITY_UPLOAD = named("EndEntityUpload", _MEMBERS, needed=("commonName",), is_open=True)
@@ -60,7 +59,7 @@ class RegistrationViews:
     def page(self, partner: Partner) -> Response:
         """List a partner's own charging stations."""
         entities = self._registrations.page(partner, fields.query_text("after"))
-        is_more = len(entities) == MAX_AT_ONCE
+        is_more = len(entities) == PAGE
         return jsonify(
             endEntities=[_shown(one) for one in entities], next_after=entities[-1].common_name if is_more else None
         )
@@ -76,7 +75,7 @@ def registration_routes(runtime: Runtime) -> list[Route]:
     """Return the routes of the registration authority."""
     views = RegistrationViews(runtime)
     page = object_of(
-        {"endEntities": list_of(END_ENTITY, MAX_AT_ONCE), "next_after": {"type": ["string", "null"]}},
+        {"endEntities": list_of(END_ENTITY, PAGE), "next_after": {"type": ["string", "null"]}},
         needed=("endEntities", "next_after"),
     )
     return [
@@ -119,18 +118,14 @@ def registration_routes(runtime: Runtime) -> list[Route]:
 
 
 def _entity_of(members: Mapping[str, Any]) -> EndEntity:
-    evse_ids = members.get("evseID") or []
-    evse_ids = [evse_ids] if isinstance(evse_ids, str) else evse_ids
-    is_list = isinstance(evse_ids, list) and len(evse_ids) <= _MOST_EVSE_IDS
-    if not is_list or not all(isinstance(one, str) for one in evse_ids):
-        raise MalformedError(f"evseID is a list of at most {_MOST_EVSE_IDS} texts")
-    iso_version = fields.text_of(members, "evseISOversion") or _ISO_VERSIONS[0]
-    if iso_version not in _ISO_VERSIONS:
-        raise MalformedError(f"evseISOversion is one of {', '.join(_ISO_VERSIONS)}")
+    evse_ids = fields.texts_of(members, "evseID", most=_MOST_EVSE_IDS, limit=_MAX_TEXT)
+    iso_version = fields.text_of(members, "evseISOversion") or ISO_VERSIONS[0]
+    if iso_version not in ISO_VERSIONS:
+        raise MalformedError(f"evseISOversion is one of {', '.join(ISO_VERSIONS)}")
     texts = {name: fields.text_of(members, wire, limit=_MAX_TEXT) for name, wire in _TEXTS.items()}
     return EndEntity(
         common_name=fields.text_of(members, "commonName", limit=_MAX_TEXT, needed=True),
-        evse_ids=tuple(evse_ids),
+        evse_ids=evse_ids,
         iso_version=iso_version,
         **texts,
     )

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from pki_core.model.errors import MalformedError
 
+ISO_VERSIONS = ("15118-2", "15118-20")
 _MAX_TEXT = 100
 _MAX_EVSE_IDS = 64
 
@@ -20,7 +21,7 @@ class EndEntity:
     evse_serial_number: str = ""
     charge_box_serial_number: str = ""
     ocpp_version: str = ""
-    iso_version: str = "15118-2"
+    iso_version: str = ISO_VERSIONS[0]
 
     def __post_init__(self) -> None:
         texts = [value for value in self._values() if isinstance(value, str)] + list(self.evse_ids)

@@ -11,7 +11,7 @@ from pki_core.store.audit import AuditEntry
 from pki_core.store.unit_of_work import Store
 
 MAX_AT_ONCE = 1000
-_PAGE = 1000
+PAGE = 1000
 _NOT_ALLOWED = "operator not allowed"  # as clients of the registration authority know it
 
 
@@ -31,12 +31,25 @@ class Registrations:
         """
         if len(entities) > MAX_AT_ONCE:
             raise LimitExceededError(f"at most {MAX_AT_ONCE} end entities at once")
-        for entity in entities:
-            identifier = parse_evse_identifier(entity.common_name)
-            if "cpo" not in partner.roles or identifier.operator_prefix not in partner.operator_prefixes:
-                raise NotAuthorizedError(_NOT_ALLOWED)
-        if not entities:
-            raise MalformedError("there is no end entity to register")
+        _check(partner, entities)
+        return self._put(partner, entities)
+
+    def put_file(self, partner_id: str, entities: Sequence[EndEntity]) -> int:
+        """Register the charging stations of a file, a thousand a transaction; returns how many are new.
+
+        All of them are judged before the first is stored; what breaks off is done again from the start.
+
+        Raises:
+            NotFoundError: there is no such partner.
+            NotAuthorizedError, MalformedError: as ``put``.
+        """
+        with self._store.reading() as work:
+            partner = work.partners.get(partner_id)
+        _check(partner, entities)
+        pieces = (entities[at : at + MAX_AT_ONCE] for at in range(0, len(entities), MAX_AT_ONCE))
+        return sum(self._put(partner, piece) for piece in pieces)
+
+    def _put(self, partner: Partner, entities: Sequence[EndEntity]) -> int:
         now = self._clock.now()
         with self._store.transaction() as work:
             new = work.registrations.put(partner.id, entities, now)
@@ -53,7 +66,7 @@ class Registrations:
     def page(self, partner: Partner, after: str = "") -> list[EndEntity]:
         """Return up to 1,000 of a partner's own end entities behind a common name, in order."""
         with self._store.reading() as work:
-            return work.registrations.page(partner.id, canonical_name(after), _PAGE)
+            return work.registrations.page(partner.id, canonical_name(after), PAGE)
 
     def remove(self, partner: Partner, common_name: str) -> bool:
         """Forget an end entity; False when there is none of the partner's."""
@@ -63,3 +76,12 @@ class Registrations:
             if removed:
                 work.audit.append("registrations", now, [AuditEntry(partner.id, "entity.removed", detail=name)])
         return removed
+
+
+def _check(partner: Partner, entities: Sequence[EndEntity]) -> None:
+    for entity in entities:
+        identifier = parse_evse_identifier(entity.common_name)
+        if "cpo" not in partner.roles or identifier.operator_prefix not in partner.operator_prefixes:
+            raise NotAuthorizedError(_NOT_ALLOWED)
+    if not entities:
+        raise MalformedError("there is no end entity to register")
