@@ -150,7 +150,7 @@ def test_living_runners_keep_their_chunks_when_the_dead_are_cleared_away(faulty,
     for runner in (living, f"{place}/{pid}/{int(start) - 1}/00", f"{place}/4194999/{start}/00", GONE):
         runtime.batches._claim(batch, runner)
     assert runtime.batches.free_dead_runners(faulty.batch_id) == 2
-    free = [runtime.batches._claim(batch, "next").first_seq for _ in range(3)]
+    free = [runtime.batches._claim(batch, "next")[0].first_seq for _ in range(3)]
     assert free == [CHUNK_ROWS, 2 * CHUNK_ROWS, 4 * CHUNK_ROWS]
 
 
