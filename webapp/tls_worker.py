@@ -130,7 +130,9 @@ class DeadlineWorker(gthread.ThreadWorker):  # type: ignore[misc]  # gunicorn is
     def finish_request(self, conn: _Connection, fs: Any) -> None:  # noqa: ANN401
         """Put a connection that waits back to the poller, with the deadline it had."""
         result = False if fs.cancelled() or fs.exception() else fs.result()
-        if result is gthread._DEFER and self.alive:  # noqa: SLF001
+        if result is gthread._DEFER:  # noqa: SLF001
+            if not self.alive:  # it was accepted before the end was known: its client may ask yet, soon
+                conn.deadline = min(conn.deadline, time.monotonic() + gthread.STOP_KEEPALIVE_LINGER)
             self._wait(conn)
         elif result is True and isinstance(conn.sock, ssl.SSLSocket) and conn.sock.pending():
             # The next request was in the same TLS record: the poller would not see it.
