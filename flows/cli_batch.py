@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.output import EXIT_UNAVAILABLE, Home, Json, answer, chosen_home, open_home, reports_errors
+from pki_core.model.batches import BatchKind
 
 if TYPE_CHECKING:
     from pki_core.runtime import Runtime
 
-batch_app = typer.Typer(help="Files of CSRs in, certificates out.", no_args_is_help=True)
+batch_app = typer.Typer(help="Files of CSRs in, certificates out; or tables of contracts.", no_args_is_help=True)
 
 BatchId = Annotated[str, typer.Argument(metavar="ID", help="The batch, as submit printed it.")]
 Workers = Annotated[int, typer.Option(min=1, max=32, help="Worker processes on this machine.")]
@@ -23,13 +24,14 @@ def submit(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="CSV, NDJSON, Parquet, XLSX or ZIP.")],
     partner: Annotated[str, typer.Option(help="Whose batch it is.")],
     profile: Annotated[str, typer.Option(help="Which certificate kind.")] = "contract_leaf",
+    kind: Annotated[BatchKind, typer.Option(help="contract: a table of emaid, pcid, begins, ends.")] = BatchKind.CSR,
     home: Home = None,
     as_json: Json = False,
 ) -> None:
-    """Load a file of CSRs. The same file twice is the same batch."""
+    """Load a file of CSRs, or a table of contracts. The same file twice is the same batch."""
     from pki_core.services.uploads import Upload  # noqa: PLC0415
 
-    upload = Upload(path=file, source_name=file.name, partner_id=partner, profile_name=profile)
+    upload = Upload(path=file, source_name=file.name, partner_id=partner, profile_name=profile, kind=kind)
     batch, fresh = open_home(home).uploads.submit(upload)
     result = {"batch_id": batch.id, "total": batch.total, "new": fresh}
     note = "" if fresh else " (this file was submitted before)"

@@ -2,14 +2,22 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import NamedTuple
 
 from pki_core.model.states import BatchState
 
 
+class BatchKind(StrEnum):
+    """What the rows of a batch are."""
+
+    CSR = "csr"  # certificates for keys that somebody else made
+    CONTRACT = "contract"  # contract data with keys that we make
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchRecord:
-    """One uploaded file of CSRs and the profile version it is pinned to."""
+    """One uploaded file and the profile version it is pinned to."""
 
     number: int
     id: str
@@ -17,6 +25,7 @@ class BatchRecord:
     profile_id: int
     profile_name: str
     profile_hash: str
+    kind: BatchKind
     issuer_id: int
     issuer_label: str
     source_name: str

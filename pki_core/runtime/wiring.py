@@ -16,7 +16,7 @@ from pki_core.runtime.partner_access import PartnerAccess
 from pki_core.runtime.pools import Pools
 from pki_core.services.ages import Ages
 from pki_core.services.audit import AuditLog
-from pki_core.services.batches import Batches
+from pki_core.services.batches import Batches, Ways
 from pki_core.services.ceremonies import Ceremonies, CeremonyEnvironment
 from pki_core.services.certificates import Certificates
 from pki_core.services.credentials import Credentials
@@ -84,7 +84,8 @@ class Runtime:
     @cached_property
     def batches(self) -> Batches:
         """Signing and progress of batches."""
-        return Batches(self.store, self.issuers, self.enrollment, self.clock, self.settings.issuance.lease_seconds)
+        ways = Ways(self.enrollment, lambda: self.contracts.making)
+        return Batches(self.store, self.issuers, ways, self.clock, self.settings.issuance.lease_seconds)
 
     @cached_property
     def uploads(self) -> Uploads:

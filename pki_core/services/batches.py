@@ -1,26 +1,29 @@
 """Batches: signs an uploaded batch chunk by chunk; any number of runners, any number of times.
 
 A chunk is claimed under a lease, issued through ``enroll.issue``, and finished in the transaction that records its
-certificates and verdicts. Running again equals running once: what is open is read from SQL each time. A chunk whose
-runner died is taken over and its reservation voided; one that keeps killing its runners is cut smaller until the row
-that does it stands alone and is quarantined. A cancelled batch goes the same way, but its chunks are refused instead of
-signed: whoever runs it, and however often that breaks off.
+certificates and verdicts; one of contracts through ``contracts.issue``, which ends in the same place. Running again
+equals running once: what is open is read from SQL each time. A chunk whose runner died is taken over and its
+reservation voided; one that keeps killing its runners is cut smaller until the row that does it stands alone and is
+quarantined. A cancelled batch goes the same way, but its chunks are refused instead of signed: whoever runs it, and
+however often that breaks off.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from pki_core.model.batches import BatchCounts, BatchRecord, Chunk, Verdict
+from pki_core.model.batches import BatchCounts, BatchItem, BatchKind, BatchRecord, Chunk, Verdict
 from pki_core.model.clock import Clock
 from pki_core.model.errors import ConflictError, CsrRejectedError, PkiError, StoreUnavailableError
 from pki_core.model.requests import Issued, Outcome
 from pki_core.model.states import BatchState
+from pki_core.services.contracts import Contracts
 from pki_core.services.enroll import Enrollment, NoHooks, Order
 from pki_core.services.issuers import Issuers
 from pki_core.services.runners import is_dead, running
 from pki_core.store.audit import AuditEntry
 from pki_core.store.unit_of_work import Store, UnitOfWork
+from pki_core.wire.contract_rows import parse_order
 from pki_core.wire.csr import parse_csr
 
 MAX_ATTEMPTS = 3  # deaths of a runner over one chunk before it is cut smaller, and over one row before quarantine
@@ -64,15 +67,21 @@ class _ChunkHooks(NoHooks):
         self.report = ChunkReport(rows=len(verdicts), issued=issued, refused=refused)
 
 
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """What a row becomes a certificate by; the one for contracts is made when it is needed."""
+
+    enrollment: Enrollment
+    contracts: Callable[[], Contracts]
+
+
 class Batches:
     """Signs batches and tells of their progress."""
 
-    def __init__(
-        self, store: Store, issuers: Issuers, enrollment: Enrollment, clock: Clock, lease_seconds: int
-    ) -> None:
+    def __init__(self, store: Store, issuers: Issuers, ways: Ways, clock: Clock, lease_seconds: int) -> None:
         self._store = store
         self._issuers = issuers
-        self._enrollment = enrollment
+        self._ways = ways
         self._clock = clock
         self._lease = timedelta(seconds=lease_seconds)
 
@@ -88,12 +97,17 @@ class Batches:
             return batch, work.batches.counts(batch)
 
     def check_ready(self, batch_id: str) -> None:
-        """Bind the key a batch is signed with.
+        """Bind the keys a batch is signed with.
 
         Raises:
             HsmUnavailableError, HsmPinRejectedError, KeyRejectedError: signing would fail; no row was touched.
         """
-        self._issuers.get(self.get(batch_id).issuer_label)
+        batch = self.get(batch_id)
+        self._issuers.get(batch.issuer_label)
+        if batch.kind is BatchKind.CONTRACT:
+            with self._store.reading() as work:
+                profile = work.issuers.profile(batch.profile_id)
+            self._ways.contracts().check_ready(profile.key_algorithms[0])
 
     def open_chunks(self, batch_id: str) -> int:
         """Return how many chunks are not done."""
@@ -188,16 +202,6 @@ class Batches:
                 items = work.batches.open_items(batch.number, chunk.first_seq, chunk.last_seq)
                 partner = work.partners.get(batch.partner_id)
                 profile = work.issuers.profile(batch.profile_id)
-            requests, seqs, early = [], [], []
-            for item in items:
-                try:
-                    request = parse_csr(item.row_id, item.csr_der, item.expected_identifier)
-                except CsrRejectedError as error:
-                    early.append(_refusal(item.seq, error.reason, str(error)))
-                    continue
-                requests.append(request)
-                seqs.append(item.seq)
-            hooks = _ChunkHooks(self._clock, batch, chunk, (seqs, early))
             order = Order(
                 profile=profile,
                 profile_id=batch.profile_id,
@@ -206,7 +210,7 @@ class Batches:
                 actor=batch.partner_id,
                 runner=chunk.runner,
             )
-            self._enrollment.issue(self._issuers.get(batch.issuer_label), order, requests, hooks)
+            hooks = self._issue(batch, chunk, order, items)
             finished = True
         except (PkiError, KeyboardInterrupt):
             innocent = True  # what went wrong has a name, and it is not these rows
@@ -215,6 +219,26 @@ class Batches:
             if not finished:
                 self._release(chunk, count_attempt=not innocent)
         return hooks.report
+
+    def _issue(self, batch: BatchRecord, chunk: Chunk, order: Order, items: Sequence[BatchItem]) -> _ChunkHooks:
+        issuer = self._issuers.get(batch.issuer_label)
+        if batch.kind is BatchKind.CONTRACT:
+            wanted = [parse_order(item.row_id, item.csr_der) for item in items]
+            hooks = _ChunkHooks(self._clock, batch, chunk, ([item.seq for item in items], []))
+            self._ways.contracts().issue(issuer, order, wanted, hooks)
+            return hooks
+        requests, seqs, early = [], [], []
+        for item in items:
+            try:
+                request = parse_csr(item.row_id, item.csr_der, item.expected_identifier)
+            except CsrRejectedError as error:
+                early.append(_refusal(item.seq, error.reason, str(error)))
+                continue
+            requests.append(request)
+            seqs.append(item.seq)
+        hooks = _ChunkHooks(self._clock, batch, chunk, (seqs, early))
+        self._ways.enrollment.issue(issuer, order, requests, hooks)
+        return hooks
 
     def _release(self, chunk: Chunk, *, count_attempt: bool) -> None:
         """Open the chunk for others. When the store is away too, its lease runs out by itself."""

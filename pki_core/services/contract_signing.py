@@ -19,6 +19,10 @@ class ContractSigning:
         """Return the signer of new contract data; ConflictError when there is none."""
         return self._signers.choose(algorithm, root_sha256)
 
+    def check_ready(self, algorithm: KeyAlgorithm) -> None:
+        """Bind the key of the newest signer; ConflictError when there is none."""
+        self._signers.key_of(self.choose(algorithm))
+
     def signed(self, messages: Sequence[ContractMessage], signer: CpsSigner) -> list[bytes]:
         """Return messages signed and encoded; the token is called once for all.
 

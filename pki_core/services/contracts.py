@@ -89,6 +89,10 @@ class Contracts:
         self._enrollment.issue(issuer, order, making.requests, making)
         return making.outcomes
 
+    def check_ready(self, algorithm: KeyAlgorithm) -> None:
+        """Bind the key that contract data is signed with; errors as of ``issue``."""
+        self._signing.check_ready(algorithm)
+
     def chain_of(self, issuer: Issuer) -> OwnChain:
         """Return what stands above contract certificates."""
         return self._chains.of(issuer.record)

@@ -1,4 +1,4 @@
-"""Uploads: reads a file of CSRs into the store as a batch. The same file twice is the same batch.
+"""Uploads: reads a file of CSRs, or of contracts, into the store as a batch. The same file twice is the same batch.
 
 A file is loaded in pieces, each in its own transaction, under the state ``loading``; it becomes a batch for others
 with the last step. Rows that cannot be requests, and rows that repeat an earlier one, get their verdict here.
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pki_core.model.batches import BatchRecord, Verdict
+from pki_core.model.batches import BatchKind, BatchRecord, Verdict
 from pki_core.model.clock import Clock
 from pki_core.model.errors import (
     ConflictError,
@@ -31,7 +31,9 @@ from pki_core.store.audit import AuditEntry
 from pki_core.store.times import to_seconds
 from pki_core.store.unit_of_work import Store, UnitOfWork
 from pki_core.wire.batch_duplicates import RepeatedRows
-from pki_core.wire.batch_file import BatchLimits, BatchRow, file_digest, read_batch
+from pki_core.wire.batch_file import BatchLimits, BatchRow, RowBuilder, file_digest, read_batch
+from pki_core.wire.batch_rows import CsrRows
+from pki_core.wire.contract_rows import ContractRows
 from pki_core.wire.csr import parse_csr, peek_common_name
 
 _REPEATS = {
@@ -39,6 +41,8 @@ _REPEATS = {
     "csr": ("row.duplicate_csr", "The same request stands in row {first} of this file."),
     "name": ("row.duplicate_identifier", "Row {first} of this file names the same identifier."),
 }
+_ROWS: Mapping[BatchKind, type[RowBuilder]] = {BatchKind.CSR: CsrRows, BatchKind.CONTRACT: ContractRows}
+_CONTRACT_POOL = "ccp"
 _SEPARATORS = b"-*"
 _EMAID_KEY = 14  # without its check digit an EMAID is the same identifier
 _WHOLE_NAME = 255
@@ -52,6 +56,7 @@ class Upload:
     source_name: str
     partner_id: str
     profile_name: str
+    kind: BatchKind = BatchKind.CSR
 
 
 class Uploads:
@@ -104,9 +109,13 @@ class Uploads:
             raise NotFoundError(f"there is no certificate profile {upload.profile_name!r} for batches")
         with self._store.transaction() as work:
             partner = work.partners.get(upload.partner_id)
+            if upload.kind is BatchKind.CONTRACT and profile.pool != _CONTRACT_POOL:
+                raise NotFoundError(f"{profile.id} is no certificate profile of contracts")
             if profile.branch not in partner.roles:
                 raise NotAuthorizedError(f"partner {partner.id} has no role that allows {profile.id} certificates")
             known = work.batches.find_source(partner.id, profile.id, digest)
+            if known is not None and known.kind is not upload.kind:
+                raise ConflictError(f"this file is batch {known.id} already, of another kind")
             if known is not None and known.state is not BatchState.LOADING:
                 return known, False
             if known is not None:
@@ -119,6 +128,7 @@ class Uploads:
                 partner_id=partner.id,
                 profile_id=work.issuers.pin_profile(profile, self._clock.now()),
                 profile_name=profile.id,
+                kind=upload.kind.value,
                 issuer_id=issuer_for(profile, work.issuers.all()).id,
                 source_name=upload.source_name[:255],
                 source_sha256=digest,
@@ -153,7 +163,8 @@ class Uploads:
             elif seq not in refused:
                 yield seq, kind, first
         for rows in same_name.values():
-            holder = next((seq for seq in rows if self._is_provable(batch, seq, profile)), None)
+            is_proven = batch.kind is BatchKind.CONTRACT  # nobody has to prove a key that we make
+            holder = next((seq for seq in rows if is_proven or self._is_provable(batch, seq, profile)), None)
             if holder is not None:
                 yield from ((seq, "name", holder) for seq in rows if seq > holder)
 
@@ -179,11 +190,11 @@ class Uploads:
         key_length = _EMAID_KEY if is_emaid else _WHOLE_NAME
         refused: set[int] = set()
         total = 0
-        for piece in read_batch(path, self._limits):
+        for piece in read_batch(path, self._limits, _ROWS[batch.kind]):
             items = [
                 (seq, row.row_id, row.csr_der, row.expected_identifier) for seq, row in enumerate(piece, start=total)
             ]
-            early = list(_problems(piece, total, repeats, key_length))
+            early = list(_problems(piece, total, repeats, (batch.kind, key_length)))
             refused.update(verdict.seq for verdict in early)
             with self._store.transaction() as work:
                 self._refuse_lost_batch(work, batch)
@@ -209,13 +220,17 @@ class Uploads:
         return _slices(total, sorted(refused), self._chunk_rows), total
 
 
-def _problems(piece: list[BatchRow], start: int, repeats: RepeatedRows, key_length: int) -> Iterator[Verdict]:
+def _problems(
+    piece: list[BatchRow], start: int, repeats: RepeatedRows, named: tuple[BatchKind, int]
+) -> Iterator[Verdict]:
+    kind, key_length = named
     for seq, row in enumerate(piece, start=start):
         if row.problem is not None:
             code, message = row.problem
             yield Verdict(seq=seq, certificate_id=None, code=code, message=message, common_name="")
             continue
-        name = peek_common_name(row.csr_der).upper().translate(None, _SEPARATORS)[:key_length]
+        name = row.expected_identifier.encode() if kind is BatchKind.CONTRACT else peek_common_name(row.csr_der)
+        name = name.upper().translate(None, _SEPARATORS)[:key_length]
         repeats.add(seq, row_id=row.row_id.encode(), csr=hashlib.sha256(row.csr_der).digest(), name=name)
 
 

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, delete, func, insert, select, update
 
-from pki_core.model.batches import BatchCounts, BatchItem, BatchRecord, BatchResult, Verdict
+from pki_core.model.batches import BatchCounts, BatchItem, BatchKind, BatchRecord, BatchResult, Verdict
 from pki_core.model.errors import NotFoundError
 from pki_core.model.states import BatchState, check_batch_transition
 from pki_core.store import tables
@@ -219,6 +219,7 @@ def _record(row: Row[Any]) -> BatchRecord:
         profile_id=row.profile_id,
         profile_name=row.profile_name,
         profile_hash=row.hash,
+        kind=BatchKind(row.kind),
         issuer_id=row.issuer_id,
         issuer_label=row.label,
         source_name=row.source_name,

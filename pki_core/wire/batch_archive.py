@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Final
 
 from pki_core.model.errors import LimitExceededError, MalformedError
-from pki_core.wire.batch_rows import BatchLimits, BatchRow, Problem, RowBuilder
+from pki_core.wire.batch_rows import CSR, ROW_ID, BatchLimits, BatchRow, CsrRows, Problem, RowBuilder
 
 MAGICS: Final = (b"PK\x03\x04", b"PK\x05\x06")  # a first entry, or the end of an empty archive
 
@@ -168,9 +168,11 @@ class Archive:
         return start, end
 
 
-def read_archive(path: Path, limits: BatchLimits) -> Iterator[list[BatchRow]]:
+def read_archive(path: Path, limits: BatchLimits, kind: type[RowBuilder] = CsrRows) -> Iterator[list[BatchRow]]:
     """Yield one row for each file in an archive, in pieces; the row id is the file's name in the archive."""
-    builder = RowBuilder(limits)
+    if not kind.has_archives:
+        raise MalformedError("an archive of single files is no table; hand in CSV, NDJSON, Parquet or XLSX")
+    builder = kind(limits)
     with path.open("rb") as stream:
         archive = Archive(stream, limits)
         piece: list[BatchRow] = []
@@ -179,7 +181,7 @@ def read_archive(path: Path, limits: BatchLimits) -> Iterator[list[BatchRow]]:
                 continue
             content = _content(archive, entry, limits)
             if isinstance(content, bytes):
-                piece += builder.build([entry.name], [content], None)
+                piece += builder.build({ROW_ID: [entry.name], CSR: [content]})
             else:
                 piece.append(builder.refuse(entry.name, content))
             if len(piece) >= limits.piece_rows:

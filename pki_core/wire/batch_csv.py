@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final, TextIO, cast
 
 from pki_core.model.errors import LimitExceededError, MalformedError
-from pki_core.wire.batch_rows import CSR, BatchLimits, BatchRow, Columns, RowBuilder
+from pki_core.wire.batch_rows import BatchLimits, BatchRow, CsrRows, RowBuilder
 
 _BLOCK: Final = 256 * 1024
 _MAX_HEADER: Final = 64 * 1024  # characters; also below the csv module's own limit for a field
@@ -25,22 +25,21 @@ _LINE_END: Final = re.compile("\r\n|\n|\r")
 _BLANK_LINES: Final = re.compile("(?:[ \t]*+(?:\r\n|\n|\r))*+")
 
 
-def read_csv(path: Path, limits: BatchLimits) -> Iterator[list[BatchRow]]:
+def read_csv(path: Path, limits: BatchLimits, kind: type[RowBuilder] = CsrRows) -> Iterator[list[BatchRow]]:
     """Yield the rows of a CSV file in pieces."""
     import pandas as pd  # noqa: PLC0415  # 0.4 s and 70 MB that the web process must not pay
 
-    builder = RowBuilder(limits)
+    builder = kind(limits)
     with path.open("rb") as stream:
-        text = CheckedCsv(stream, limits)
+        text = CheckedCsv(stream, limits, kind)
         columns = text.columns
-        wanted = [at for at in (columns.row_id, columns.csr, columns.identifier) if at is not None]
         try:
             frames = pd.read_csv(
                 cast("TextIO", text),
                 sep=text.delimiter,
                 header=None,
                 names=range(text.width),
-                usecols=wanted,
+                usecols=list(columns.values()),
                 index_col=False,
                 dtype=str,
                 keep_default_na=False,  # the country NA is no missing value
@@ -49,9 +48,7 @@ def read_csv(path: Path, limits: BatchLimits) -> Iterator[list[BatchRow]]:
             )
             for frame in frames:
                 text.start_piece()
-                cells = {at: frame[at].tolist() for at in wanted}
-                identifiers = None if columns.identifier is None else cells[columns.identifier]
-                if rows := builder.build(cells[columns.row_id], cells[columns.csr], identifiers):
+                if rows := builder.build({name: frame[at].tolist() for name, at in columns.items()}):
                     yield rows
         except pd.errors.ParserError as error:
             raise MalformedError(f"the table cannot be read: {error}") from error
@@ -61,7 +58,7 @@ def read_csv(path: Path, limits: BatchLimits) -> Iterator[list[BatchRow]]:
 class CheckedCsv:
     """A text file for pandas to read from, which only ever hands out whole and well-formed records."""
 
-    def __init__(self, stream: BufferedReader, limits: BatchLimits) -> None:
+    def __init__(self, stream: BufferedReader, limits: BatchLimits, kind: type[RowBuilder] = CsrRows) -> None:
         self._stream = stream
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")()  # Excel writes a byte order mark
         self._rest = ""  # decoded, but not yet handed out; starts with a record
@@ -70,8 +67,8 @@ class CheckedCsv:
         self._piece_budget = limits.piece_rows * (2 * limits.max_csr_octets + 1024)
         self._piece = 0
         header = self._header()
-        self.delimiter, names = _split_header(header, self._line - 1)
-        self.columns = Columns.find(names, f"line {self._line - 1}: ")
+        self.delimiter, names = _split_header(header, self._line - 1, kind.required[-1])
+        self.columns = kind.find(names, f"line {self._line - 1}: ")
         self.width = len(names)
         if self.width > _MAX_COLUMNS:
             raise MalformedError(f"line {self._line - 1}: there are more than {_MAX_COLUMNS} columns")
@@ -182,14 +179,14 @@ def _patterns(delimiter: str, width: int) -> tuple[re.Pattern[str], re.Pattern[s
     return re.compile(field), re.compile(f"(?:{record}|{blank})*+"), re.compile(cut_off)
 
 
-def _split_header(header: str, line: int) -> tuple[str, list[str]]:
+def _split_header(header: str, line: int, column: str) -> tuple[str, list[str]]:
     """Find the delimiter, the one that makes the most of the header line, and the column names."""
     best: tuple[bool, int, str, list[str]] = (False, 0, ",", [])
     for delimiter in (",", ";", "\t"):
         with suppress(csv.Error):  # a quoted name followed by another delimiter
             names = next(csv.reader([header], delimiter=delimiter, strict=True))
-            has_csr = CSR in (name.strip().lower() for name in names)
-            best = max(best, (has_csr, len(names), delimiter, names), key=lambda found: found[:2])
+            has_column = column in (name.strip().lower() for name in names)
+            best = max(best, (has_column, len(names), delimiter, names), key=lambda found: found[:2])
     if best[1] <= 1 and '"' in header:
         raise MalformedError(f"line {line}: the quotes in the header do not match")
     return best[2], best[3]

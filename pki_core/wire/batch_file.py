@@ -12,13 +12,13 @@ from typing import Final
 from pki_core.model.errors import LimitExceededError, MalformedError
 from pki_core.wire.batch_archive import MAGICS, has_entry, read_archive
 from pki_core.wire.batch_csv import read_csv
-from pki_core.wire.batch_rows import BatchLimits, BatchRow
+from pki_core.wire.batch_rows import BatchLimits, BatchRow, CsrRows, RowBuilder
 from pki_core.wire.batch_sheet import MARK, read_sheet
 from pki_core.wire.batch_tables import read_ndjson, read_parquet
 
-__all__ = ["BatchLimits", "BatchRow", "file_digest", "read_batch"]
+__all__ = ["BatchLimits", "BatchRow", "RowBuilder", "file_digest", "read_batch"]
 
-Reader = Callable[[Path, BatchLimits], Iterator[list[BatchRow]]]
+Reader = Callable[[Path, BatchLimits, type[RowBuilder]], Iterator[list[BatchRow]]]
 
 _PARQUET: Final = b"PAR1"
 _BY_SUFFIX: Final[dict[str, Reader]] = {
@@ -31,8 +31,8 @@ _BY_SUFFIX: Final[dict[str, Reader]] = {
 _BY_CONTENT: Final = frozenset({".zip", ".xlsx", ".parquet"})  # found by their first octets, or not at all
 
 
-def read_batch(path: Path, limits: BatchLimits) -> Iterator[list[BatchRow]]:
-    """Yield the rows of a batch file in pieces of at most ``limits.piece_rows``.
+def read_batch(path: Path, limits: BatchLimits, kind: type[RowBuilder] = CsrRows) -> Iterator[list[BatchRow]]:
+    """Yield the rows of a batch file in pieces of at most ``limits.piece_rows``; ``kind`` is what its rows are.
 
     What can be said about the file without reading it is said at the call, the rest while the pieces are drawn. Row
     ids are passed on as they came, also those that occur twice.
@@ -46,7 +46,7 @@ def read_batch(path: Path, limits: BatchLimits) -> Iterator[list[BatchRow]]:
         raise MalformedError("the file is empty")
     if octets > limits.max_octets:
         raise LimitExceededError(f"the file has {octets} octets, more than the {limits.max_octets} allowed")
-    return _reader(path, limits)(path, limits)
+    return _reader(path, limits)(path, limits, kind)
 
 
 def file_digest(path: Path) -> str:

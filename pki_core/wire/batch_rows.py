@@ -6,9 +6,9 @@ can be stored anywhere: no control characters, no lone surrogates, nothing longe
 
 import binascii
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import ClassVar, Final
 
 from pki_core.model.errors import LimitExceededError, MalformedError
 from pki_core.wire.pem import CSR_LABELS, base64_to_der, pem_to_der
@@ -52,45 +52,38 @@ class BatchRow:
     problem: Problem | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Columns:
-    """Where the three columns stand in a table."""
-
-    row_id: int
-    csr: int
-    identifier: int | None
-
-    @classmethod
-    def find(cls, names: Sequence[str], where: str) -> "Columns":
-        """Find the columns in a header; ``where`` opens the sentence of a refusal (``line 1: ``)."""
-        plain = [name.strip().lower() for name in names]
-        for name in (ROW_ID, CSR, IDENTIFIER):
-            if plain.count(name) > 1:
-                raise MalformedError(f"{where}there are two columns '{name}'")
-        for name in (ROW_ID, CSR):
-            if name not in plain:
-                raise MalformedError(f"{where}there is no column '{name}'")
-        return cls(
-            row_id=plain.index(ROW_ID),
-            csr=plain.index(CSR),
-            identifier=plain.index(IDENTIFIER) if IDENTIFIER in plain else None,
-        )
-
-
 class RowBuilder:
-    """Turns cells into rows and counts them."""
+    """Turns cells into rows and counts them; what the cells mean is known to its subclasses."""
+
+    required: ClassVar[tuple[str, ...]]  # columns that must be there
+    optional: ClassVar[tuple[str, ...]]
+    octets: ClassVar[frozenset[str]] = frozenset()  # columns that may be of another type than text: octets,
+    numbers: ClassVar[frozenset[str]] = frozenset({ROW_ID})  # whole numbers,
+    moments: ClassVar[frozenset[str]] = frozenset()  # times and dates
+    has_archives: ClassVar[bool] = False  # whether a ZIP of single files is such a batch too
 
     def __init__(self, limits: BatchLimits) -> None:
         self._limits = limits
         self._count = 0
 
-    def build(
-        self, row_ids: Sequence[object], csrs: Sequence[object], identifiers: Sequence[object] | None
-    ) -> list[BatchRow]:
-        """Turn three columns into rows."""
-        self._require_room(len(row_ids))
-        first = self._count - len(row_ids) + 1
-        cells = zip(row_ids, csrs, identifiers or [""] * len(row_ids), strict=True)
+    @classmethod
+    def find(cls, names: Sequence[str], where: str) -> dict[str, int]:
+        """Find the columns in a header; ``where`` opens the sentence of a refusal (``line 1: ``)."""
+        plain = [name.strip().lower() for name in names]
+        for name in (*cls.required, *cls.optional):
+            if plain.count(name) > 1:
+                raise MalformedError(f"{where}there are two columns '{name}'")
+        for name in cls.required:
+            if name not in plain:
+                raise MalformedError(f"{where}there is no column '{name}'")
+        return {name: plain.index(name) for name in (*cls.required, *cls.optional) if name in plain}
+
+    def build(self, columns: Mapping[str, Sequence[object]]) -> list[BatchRow]:
+        """Turn columns of cells into rows."""
+        rows = len(columns[self.required[0]])
+        self._require_room(rows)
+        first = self._count - rows + 1
+        cells = zip(*[columns.get(name) or [""] * rows for name in (*self.required, *self.optional)], strict=True)
         return [self._row(number, *row) for number, row in enumerate(cells, first)]
 
     def refuse(self, row_id: str, problem: Problem) -> BatchRow:
@@ -108,31 +101,9 @@ class RowBuilder:
         if self._count > self._limits.max_rows:
             raise LimitExceededError(f"the file has more than {self._limits.max_rows} rows")
 
-    def _row(self, number: int, row_id: object, csr: object, identifier: object) -> BatchRow:
-        id_text = row_id if type(row_id) is str else _plain_text(row_id)
-        identifier_text = identifier.strip() if type(identifier) is str else _plain_text(identifier)
-        problem = self._text_problem(number, id_text, identifier_text)
-        if problem is None and id_text is not None and identifier_text is not None:
-            try:
-                der = csr_to_der(csr, self._limits.max_csr_octets)
-            except LimitExceededError as error:
-                problem = ("row.csr_too_large", str(error))
-            except MalformedError as error:
-                problem = ("row.csr_not_decodable", str(error))
-            else:
-                if der:
-                    return BatchRow(row_id=id_text, csr_der=der, expected_identifier=identifier_text, problem=None)
-                problem = ("row.csr_missing", "the csr column is empty")
-        return self._refused(id_text or "", identifier_text or "", problem)
-
-    def _text_problem(self, number: int, row_id: str | None, identifier: str | None) -> Problem | None:
-        # isprintable is the cheap half of the search for control characters, and enough for nearly all rows
-        if row_id and identifier is not None and (row_id + identifier).isprintable():
-            limits = self._limits
-            fits = len(row_id) <= limits.max_row_id_length and len(identifier) <= limits.max_identifier_length
-            if fits and not row_id.isspace():
-                return None
-        return self._id_problem(number, row_id) or self._identifier_problem(identifier)
+    def _row(self, number: int, *cells: object) -> BatchRow:
+        """Turn the cells of a row, in the order of ``required`` and ``optional``, into a row."""
+        raise NotImplementedError
 
     def _id_problem(self, number: int, row_id: str | None) -> Problem | None:
         if row_id is None:
@@ -164,6 +135,42 @@ class RowBuilder:
             expected_identifier=_CONTROL.sub("\ufffd", identifier[: limits.max_identifier_length]),
             problem=problem,
         )
+
+
+class CsrRows(RowBuilder):
+    """Rows of requests: a name for the row, the request, and perhaps the identifier that is expected in it."""
+
+    required = (ROW_ID, CSR)
+    optional = (IDENTIFIER,)
+    octets = frozenset({CSR})
+    has_archives = True
+
+    def _row(self, number: int, *cells: object) -> BatchRow:
+        row_id, csr, identifier = cells
+        id_text = row_id if type(row_id) is str else plain_text(row_id)
+        identifier_text = identifier.strip() if type(identifier) is str else plain_text(identifier)
+        problem = self._text_problem(number, id_text, identifier_text)
+        if problem is None and id_text is not None and identifier_text is not None:
+            try:
+                der = csr_to_der(csr, self._limits.max_csr_octets)
+            except LimitExceededError as error:
+                problem = ("row.csr_too_large", str(error))
+            except MalformedError as error:
+                problem = ("row.csr_not_decodable", str(error))
+            else:
+                if der:
+                    return BatchRow(row_id=id_text, csr_der=der, expected_identifier=identifier_text, problem=None)
+                problem = ("row.csr_missing", "the csr column is empty")
+        return self._refused(id_text or "", identifier_text or "", problem)
+
+    def _text_problem(self, number: int, row_id: str | None, identifier: str | None) -> Problem | None:
+        # isprintable is the cheap half of the search for control characters, and enough for nearly all rows
+        if row_id and identifier is not None and (row_id + identifier).isprintable():
+            limits = self._limits
+            fits = len(row_id) <= limits.max_row_id_length and len(identifier) <= limits.max_identifier_length
+            if fits and not row_id.isspace():
+                return None
+        return self._id_problem(number, row_id) or self._identifier_problem(identifier)
 
 
 def csr_to_der(cell: object, max_octets: int) -> bytes:
@@ -229,7 +236,7 @@ def _ascii_text(octets: bytes) -> str:
         raise MalformedError("the csr column is neither PEM, base64 nor hex") from error
 
 
-def _plain_text(cell: object) -> str | None:
+def plain_text(cell: object) -> str | None:
     """Return a cell that is not a string as text; None when its text would be a guess (1.0, TRUE, a date, a list)."""
     if cell is None:
         return ""

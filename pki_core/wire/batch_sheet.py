@@ -15,7 +15,7 @@ from zipfile import BadZipFile
 
 from pki_core.model.errors import MalformedError
 from pki_core.wire.batch_archive import check_archive
-from pki_core.wire.batch_rows import BatchLimits, BatchRow, Columns, RowBuilder
+from pki_core.wire.batch_rows import BatchLimits, BatchRow, CsrRows, RowBuilder
 
 MARK: Final = "[Content_Types].xml"  # ISO/IEC 29500-2 7.3.7: what tells a workbook from any other archive
 
@@ -42,23 +42,21 @@ _ERRORS: Final = (
 )
 
 
-def read_sheet(path: Path, limits: BatchLimits) -> Iterator[list[BatchRow]]:
+def read_sheet(path: Path, limits: BatchLimits, kind: type[RowBuilder] = CsrRows) -> Iterator[list[BatchRow]]:
     """Yield the rows of a workbook's first sheet in pieces."""
     check_archive(path, replace(limits, max_archive_octets=min(limits.max_archive_octets, _MAX_OCTETS)))
-    builder = RowBuilder(limits)
+    builder = kind(limits)
     with path.open("rb") as stream:
         header, rows = _open(stream)
-        columns = Columns.find(header, "row 1: ")
+        columns = kind.find(header, "row 1: ")
         width, read = len(header), 1
         while piece := _next_rows(rows, limits.piece_rows):
             read += len(piece)
             if read > _MAX_ROW:
                 raise MalformedError(f"the sheet has rows after row {_MAX_ROW}")
             filled = [row + (None,) * (width - len(row)) for row in piece if any(cell is not None for cell in row)]
-            identifiers = None if columns.identifier is None else [row[columns.identifier] for row in filled]
             if filled:
-                ids = [row[columns.row_id] for row in filled]
-                yield builder.build(ids, [row[columns.csr] for row in filled], identifiers)
+                yield builder.build({name: [row[at] for row in filled] for name, at in columns.items()})
     builder.finish("row 1: there is a header, but no row follows it")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from pki_core.model.errors import LimitExceededError, MalformedError
-from pki_core.wire.batch_rows import CSR, IDENTIFIER, ROW_ID, BatchLimits, BatchRow, Columns, RowBuilder
+from pki_core.wire.batch_rows import BatchLimits, BatchRow, CsrRows, RowBuilder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,22 +15,21 @@ if TYPE_CHECKING:
 
 _MAX_LINE: Final = 1024 * 1024  # octets of one JSON object
 _PIECE_OCTETS: Final = 32 * 1024 * 1024  # long lines make shorter pieces
-_WITH_IDENTIFIER: Final = 3
 _MAX_MESSAGE: Final = 200
 
 
-def read_ndjson(path: Path, limits: BatchLimits) -> Iterator[list[BatchRow]]:
+def read_ndjson(path: Path, limits: BatchLimits, kind: type[RowBuilder] = CsrRows) -> Iterator[list[BatchRow]]:
     """Yield the rows of a file with one JSON object a line, in pieces.
 
     The json module, not pandas: both take 2.5 us a row, but pandas turns a lone surrogate into "", a column of numbers
     with a gap into floats, and cannot say where an error is.
     """
-    builder = RowBuilder(limits)
+    builder = kind(limits)
     with path.open("rb") as stream:
         lines = _json_objects(stream)
         while objects := _json_piece(lines, limits.piece_rows):
-            rows = [[found.get(name) for found in objects] for name in (ROW_ID, CSR, IDENTIFIER)]
-            yield builder.build(rows[0], rows[1], rows[2])
+            names = (*kind.required, *kind.optional)
+            yield builder.build({name: [found.get(name) for found in objects] for name in names})
     builder.finish("the file is empty")
 
 
@@ -68,7 +67,7 @@ def _json_objects(stream: BinaryIO) -> Iterator[tuple[int, dict[str, Any]]]:
             yield len(octets), {key.strip().lower(): value for key, value in found.items()}
 
 
-def read_parquet(path: Path, limits: BatchLimits) -> Iterator[list[BatchRow]]:
+def read_parquet(path: Path, limits: BatchLimits, kind: type[RowBuilder] = CsrRows) -> Iterator[list[BatchRow]]:
     """Yield the rows of a Parquet file in pieces.
 
     The sizes in the footer are all there is to go by before a page is unpacked. They are checked, but a file may lie:
@@ -77,38 +76,38 @@ def read_parquet(path: Path, limits: BatchLimits) -> Iterator[list[BatchRow]]:
     import pyarrow as pa  # noqa: PLC0415  # as pandas: 50 MB that only a flow should pay
     import pyarrow.parquet as pq  # noqa: PLC0415
 
-    builder = RowBuilder(limits)
+    builder = kind(limits)
     try:
         # buffer_size: read pages as they come, not whole column chunks
         with pq.ParquetFile(path, buffer_size=256 * 1024, pre_buffer=False) as file:
-            names = _parquet_columns(file.schema_arrow)
+            columns = _parquet_columns(file.schema_arrow, kind)
             _check_parquet_size(file.metadata, limits)
+            names = list(columns.values())
             for batch in file.iter_batches(batch_size=limits.piece_rows, columns=names, use_threads=False):
                 batch.validate(full=True)  # the reader believes the file about UTF-8
                 frame = batch.to_pandas(integer_object_nulls=True)  # a gap must not turn numbers into floats
-                cells = [_cells(frame[name]) for name in names]
-                if rows := builder.build(cells[0], cells[1], cells[2] if len(cells) == _WITH_IDENTIFIER else None):
+                if rows := builder.build({name: _cells(frame[spelt]) for name, spelt in columns.items()}):
                     yield rows
     except (pa.ArrowException, OSError, ValueError) as error:
         raise MalformedError(f"the Parquet file cannot be read: {_one_line(str(error))}") from error
     builder.finish("the file has no row")
 
 
-def _parquet_columns(schema: "pa.Schema") -> list[str]:
-    """Return the names of our columns as the file spells them; row_id, csr and perhaps identifier."""
+def _parquet_columns(schema: "pa.Schema", rows: type[RowBuilder]) -> dict[str, str]:
+    """Return our columns with their names as the file spells them."""
     import pyarrow as pa  # noqa: PLC0415
 
-    columns = Columns.find(schema.names, "")
-    found = [columns.row_id, columns.csr] + ([] if columns.identifier is None else [columns.identifier])
-    for at in found:
+    columns = rows.find(schema.names, "")
+    for name, at in columns.items():
         kind = schema.types[at]
         kind = kind.value_type if pa.types.is_dictionary(kind) else kind
         is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-        is_octets = at == columns.csr and (pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
-        is_number = at == columns.row_id and pa.types.is_integer(kind)  # as in a sheet or NDJSON
-        if not is_text and not is_octets and not is_number:
+        is_octets = name in rows.octets and (pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+        is_number = name in rows.numbers and pa.types.is_integer(kind)  # as in a sheet or NDJSON
+        is_moment = name in rows.moments and (pa.types.is_timestamp(kind) or pa.types.is_date(kind))
+        if not (is_text or is_octets or is_number or is_moment):
             raise MalformedError(f"the column '{schema.names[at].strip()}' is of type {_one_line(str(kind))}, not text")
-    return [schema.names[at] for at in found]
+    return {name: schema.names[at] for name, at in columns.items()}
 
 
 def _check_parquet_size(metadata: "pq.FileMetaData", limits: BatchLimits) -> None:

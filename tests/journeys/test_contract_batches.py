@@ -1,0 +1,131 @@
+"""Tables of contracts: contract data in the CCP for every good row, a verdict for every row, after any crash."""
+
+import csv
+import json
+
+import pytest
+
+from pki_core.model.batches import BatchKind
+from pki_core.model.errors import ConflictError, MalformedError, NotFoundError
+from pki_core.services.runners import runner_token
+from pki_core.services.uploads import Upload
+from tests.journeys.acts import rows, write_rows
+from tests.journeys.contract_acts import ED448, P521, SUFFIX, Garage, contract, signed_data
+
+pytest_plugins = ["tests.journeys.environments"]
+HEADER = ("emaid", "pcid", "begins", "ends")
+BEGINS, ENDS = "2026-01-01T00:00:00Z", "2027-06-30"
+
+
+def emaid_of(number):
+    return f"DEPNC{number:09d}"
+
+
+def pcid_of(number):
+    return f"WPNBATCH{number:09d}"
+
+
+def submit(runtime, table, profile="contract_leaf", header=HEADER, kind=BatchKind.CONTRACT, name="contracts.csv"):
+    path = write_rows(runtime.home / name, table, header)
+    upload = Upload(path=path, source_name=name, partner_id="demo-mo", profile_name=profile, kind=kind)
+    return runtime.uploads.submit(upload)[0]
+
+
+def sign(runtime, batch):
+    runner = runner_token()
+    while runtime.batches.sign_next_chunk(batch.id, runner) is not None:
+        pass
+    return runtime.batches.status(batch.id)[1]
+
+
+def codes(runtime, batch):
+    found = rows(runtime, f"SELECT seq, code FROM batch_verdict WHERE batch_number = {batch.number} ORDER BY seq")  # noqa: S608
+    return dict(found)
+
+
+def test_every_good_row_is_a_contract_and_every_row_has_a_verdict(any_environment):
+    runtime = any_environment
+    vehicles = Garage(runtime).build_many([pcid_of(number) for number in range(6)])
+    good = [(emaid_of(number), pcid_of(number), BEGINS, ENDS) for number in range(6)]
+    bad = {
+        6: (emaid_of(6), "WPNNOBODY00000001", BEGINS, ENDS),
+        7: ("FRXYZ000000001", pcid_of(0), BEGINS, ENDS),
+        8: (emaid_of(8), pcid_of(0), BEGINS, "2020-01-01"),
+        9: (emaid_of(9), pcid_of(0), "tomorrow", ENDS),
+        10: (emaid_of(0), pcid_of(0), BEGINS, ENDS),
+        11: (emaid_of(11), "", BEGINS, ENDS),
+        12: ("DEPNC", pcid_of(0), BEGINS, ENDS),
+        13: (emaid_of(13), pcid_of(0), ENDS, BEGINS),
+    }
+    batch = submit(runtime, [*good, *bad.values()])
+    counts = sign(runtime, batch)
+    assert (counts.issued, counts.refused) == (6, 8)
+    assert codes(runtime, batch) == dict.fromkeys(range(6), "issued") | {
+        6: "vehicle.not_available",
+        7: "identifier.outside_prefixes",
+        8: "contract.ended",
+        9: "row.begins_invalid",
+        10: "row.duplicate_id",
+        11: "row.pcid_missing",
+        12: "identifier.invalid",
+        13: "contract.ended",
+    }
+    for number, vehicle in enumerate(vehicles):
+        now = runtime.clock.now()
+        assert vehicle.install_2(signed_data(runtime, emaid_of(number)), now, b"\0") == emaid_of(number)
+
+
+@pytest.mark.parametrize("algorithm", [P521, ED448])
+def test_a_table_for_vehicles_of_the_twenty_edition_names_their_profile(environment, algorithm):
+    (vehicle,) = Garage(environment).build_many([pcid_of(0)], algorithm)
+    batch = submit(environment, [(emaid_of(0), pcid_of(0), BEGINS, ENDS)], "contract_leaf" + SUFFIX[algorithm])
+    assert sign(environment, batch).issued == 1
+    assert vehicle.install_20(signed_data(environment, emaid_of(0)), environment.clock.now(), b"\0") == emaid_of(0)
+
+
+def test_a_row_may_have_a_name_of_its_own_and_say_how_long_it_is_renewed(environment):
+    Garage(environment).build(pcid_of(0))
+    header = (*HEADER, "renew_days", "row_id")
+    batch = submit(environment, [(emaid_of(0), pcid_of(0), BEGINS, ENDS, 180, "order 7")], header=header)
+    assert sign(environment, batch).issued == 1
+    assert rows(environment, "SELECT row_id FROM batch_item") == [("order 7",)]
+    assert rows(environment, "SELECT renew_days FROM contract_data") == [(180,)]
+
+
+def test_the_bundle_of_a_table_has_the_certificates_and_no_key(environment, tmp_path):
+    Garage(environment).build(pcid_of(0))
+    batch = submit(environment, [(emaid_of(0), pcid_of(0), BEGINS, ENDS)])
+    sign(environment, batch)
+    environment.results.write(batch.id, tmp_path / "out")
+    with (tmp_path / "out" / "results.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["verdict"], row["common_name"]) == ("issued", emaid_of(0))
+    assert row["certificate_pem"].startswith("-----BEGIN CERTIFICATE-----")
+    assert "PRIVATE" not in (tmp_path / "out" / "results.csv").read_text()
+
+
+def test_contracts_in_ndjson_are_the_same_batch_kind(environment):
+    Garage(environment).build(pcid_of(0))
+    path = environment.home / "contracts.ndjson"
+    path.write_text(json.dumps(dict(zip(HEADER, (emaid_of(0), pcid_of(0), BEGINS, ENDS), strict=True))) + "\n")
+    upload = Upload(
+        path=path,
+        source_name=path.name,
+        partner_id="demo-mo",
+        profile_name="contract_leaf",
+        kind=BatchKind.CONTRACT,
+    )
+    batch, _ = environment.uploads.submit(upload)
+    assert sign(environment, batch).issued == 1
+
+
+def test_what_is_no_table_of_contracts_is_refused_whole(environment):
+    with pytest.raises(MalformedError, match="no column 'pcid'"):
+        submit(environment, [(emaid_of(0), BEGINS, ENDS)], header=("emaid", "begins", "ends"))
+    with pytest.raises(NotFoundError, match="no certificate profile of contracts"):
+        submit(environment, [(emaid_of(0), pcid_of(0), BEGINS, ENDS)], "evse_leaf")
+    table, header = [("a", "b", "c", "d", "e", "f")], (*HEADER, "row_id", "csr")
+    submit(environment, table, header=header)
+    with pytest.raises(ConflictError, match="of another kind"):
+        submit(environment, table, header=header, kind=BatchKind.CSR)
+    assert contract(environment, emaid_of(0)) is None
