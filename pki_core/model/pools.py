@@ -103,6 +103,7 @@ class EventType(StrEnum):
     CONTRACT_CREATED = "mo.contract.created.sent.to.oem"
     CONTRACT_UPDATED = "mo.contract.updated.sent.to.oem"
     CONTRACT_DELETED = "mo.contract.deleted.sent.to.oem"
+    CONTRACT_DELIVERED = "mo.contract.delivered.to.oem"
     OEM_CONTRACT_CREATED = "oem.contract.created"
     OEM_CONTRACT_UPDATED = "oem.contract.updated"
     OEM_CONTRACT_DELETED = "oem.contract.deleted"

@@ -9,8 +9,10 @@ from pki_core.runtime.pools import Pools
 from pki_core.services.contract_signing import ContractSigning
 from pki_core.services.contract_vehicles import ContractVehicles
 from pki_core.services.contracts import ContractNames, Contracts
+from pki_core.services.cps_roots import CpsRoots
 from pki_core.services.cps_signers import CpsSigners
 from pki_core.services.enroll import Enrollment
+from pki_core.services.installations import Installations
 from pki_core.settings import Settings
 from pki_core.store.unit_of_work import Store
 
@@ -67,3 +69,10 @@ class ContractServices:
             section.certificates.organization, section.certificates.country, section.contracts.aad_form
         )
         return Contracts(parts.store, parts.clock, parts.enrollment, vehicles, self.signing, names)
+
+    @cached_property
+    def installations(self) -> Installations:
+        """Answers to vehicles."""
+        parts = self._parts
+        roots = CpsRoots(parts.store, parts.clock)
+        return Installations(parts.store, parts.clock, parts.pools.contracts, roots)

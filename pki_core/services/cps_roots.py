@@ -1,0 +1,45 @@
+"""Which V2G root a fingerprint names: vehicles list the serials of roots they know, contracts the root of their CPS."""
+
+import hashlib
+from datetime import datetime, timedelta
+from threading import Lock
+
+from pki_core.model.clock import Clock
+from pki_core.model.pools import RootKind
+from pki_core.model.profiles import Level
+from pki_core.store.unit_of_work import Store
+from pki_core.wire.pool_certificate import read_certificate
+
+_LOOK_EVERY = timedelta(minutes=1)
+
+
+class CpsRoots:
+    """The serials of our own roots and of the V2G roots of the RCP, by fingerprint; kept for a minute."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._lock = Lock()
+        self._serials: dict[str, int] = {}
+        self._look_at: datetime | None = None
+
+    def is_known(self, fingerprint: str, serials: frozenset[int]) -> bool:
+        """Tell whether a vehicle that lists these serials knows a root. Names come in every notation: serials count.
+
+        Contract data whose root nobody named is given to every vehicle, which judges by itself.
+        """
+        serial = self._known().get(fingerprint)
+        return not fingerprint or (serial is not None and serial in serials)
+
+    def _known(self) -> dict[str, int]:
+        now = self._clock.now()
+        with self._lock:
+            if self._look_at is None or not self._look_at <= now < self._look_at + _LOOK_EVERY:
+                with self._store.reading() as work:
+                    ders = [one.certificate_der for one in work.issuers.all() if one.level is Level.ROOT]
+                    ders += [root.certificate_der for root in work.root_pool.active(RootKind.V2G)]
+                self._serials = {
+                    hashlib.sha256(der).hexdigest(): int(read_certificate(der).serial, 16) for der in ders if der
+                }
+                self._look_at = now
+            return self._serials

@@ -1,0 +1,241 @@
+"""Answers to vehicles (ISO 15118-2 8.4.3.11; OPCP, CCP): installation requests in EXI in, contract data in EXI out.
+
+Nothing here signs: what a vehicle gets was signed when it was stored.
+A vehicle is believed when the PCP holds the key of its certificate and the request verifies with it. Its contracts are
+those that it can decrypt, that are in force, and that were signed below a V2G root it knows.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from pki_core.model.clock import Clock
+from pki_core.model.contracts import InstallationRequest2, InstallationRequest20, InstallationResponse20, Message2
+from pki_core.model.errors import InvariantError, MalformedError, NotAuthorizedError, NotFoundError
+from pki_core.model.identifiers import Emaid, Pcid
+from pki_core.model.partners import Partner
+from pki_core.model.pools import ContractRow, Event, EventType, Namespace, ProvisioningKey
+from pki_core.model.profiles import Edition
+from pki_core.services.cps_roots import CpsRoots
+from pki_core.services.pool_contracts import ContractData, ContractPool
+from pki_core.services.pool_provisioning import is_good
+from pki_core.store.unit_of_work import Store
+from pki_core.wire.contract_data import (
+    BAD_SIGNATURE,
+    NO_CERTIFICATE_2,
+    NO_CONTRACT_20,
+    decode_message,
+    encode_message,
+    for_session_2,
+    for_session_20,
+    message_fault,
+    refusal_2,
+    refusal_20,
+)
+from pki_core.wire.pool_certificate import read_certificate
+
+INVALID_EXI = "EXI format is invalid!"
+INVALID_SESSION = (
+    "Invalid SessionID format, make sure the length is maximum 8 characters and it is represented in HEX binary"
+)
+NO_SESSION = b"\0"
+_SESSION_DIGITS = 16  # eight octets
+_READERS = frozenset({"cpo", "oem"})
+_MOST_CHAINS = 8  # contracts in one answer, whatever a vehicle asks for
+_FAULT = "No contract for this vehicle"
+
+
+class Installation(NamedTuple):
+    """One contract as a vehicle installs it; a negative answer names no contract."""
+
+    exi: bytes
+    contract: ContractRow | None
+
+
+class Installed(NamedTuple):
+    """What a request is answered with; ``is_found`` False: ``items`` holds one negative answer."""
+
+    items: tuple[Installation, ...]
+    is_found: bool
+    namespace: Namespace
+
+
+class _Asked(NamedTuple):
+    """What a request says, whatever its edition."""
+
+    edition: Edition
+    session_id: bytes
+    leaf_der: bytes
+    serials: frozenset[int]  # of V2G roots in the vehicle
+    most: int
+    emaids: tuple[str, ...]
+    message: Message2 | InstallationRequest20
+
+
+class Installations:
+    """Answers requests and pulls of contract data."""
+
+    def __init__(self, store: Store, clock: Clock, pool: ContractPool, roots: CpsRoots) -> None:
+        self._store = store
+        self._clock = clock
+        self._pool = pool
+        self._roots = roots
+
+    def answer(self, partner: Partner, exi: bytes, namespace: Namespace) -> Installed:
+        """Answer a vehicle's CertificateInstallationReq.
+
+        Raises:
+            NotAuthorizedError: this partner hands no requests of vehicles in.
+            MalformedError: it is none.
+        """
+        if not _READERS & partner.roles:
+            raise NotAuthorizedError("installation requests are handed in by charge point operators and OEMs")
+        asked = _read(exi, Edition.ISO_20 if namespace.is_edition_20 else Edition.ISO_2)
+        vehicle = self._vehicle(asked)
+        if isinstance(vehicle, str):
+            return self._refused(asked, namespace, vehicle)
+        found = self._contracts(asked, vehicle)
+        if not found:
+            return self._refused(asked, namespace, _no_contract(asked.edition))
+        items = self._items(found, asked.session_id)
+        self._note_delivery([one.contract for one in found])
+        return Installed(items, is_found=True, namespace=namespace)
+
+    def provide(self, partner: Partner, emaid: str, pcid: str, session_id: bytes) -> Installation:
+        """Return a contract for an OEM's own vehicle, as its back end hands it to the vehicle.
+
+        Raises:
+            NotFoundError: there is none of that vehicle's.
+            NotAuthorizedError: the vehicle is another OEM's.
+        """
+        data = self._pool.provide(partner, emaid, pcid)
+        (item,) = self._items([data], session_id)
+        self._note_delivery([data.contract])
+        return item
+
+    def _vehicle(self, asked: _Asked) -> ProvisioningKey | str:
+        """Return which vehicle asks, or the response code of the refusal."""
+        missing = _no_contract(asked.edition)
+        try:
+            leaf = read_certificate(asked.leaf_der)
+            key = ProvisioningKey(Pcid.parse(leaf.common_name, edition20=True).canonical, leaf.algorithm)
+        except MalformedError:
+            return missing
+        with self._store.reading() as work:
+            row = work.provisioning_pool.get(key)
+            is_in_force = row is not None and (row.certificate_id is None or is_good(work, row.certificate_id))
+        if row is None or not is_in_force or row.valid_to <= self._clock.now():
+            return missing
+        if row.key_sha256 != hashlib.sha256(leaf.spki_der).digest():
+            return missing
+        return BAD_SIGNATURE if message_fault(asked.message, asked.leaf_der) else key
+
+    def _contracts(self, asked: _Asked, vehicle: ProvisioningKey) -> list[ContractData]:
+        """Return what the vehicle gets: -2 its default contract, -20 those it names and then the others."""
+        try:
+            live = self._pool.for_installation(vehicle)
+        except NotFoundError:
+            return []
+        now = self._clock.now()
+        found = [
+            one
+            for one in live
+            if one.contract.valid_from <= now
+            and one.contract.namespace.is_edition_20 == (asked.edition is Edition.ISO_20)
+            and self._roots.is_known(one.contract.cps_fingerprint, asked.serials)
+        ]
+        if asked.edition is Edition.ISO_2:
+            return [one for one in found if one.contract.is_default]
+        return _in_order(found, asked.emaids)[: asked.most]
+
+    def _items(self, found: Sequence[ContractData], session_id: bytes) -> tuple[Installation, ...]:
+        return tuple(
+            Installation(self._for_session(row, signed_data, session_id, len(found) - position), row)
+            for position, (row, signed_data) in enumerate(found, start=1)
+        )
+
+    def _for_session(self, row: ContractRow, signed_data: bytes, session_id: bytes, remaining: int) -> bytes:
+        edition = Edition.ISO_20 if row.namespace.is_edition_20 else Edition.ISO_2
+        try:
+            message = decode_message(edition, signed_data)
+        except MalformedError as error:
+            raise InvariantError(f"the signed data of contract {row.emaid} cannot be read") from error
+        if isinstance(message, Message2):
+            return encode_message(for_session_2(message, session_id))
+        if isinstance(message, InstallationResponse20):
+            return encode_message(for_session_20(message, session_id, self._clock.now(), remaining))
+        raise InvariantError(f"the signed data of contract {row.emaid} is no answer")
+
+    def _refused(self, asked: _Asked, namespace: Namespace, code: str) -> Installed:
+        if asked.edition is Edition.ISO_2:
+            message = encode_message(refusal_2(asked.session_id, code, _FAULT))
+        else:
+            message = encode_message(refusal_20(asked.session_id, self._clock.now(), code))
+        return Installed((Installation(message, None),), is_found=False, namespace=namespace)
+
+    def _note_delivery(self, rows: Sequence[ContractRow]) -> None:
+        """Tell operators that contracts went out; a power cut may lose it, for a vehicle is waiting."""
+        events = [Event(EventType.CONTRACT_DELIVERED, row.provider, row.key.pcid, row.emaid) for row in rows]
+        with self._store.transaction(forgettable=True) as work:
+            work.outbox.append(self._clock.now(), events)
+
+
+def _read(exi: bytes, edition: Edition) -> _Asked:
+    try:
+        message = decode_message(edition, exi)
+    except MalformedError as error:
+        raise MalformedError(INVALID_EXI) from error
+    if isinstance(message, Message2) and isinstance(message.body, InstallationRequest2):
+        body = message.body
+        return _Asked(
+            edition,
+            message.header.session_id,
+            body.oem_certificate_der,
+            frozenset(one.serial for one in body.roots),
+            1,
+            (),
+            message,
+        )
+    if isinstance(message, InstallationRequest20):
+        most = min(message.most_contract_chains or _MOST_CHAINS, _MOST_CHAINS)
+        return _Asked(
+            edition,
+            message.header.session_id,
+            message.oem_chain.certificate_der,
+            frozenset(one.serial for one in message.roots),
+            most,
+            message.prioritized_emaids,
+            message,
+        )
+    raise MalformedError(INVALID_EXI)
+
+
+def _in_order(found: Sequence[ContractData], emaids: Sequence[str]) -> list[ContractData]:
+    """Put the contracts a vehicle names first, in its order; the default and the others follow."""
+    wanted: dict[str, int] = {}
+    for place, text in enumerate(emaids):
+        try:
+            wanted.setdefault(Emaid.parse(text).canonical, place)
+        except MalformedError:
+            continue  # a name of something else than one of our contracts
+    return sorted(found, key=lambda one: wanted.get(one.contract.emaid, len(wanted)))
+
+
+def _no_contract(edition: Edition) -> str:
+    return NO_CERTIFICATE_2 if edition is Edition.ISO_2 else NO_CONTRACT_20
+
+
+def session_id_of(text: str) -> bytes:
+    """Return a session id from hexadecimal text; "" = none yet.
+
+    Raises:
+        MalformedError: not hexadecimal, or of more than eight octets.
+    """
+    if not text:
+        return NO_SESSION
+    if len(text) > _SESSION_DIGITS or not text.isascii() or not text.isalnum():
+        raise MalformedError(INVALID_SESSION)
+    try:
+        return bytes.fromhex(text)
+    except ValueError as error:
+        raise MalformedError(INVALID_SESSION) from error
