@@ -1,7 +1,11 @@
 """What an operator orders of the MO CA: a contract for a vehicle, with a key that we make (OPCP, CPS: generate)."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
+
+from pki_core.model.contracts import KeyEnvelope
+from pki_core.model.pools import Namespace
 
 LONGEST_RENEWAL = 730  # days: no contract certificate lives longer (ISO 15118-2 Annex F)
 
@@ -23,3 +27,28 @@ class RenewalReport(NamedTuple):
     renewed: int
     refused: int  # vehicles or operators that are gone; the reason is in the audit log
     unfinished: bool  # it stopped at a dependency that is away; the next run goes on
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnContract:
+    """Contract data of an operator with a PKI of his own, to be signed by the provisioning service."""
+
+    leaf_der: bytes
+    sub2_der: bytes
+    sub1_der: bytes
+    envelope: KeyEnvelope
+    namespace: Namespace
+    pcid: str = ""  # "" = only signed; else put into the CCP for this vehicle
+    root_sha256: str = ""  # of the V2G root of the provisioning service; "" = that of the newest signer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedContract:
+    """What became of it."""
+
+    emaid: str
+    pcid: str
+    namespace: Namespace
+    exi: bytes  # a CertificateInstallationRes for no session yet
+    root_sha256: str
+    root_der: bytes

@@ -4,8 +4,11 @@ from functools import cached_property
 from typing import Protocol
 
 from pki_core.model.clock import Clock
+from pki_core.model.profiles import Profile
 from pki_core.model.signer import KeyStore
 from pki_core.runtime.pools import Pools
+from pki_core.services.contract_generation import ContractGeneration
+from pki_core.services.contract_intake import ContractIntake
 from pki_core.services.contract_signing import ContractSigning
 from pki_core.services.contract_vehicles import ContractVehicles
 from pki_core.services.contracts import ContractNames, Contracts
@@ -13,6 +16,8 @@ from pki_core.services.cps_roots import CpsRoots
 from pki_core.services.cps_signers import CpsSigners
 from pki_core.services.enroll import Enrollment
 from pki_core.services.installations import Installations
+from pki_core.services.issuers import Issuers
+from pki_core.services.own_contracts import OwnContracts
 from pki_core.settings import Settings
 from pki_core.store.unit_of_work import Store
 
@@ -36,6 +41,16 @@ class Parts(Protocol):
     @property
     def enrollment(self) -> Enrollment:
         """The one path to a certificate."""
+        ...
+
+    @property
+    def issuers(self) -> Issuers:
+        """The CAs with their keys."""
+        ...
+
+    @property
+    def profiles(self) -> dict[str, Profile]:
+        """Every profile, resolved for this environment."""
         ...
 
     @property
@@ -76,3 +91,20 @@ class ContractServices:
         parts = self._parts
         roots = CpsRoots(parts.store, parts.clock)
         return Installations(parts.store, parts.clock, parts.pools.contracts, roots)
+
+    @cached_property
+    def generation(self) -> ContractGeneration:
+        """Contracts made at a call."""
+        parts = self._parts
+        return ContractGeneration(parts.store, parts.clock, parts.issuers, lambda: self.making, parts.profiles)
+
+    @cached_property
+    def own(self) -> OwnContracts:
+        """Contract data of operators with their own PKI."""
+        parts, pools = self._parts, self._parts.pools
+        return OwnContracts(parts.store, parts.clock, pools.checks, self.signing, pools.contracts)
+
+    @cached_property
+    def intake(self) -> ContractIntake:
+        """Contract data that other provisioning services signed."""
+        return ContractIntake(self._parts.pools.checks, self._parts.pools.contracts)

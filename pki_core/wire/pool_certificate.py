@@ -123,3 +123,13 @@ def alternative_public_key(certificate_der: bytes) -> bytes:
     except (ValueError, TypeError, KeyError) as error:
         raise MalformedError("not a DER certificate") from error
     return b""
+
+
+def domain_components_of(certificate_der: bytes) -> tuple[str, ...]:
+    """Return the DC values of a certificate's subject, which name its role in ISO 15118; MalformedError for others."""
+    try:
+        subject = x509.Certificate.load(certificate_der, strict=True).subject
+        parts = [part for rdn in subject.chosen for part in rdn]
+        return tuple(str(part["value"].native) for part in parts if part["type"].native == "domain_component")
+    except (ValueError, TypeError, KeyError) as error:
+        raise MalformedError("not a DER certificate") from error

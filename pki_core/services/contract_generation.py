@@ -1,0 +1,130 @@
+"""Contracts made on an operator's behalf at his call (OPCP, CPS: generate): profile, issuer, and one answer to it.
+
+The batch of a table takes the same path below: ``contracts.issue``.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from pki_core.model.clock import Clock
+from pki_core.model.contract_orders import ContractOrder
+from pki_core.model.errors import (
+    CsrRejectedError,
+    InvariantError,
+    MalformedError,
+    NotAuthorizedError,
+    RequestError,
+    UnavailableError,
+)
+from pki_core.model.identifiers import Pcid
+from pki_core.model.partners import Partner
+from pki_core.model.pools import Namespace
+from pki_core.model.profiles import Profile
+from pki_core.model.requests import Issued, Outcome, Refused
+from pki_core.model.signer import KeyAlgorithm
+from pki_core.services.contract_vehicles import STATUS_UNAVAILABLE
+from pki_core.services.contracts import Contracts
+from pki_core.services.enroll import MAX_REQUESTS, Order
+from pki_core.services.issuers import Issuers
+from pki_core.services.runners import running
+from pki_core.services.uploads import issuer_for
+from pki_core.store.unit_of_work import Store
+
+PROFILES = {
+    KeyAlgorithm.SECP256R1: "contract_leaf",
+    KeyAlgorithm.SECP521R1: "contract_leaf_20",
+    KeyAlgorithm.ED448: "contract_leaf_20_ed448",
+}
+
+
+class ContractGeneration:
+    """Makes contracts at an operator's call."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        issuers: Issuers,
+        contracts: Callable[[], Contracts],
+        profiles: Mapping[str, Profile],
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._issuers = issuers
+        self._contracts = contracts
+        self._profiles = profiles
+
+    def generate(
+        self, partner: Partner, orders: Sequence[ContractOrder], namespace: Namespace, root_sha256: str = ""
+    ) -> list[Outcome]:
+        """Make contracts, each by itself; outcomes in the order of the orders.
+
+        Raises:
+            NotAuthorizedError: the partner is no mobility operator.
+            ConflictError: nobody signs below that V2G root.
+            UnavailableError: nothing was made; the same call may be made again.
+        """
+        if "mo" not in partner.roles:
+            raise NotAuthorizedError("contracts are made for mobility operators")
+        if not 0 < len(orders) <= MAX_REQUESTS:
+            raise MalformedError(f"1 to {MAX_REQUESTS} contracts are made at once")
+        outcomes: dict[int, Outcome] = {}
+        algorithms = self._algorithms(orders, namespace)
+        for algorithm in dict.fromkeys(algorithms):
+            places = [place for place, one in enumerate(algorithms) if one is algorithm]
+            made = self._make(partner, algorithm, [orders[place] for place in places], root_sha256)
+            outcomes.update(zip(places, made, strict=True))
+        return [outcomes[place] for place in range(len(orders))]
+
+    def generate_one(
+        self, partner: Partner, order: ContractOrder, namespace: Namespace, root_sha256: str = ""
+    ) -> Issued:
+        """Make one contract; what speaks against it is raised, in the words that clients know."""
+        (outcome,) = self.generate(partner, [order], namespace, root_sha256)
+        if isinstance(outcome, Refused):
+            raise error_of(outcome)
+        return outcome
+
+    def _algorithms(self, orders: Sequence[ContractOrder], namespace: Namespace) -> list[KeyAlgorithm]:
+        """Return each vehicle's algorithm: -2 has one, of -20 P-521 is taken where a vehicle has both."""
+        if not namespace.is_edition_20:
+            return [KeyAlgorithm.SECP256R1] * len(orders)
+        return [self._algorithm_20(order) for order in orders]
+
+    def _algorithm_20(self, order: ContractOrder) -> KeyAlgorithm:
+        try:
+            pcid = Pcid.parse(order.pcid, edition20=True)
+        except MalformedError:
+            return KeyAlgorithm.SECP521R1  # it is refused with its order
+        with self._store.reading() as work:
+            found = {row.key.algorithm for row in work.provisioning_pool.of_pcid(pcid.canonical)}
+        has_only_ed448 = KeyAlgorithm.ED448 in found and KeyAlgorithm.SECP521R1 not in found
+        return KeyAlgorithm.ED448 if has_only_ed448 else KeyAlgorithm.SECP521R1
+
+    def _make(
+        self, partner: Partner, algorithm: KeyAlgorithm, orders: Sequence[ContractOrder], root_sha256: str
+    ) -> list[Outcome]:
+        profile = self._profiles[PROFILES[algorithm]]
+        with self._store.transaction() as work:
+            profile_id = work.issuers.pin_profile(profile, self._clock.now())
+            label = issuer_for(profile, work.issuers.all()).label
+        with running() as runner:
+            order = Order(
+                profile=profile,
+                profile_id=profile_id,
+                profile_hash=profile.hash,
+                partner=partner,
+                actor=partner.id,
+                runner=runner,
+            )
+            return self._contracts().issue(self._issuers.get(label), order, orders, None, root_sha256)
+
+
+def error_of(refused: Refused) -> RequestError | UnavailableError:
+    """Return a refusal as the error a single call answers with."""
+    if refused.code == STATUS_UNAVAILABLE:
+        return UnavailableError(refused.message)
+    if refused.code == "identifier.outside_prefixes":
+        return NotAuthorizedError(refused.message)
+    if not refused.code:
+        raise InvariantError("a refusal has a code")
+    return CsrRejectedError(refused.code, refused.message)
