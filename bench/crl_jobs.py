@@ -149,7 +149,7 @@ def _clocks() -> Iterator[dict[str, float]]:
 def revoke(home: str, count: int) -> dict[str, list[float]]:
     """Issue and revoke some certificates one by one; return the milliseconds of each revocation."""
     runtime = open_runtime(Path(home))
-    serials = _issue(runtime, count + 1)
+    serials = issue(runtime, count + 1)
     milliseconds = []
     for serial in serials:
         started = time.perf_counter()
@@ -159,7 +159,8 @@ def revoke(home: str, count: int) -> dict[str, list[float]]:
     return {"milliseconds": milliseconds[1:]}
 
 
-def _issue(runtime: Runtime, count: int) -> list[str]:
+def issue(runtime: Runtime, count: int) -> list[str]:
+    """Issue contract certificates with one key; return their serials."""
     profile = runtime.profiles[PROFILE]
     with runtime.store.transaction() as work:
         profile_id = work.issuers.pin_profile(profile, runtime.clock.now())

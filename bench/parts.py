@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from bench import crls, est, exi, ocsp, startup
+from bench import crls, est, exi, ocsp, pools, startup
 from bench.child import run_job
 from bench.machine import POSTGRES, SQLITE, Machine, Place
 from bench.prefect_cost import running_prefect
@@ -206,6 +206,11 @@ def measure_crls(machine: Machine, plan: Plan, report: Report) -> None:
     crls.measure(machine, report, [10_000, 100_000, 1_000_000] if plan.stored else [10_000])
 
 
+def measure_pools(machine: Machine, plan: Plan, report: Report) -> None:
+    """A million vehicles; a fiftieth of that in a quick run."""
+    pools.measure(machine, report, plan.stored or 20_000, 4000)
+
+
 def measure_exi(_machine: Machine, plan: Plan, report: Report) -> None:
     """Contract data, in one thread."""
     exi.measure(report, 100 if plan.rows <= _QUICK_ROWS else 1000)
@@ -222,6 +227,7 @@ PARTS: dict[str, Callable[[Machine, Plan, Report], None]] = {
     "est": measure_est,
     "ocsp": measure_ocsp,
     "exi": measure_exi,
+    "pools": measure_pools,
     "sizes": measure_sizes,  # last: it leaves a full store behind
 }
 

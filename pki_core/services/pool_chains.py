@@ -101,9 +101,16 @@ class ChainChecks:
             return True
         now = self._clock.now()
         with self._store.reading() as work:
-            return any(
-                one.sha256 == chain.root_sha256 and now < one.certificate.not_after for one in _anchors(work, kinds)
-            )
+            roots = work.root_pool.active(*kinds)
+            if any(one.sha256 == chain.root_sha256 and now < one.valid_to for one in roots):
+                return True
+            own = [one for one in work.issuers.all() if one.level is Level.ROOT]
+        return any(
+            one.not_after is not None
+            and now < one.not_after
+            and hashlib.sha256(one.certificate_der).hexdigest() == chain.root_sha256
+            for one in own
+        )
 
     def root_of(self, work: UnitOfWork, chain: Chain) -> bytes:
         """Return the root certificate of a stored chain, b"" when nobody has it any more."""
