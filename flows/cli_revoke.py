@@ -21,7 +21,7 @@ def revoke(
     home: Home = None,
     as_json: Json = False,
 ) -> None:
-    """Revoke a certificate. OCSP says so at once, the CRL when it is published next."""
+    """Revoke a certificate. OCSP says so within a second, the CRL when it is published next."""
     from pki_core.services.revoke import parse_reason  # noqa: PLC0415
 
     done = open_home(home).revocations.revoke(
@@ -110,7 +110,7 @@ def _tell(done: Any, *, as_json: bool) -> None:  # noqa: ANN401  # Revoked; its 
     crl = f"CRL by {_iso(done.crl_by)}"
     if done.crl_needs_person:
         crl = f"CRL: pncpki crl publish --issuer {done.issuer_label}"
-    answer(result, f"{done.serial} ({done.common_name}) is {state}\nOCSP says so now; {crl}", as_json=as_json)
+    answer(result, f"{done.serial} ({done.common_name}) is {state}\nOCSP says so within a second; {crl}", as_json=as_json)
 
 
 def _table(result: dict[str, Any], rows: list[dict[str, Any]], *, as_json: bool) -> None:

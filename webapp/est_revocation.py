@@ -59,7 +59,7 @@ def revocation_blueprint(runtime: Runtime) -> Blueprint:
                 tag="Revocation",
                 scope=SCOPE_OF_ISSUING,
                 summary="Revoke a certificate that was issued to the caller",
-                details="OCSP tells it at once, the next CRL lists it.",
+                details="OCSP tells it within a second, the next CRL lists it.",
                 body=Body(content={JSON: _WISH}),
                 answers={200: Answer(summary="It is revoked."), **refusals(400, 404, 409, 413)},
             )
