@@ -110,7 +110,8 @@ def _tell(done: Any, *, as_json: bool) -> None:  # noqa: ANN401  # Revoked; its 
     crl = f"CRL by {_iso(done.crl_by)}"
     if done.crl_needs_person:
         crl = f"CRL: pncpki crl publish --issuer {done.issuer_label}"
-    answer(result, f"{done.serial} ({done.common_name}) is {state}\nOCSP says so within a second; {crl}", as_json=as_json)
+    told = f"{done.serial} ({done.common_name}) is {state}\nOCSP says so within a second; {crl}"
+    answer(result, told, as_json=as_json)
 
 
 def _table(result: dict[str, Any], rows: list[dict[str, Any]], *, as_json: bool) -> None:

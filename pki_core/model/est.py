@@ -117,6 +117,13 @@ class BearerTokens:
     partners: tuple[tuple[str, str], ...] = ()  # (claim, partner id); a claim that is not listed is the id itself
 
 
+class RevocationCheck(StrEnum):
+    """When the status of somebody else's certificate is asked; an answer other than good always refuses it."""
+
+    WHEN_NAMED = "when_named"  # one that names neither a responder nor a CRL is believed without
+    REQUIRED = "required"  # one that names neither is refused
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThirdParty:
     """CAs of others whose device certificates may enrol (RFC 7030 3.1, implicit trust anchors), and for whom."""
@@ -125,6 +132,7 @@ class ThirdParty:
 
     file: str  # PEM with the trust anchors, and the CAs below them that devices do not send
     partner: str
+    revocation: RevocationCheck = RevocationCheck.WHEN_NAMED
 
 
 def check_labels(labels: dict[str, EstLabel], default: str) -> None:

@@ -15,6 +15,7 @@ class StatusReport:
     this_update: datetime | None  # when the CA knew it
     good_until: datetime | None  # when it has to be asked again
     revoked_at: datetime | None = None
+    is_told_nowhere: bool = False  # the certificate names neither a responder nor a CRL
     reason: str = ""  # of the revocation, as RFC 5280 5.3.1 spells it; or why nobody told
 
 

@@ -196,9 +196,10 @@ class Runtime:
     def callers(self) -> Callers:
         """Who calls."""
         guarantors = [
-            Guarantor(read_trust_anchors(self.home / one.file), one.partner) for one in self.settings.est.third_parties
+            Guarantor(read_trust_anchors(self.home / one.file), one.partner, one.revocation)
+            for one in self.settings.est.third_parties
         ]
-        return Callers(self.store, self.clock, guarantors)
+        return Callers(self.store, self.clock, guarantors, lambda: self.access.foreign_status)
 
     @cached_property
     def access(self) -> PartnerAccess:

@@ -6,20 +6,30 @@ in the store, bit for bit; those of others (implicit ones) only as the settings 
 """
 
 import hmac
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from itertools import pairwise
 from typing import NamedTuple, TypeGuard
 
 from pki_core.model.certificates import CertificateRecord
 from pki_core.model.clock import Clock
 from pki_core.model.credentials import Caller, Credential, CredentialKind, Presented
-from pki_core.model.errors import MalformedError, NotAuthenticatedError, NotAuthorizedError, NotFoundError
+from pki_core.model.errors import (
+    MalformedError,
+    NotAuthenticatedError,
+    NotAuthorizedError,
+    NotFoundError,
+    OutboundUnavailableError,
+)
+from pki_core.model.est import RevocationCheck
 from pki_core.model.partners import Partner
+from pki_core.model.pools import ForeignStatus
 from pki_core.services.credentials import sha256_text
+from pki_core.services.foreign_status import ForeignStatuses
 from pki_core.services.known_certificates import KnownCertificate, KnownCertificates
 from pki_core.store.credentials import Standing
 from pki_core.store.unit_of_work import Store, UnitOfWork
-from pki_core.wire.trust_anchors import TrustAnchors, is_trusted
+from pki_core.wire.trust_anchors import TrustAnchors, path_to_anchor
 
 _MAX_SECRET = 512
 
@@ -29,6 +39,7 @@ class Guarantor(NamedTuple):
 
     anchors: TrustAnchors
     partner_id: str
+    revocation: RevocationCheck
 
 
 class _Held(NamedTuple):
@@ -38,15 +49,20 @@ class _Held(NamedTuple):
     record: CertificateRecord | None = None
     is_own_leaf: bool = False
     partner: Partner | None = None  # when it is known already
+    path: tuple[bytes, ...] = ()  # of a certificate of somebody else's CAs, up to the anchor
+    revocation: RevocationCheck = RevocationCheck.REQUIRED
 
 
 class Callers:
     """Tells who calls."""
 
-    def __init__(self, store: Store, clock: Clock, guarantors: Sequence[Guarantor]) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, guarantors: Sequence[Guarantor], statuses: Callable[[], ForeignStatuses]
+    ) -> None:
         self._store = store
         self._clock = clock
         self._guarantors = guarantors
+        self._statuses = statuses
         self._known = KnownCertificates()
 
     def identify(self, presented: Presented) -> Caller | None:
@@ -54,7 +70,8 @@ class Callers:
 
         Raises:
             NotAuthenticatedError: a wrong or withdrawn secret, or a token for nobody.
-            NotAuthorizedError: a certificate of ours that is not in force, or credentials of two partners.
+            NotAuthorizedError: a certificate that is not in force, or credentials of two partners.
+            UnavailableError: the status of somebody else's certificate cannot be asked now.
         """
         now = self._clock.now()
         with self._store.reading() as work:
@@ -71,6 +88,8 @@ class Callers:
             if len(claimed) > 1:
                 raise NotAuthorizedError("the credentials shown are those of different partners")
             partner = (held and held.partner) or _partner(work, claimed.pop())
+        if held is not None and held.path:
+            self._refuse_revoked(held)
         if held is None or held.record is None:
             return Caller(partner=partner)
         return Caller(
@@ -99,9 +118,10 @@ class Callers:
         except MalformedError as error:
             raise NotAuthorizedError("the client certificate cannot be read") from error
         if known is None:
-            trusted = (one.partner_id for one in self._guarantors if is_trusted(certificate_der, one.anchors, now))
-            partner_id = next(trusted, None)
-            return None if partner_id is None else _Held(partner_id)
+            for one in self._guarantors:
+                if path := path_to_anchor(certificate_der, one.anchors, now):
+                    return _Held(one.partner_id, path=path, revocation=one.revocation)
+            return None
         standing = work.credentials.standing(sha256_text(certificate_der), known.record.partner_id, known.serials)
         _refuse_ended(work, known, standing, now)
         if standing.credential is not None:
@@ -111,6 +131,19 @@ class Callers:
         if known.record.partner_id is None:
             return None
         return _Held(known.record.partner_id, known.record, is_own_leaf=True, partner=standing.partner)
+
+    def _refuse_revoked(self, held: _Held) -> None:
+        """Ask other people's CAs about a certificate and every CA between it and the anchor (RFC 5280 6.1.3)."""
+        for issuer_der, certificate_der in pairwise(reversed(held.path)):  # a revoked CA tells nothing of its leafs
+            report = self._statuses().look(certificate_der, issuer_der)
+            if report.standing is ForeignStatus.GOOD:
+                continue
+            if report.standing is ForeignStatus.UNKNOWN and not report.source:
+                if not report.is_told_nowhere:
+                    raise OutboundUnavailableError("the status of the client certificate cannot be asked now")
+                if held.revocation is RevocationCheck.WHEN_NAMED:
+                    continue
+            raise NotAuthorizedError(f"the client certificate, or a CA above it, is {report.standing} to its CA")
 
 
 def _refuse_ended(work: UnitOfWork, known: KnownCertificate, standing: Standing, now: datetime) -> None:

@@ -95,7 +95,12 @@ class ForeignStatuses:
                 problems.append(f"CRL: {error}")
         reason = "; ".join(problems) or "the certificate names neither a responder nor a CRL"
         return unknown or StatusReport(
-            standing=ForeignStatus.UNKNOWN, source="", this_update=None, good_until=None, reason=reason
+            standing=ForeignStatus.UNKNOWN,
+            source="",
+            this_update=None,
+            good_until=None,
+            is_told_nowhere=not (asked.sources.ocsp_urls or asked.sources.crl_urls),
+            reason=reason,
         )
 
     def _crl(self, url: str, asked: ForeignCertificate, now: datetime) -> ForeignCrl:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.verification import ExtensionPolicy, PolicyBuilder, Store, VerificationError
 
 from pki_core.model.errors import SettingsError
@@ -35,8 +36,8 @@ def read_trust_anchors(path: Path) -> TrustAnchors:
     return TrustAnchors(roots=roots, below=tuple(one for one in certificates if one.issuer != one.subject))
 
 
-def is_trusted(certificate_der: bytes, anchors: TrustAnchors, now: datetime) -> bool:
-    """Tell whether a path of valid certificates leads from a client certificate to an anchor, at this moment."""
+def path_to_anchor(certificate_der: bytes, anchors: TrustAnchors, now: datetime) -> tuple[bytes, ...]:
+    """Return a path of certificates valid at this moment, from a client certificate to an anchor; () = none."""
     policy = PolicyBuilder().store(Store(list(anchors.roots))).time(now)
     # Device certificates have no alternative names, and often no extended key usage; their CAs are held to the web's.
     policy = policy.extension_policies(
@@ -44,7 +45,7 @@ def is_trusted(certificate_der: bytes, anchors: TrustAnchors, now: datetime) -> 
     )
     try:
         leaf = x509.load_der_x509_certificate(certificate_der)
-        policy.build_client_verifier().verify(leaf, list(anchors.below))
+        verified = policy.build_client_verifier().verify(leaf, list(anchors.below))
     except (
         VerificationError,
         UnsupportedAlgorithm,
@@ -53,5 +54,5 @@ def is_trusted(certificate_der: bytes, anchors: TrustAnchors, now: datetime) -> 
         x509.DuplicateExtension,
         x509.UnsupportedGeneralNameType,
     ):
-        return False
-    return True
+        return ()
+    return tuple(one.public_bytes(Encoding.DER) for one in verified.chain)
