@@ -5,9 +5,25 @@ import pytest
 from pki_core.model.errors import OverdueError
 from pki_core.model.pools import Event, EventType, RootKind
 from pki_core.services.ages import Age, raise_late
+from tests.builders import new_key
 from tests.journeys.acts import rows
-from tests.journeys.crl_acts import leaf
-from tests.journeys.pool_acts import YEAR, ForeignCa, der, foreign_ca, opened
+from tests.journeys.crl_acts import crl_of, leaf, number_of
+from tests.journeys.pool_acts import (
+    EMAID,
+    MO,
+    OEM,
+    OTHER_PCID,
+    PCID,
+    YEAR,
+    ForeignCa,
+    der,
+    emaids,
+    foreign_ca,
+    opened,
+    own_contract,
+    pcids,
+    vehicle_of,
+)
 
 pytest_plugins = ["tests.journeys.environments"]
 
@@ -124,6 +140,27 @@ def test_a_root_in_its_last_two_years_is_late_until_it_has_a_successor(home):
         runtime.pools.roots.add(der(younger.root), RootKind.OEM, by="alice", evidence="read over the telephone")
         assert [name for name in late(runtime) if "RCP" in name] == []
         assert ca is not None
+
+
+def test_a_clock_set_forward_again_and_again_finds_everything_young_after_the_flows_and_nothing_over_in_the_pools(home):
+    with opened(home) as runtime:
+        ca = foreign_ca(runtime)
+        runtime.pools.provisioning.publish(OEM, vehicle_of(ca, years=1))
+        runtime.pools.contracts.publish(MO, own_contract(runtime)[0])
+        runtime.pools.provisioning.publish(OEM, vehicle_of(ca, OTHER_PCID, key=new_key(), years=3))
+        start, left, numbers = runtime.clock.now(), [], []
+        for years in (0.5, 1.5, 2.5, 3.5, 39):
+            runtime.clock.moment = start + years * YEAR
+            keep_young(runtime)
+            over = [name for name in late(runtime) if "no successor" not in name]
+            assert over == []
+            left.append((pcids(runtime), emaids(runtime)))
+            numbers.append(number_of(crl_of(runtime, "v2g-root")))
+        assert left == [([PCID, OTHER_PCID], [EMAID]), ([OTHER_PCID], []), ([OTHER_PCID], []), ([], []), ([], [])]
+        assert numbers == sorted(set(numbers))  # each time a new list
+        assert len([name for name in late(runtime) if "no successor" in name]) >= 2  # the foreign root, and ours
+        made = dict(rows(runtime, "SELECT issuer_id, count(*) FROM responder GROUP BY issuer_id"))
+        assert max(made.values()) >= 5  # each time a new one
 
 
 def test_the_alarm_names_all_that_is_late_in_minutes():
