@@ -1,9 +1,11 @@
-"""The pools over HTTP: every route of RCP, PCP and CCP and of the registration authority, behind one gate."""
+"""The pools over HTTP: every route of RCP, PCP, CCP, CPS and of the registration authority, behind one gate."""
 
 from flask import Blueprint
 
 from pki_core.runtime import Runtime
 from webapp.api_routes import Route, add_routes
+from webapp.cps import cps_routes
+from webapp.installations import installation_routes
 from webapp.pool_contracts import contract_routes
 from webapp.pool_gate import Gate
 from webapp.pool_provisioning import provisioning_routes
@@ -27,4 +29,6 @@ def pool_routes(runtime: Runtime) -> list[Route]:
         *provisioning_routes(runtime),
         *contract_routes(runtime),
         *registration_routes(runtime),
+        *cps_routes(runtime),
+        *installation_routes(runtime),
     ]
