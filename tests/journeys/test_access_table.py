@@ -18,8 +18,9 @@ from pki_core.services.uploads import Upload
 from pki_core.services.webhooks import EndpointWish
 from tests.builders import make_csr, name, new_key
 from tests.journeys.acts import copy_home
+from tests.journeys.contract_rest_acts import contract_bodies, generated
 from tests.journeys.est_acts import certificates_in, station_csr
-from tests.journeys.pool_acts import EMAID, PCID, ForeignCa, contract_of, foreign_ca, partner, vehicle_of
+from tests.journeys.pool_acts import EMAID, PCID, ForeignCa, foreign_ca, partner, vehicle_of
 from tests.journeys.rest_acts import api_of, b64, root_body, vehicle_body
 from webapp.api_routes import routes_of
 from webapp.batch_jobs import BatchJobs, load_file
@@ -45,6 +46,15 @@ pools.ccp_get                  -       403 403 403 403 404 200 404 200 401
 pools.ccp_of_vehicle           -       403 403 403 403 403 403 403 200 401
 pools.ccp_delete               -       403 403 403 403 404 200 403 403 401
 pools.ccp_default              -       403 403 403 403 403 403 403 200 401
+pools.ccp_install              request 403 403 200 200 403 403 200 200 401
+pools.ccp_provide              -       403 403 403 403 403 403 403 200 401
+pools.ccp_add                  signed  403 201 403 403 403 201 403 403 401
+pools.cps_generate             order   403 403 403 403 403 201 403 403 401
+pools.cps_generate_many        orders  403 403 403 403 200 200 403 403 401
+pools.cps_sign                 to-sign 403 403 403 403 403 201 403 403 401
+pools.cps_forward              old     403 403 403 403 403 201 403 403 401
+pools.cps_sign_only            old     403 403 403 403 403 200 403 403 401
+pools.cps_signers              -       403 200 200 200 200 200 200 200 401
 pools.vra_page                 -       403 403 200 200 403 403 403 403 401
 pools.vra_put                  station 403 403 403 200 403 403 403 403 401
 pools.vra_remove               -       403 403 404 200 403 403 403 403 401
@@ -82,7 +92,7 @@ def populated(rest_home, tmp_path_factory):
         pools = api.runtime.pools
         ca = foreign_ca(api.runtime)
         pools.provisioning.publish(partner("oem", id="oem"), vehicle_of(ca))
-        pools.contracts.publish(partner("mo", id="mo"), contract_of(ca))
+        generated(api.runtime, partner("mo", id="mo"))
         api.good("cpo", "PUT", "/v1/vra/cpo/endEntities", json={"commonName": STATION})
         places = {
             "root_id": pools.roots.all(RootKind.OEM)[0].id,
@@ -147,6 +157,8 @@ def what(api, kind, *, is_opnc):
         return {"json": root_body(ForeignCa("another", api.runtime.clock.now()))}
     if kind == "table":
         return {"data": a_table(), "content_type": "text/csv"}
+    if kind in {"request", "signed", "order", "orders", "to-sign", "old"}:
+        return {"json": contract_bodies(api, is_opnc=is_opnc)[kind]}
     sent = {
         "-": None,
         "station": {"commonName": STATION},
