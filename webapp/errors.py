@@ -8,7 +8,7 @@ import logging
 import uuid
 
 from flask import Flask, Response, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import BadRequest, HTTPException, NotFound
 
 from pki_core.model.errors import (
     ConflictError,
@@ -101,8 +101,23 @@ def note(error: PkiError) -> None:
         _log.error("%s %s: %s: %s", request.method, request.endpoint, error.code, error)
 
 
+class _Unadorned(Response):
+    """An answer that is no page unless it says so: Flask's own to OPTIONS, among others."""
+
+    default_mimetype = "text/plain"
+
+
 def register_error_answers(app: Flask) -> None:
     """Answer errors of routing and faults of ours in plain text, JSON where partners call REST: no HTML anywhere."""
+    app.response_class = _Unadorned
+
+    @app.before_request
+    def refuse_nul() -> None:
+        """No name of ours has that character, and PostgreSQL takes none that has."""
+        if "\0" in request.path:
+            raise NotFound
+        if "%00" in request.query_string.decode("latin-1"):
+            raise BadRequest
 
     @app.errorhandler(HTTPException)
     def plain(error: HTTPException) -> Response:

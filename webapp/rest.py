@@ -50,7 +50,7 @@ class RestCallers:
 
 
 def json_body(incoming: Request, limit: int = _MAX_BODY) -> dict[str, Any]:
-    """Return a JSON object (RFC 8259, as strict as RFC 7493: no member twice, no half characters).
+    """Return a JSON object (RFC 8259, as strict as RFC 7493: no member twice, no half characters; and no NUL).
 
     Raises:
         LimitExceededError, MalformedError: more than ``limit`` octets, too deep, or something else.
@@ -61,14 +61,11 @@ def json_body(incoming: Request, limit: int = _MAX_BODY) -> dict[str, Any]:
         found = json.loads(
             read_body(incoming, limit), object_pairs_hook=_members, parse_constant=_no_number, parse_float=_number
         )
-        json.dumps(found, ensure_ascii=False).encode()  # half a character of two would not go into the store
-        is_deep = _depth(found) > _MAX_DEPTH
+        _judge(found, _MAX_DEPTH)
     except (ValueError, RecursionError) as error:
-        raise MalformedError("the body is not JSON") from error
+        raise MalformedError("the body is not JSON that is taken here") from error
     if not isinstance(found, dict):
         raise MalformedError("the body is not a JSON object")
-    if is_deep:
-        raise MalformedError(f"the body has more than {_MAX_DEPTH} levels")
     return found
 
 
@@ -90,11 +87,17 @@ def _number(text: str) -> float:
     return number
 
 
-def _depth(value: object) -> int:
-    """Return how many arrays and objects stand inside each other."""
-    if isinstance(value, dict):
-        return 1 + max(map(_depth, value.values()), default=0)
-    return 1 + max(map(_depth, value), default=0) if isinstance(value, list) else 0
+def _judge(value: object, levels: int) -> None:
+    """Raise ValueError for more levels, and for texts no database takes: with NUL, or with half a character of two."""
+    if isinstance(value, str):
+        value.encode()
+        if "\0" in value:
+            raise ValueError("a text with NUL")
+    elif isinstance(value, dict | list):
+        if levels == 0:
+            raise ValueError("too many levels")
+        for one in (*value, *value.values()) if isinstance(value, dict) else value:
+            _judge(one, levels - 1)
 
 
 def whole_number(name: str, default: int, lowest: int, highest: int) -> int:

@@ -159,6 +159,8 @@ def _refuse_ended(work: UnitOfWork, known: KnownCertificate, standing: Standing,
 
 
 def _by_secret(work: UnitOfWork, user: str, secret: str, now: datetime) -> str:
+    if not user.isprintable() or not secret.isprintable():  # no name or secret of ours, nor what a database takes
+        raise NotAuthenticatedError("the user name or the secret is wrong")
     digest = sha256_text(secret.encode()[:_MAX_SECRET])
     matching = [
         one

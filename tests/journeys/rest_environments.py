@@ -30,12 +30,16 @@ def api(rest_home, tmp_path):
 
 
 @pytest.fixture
-def any_api(any_home):
-    """An application of the test's own, on either database."""
-    with closing(open_runtime(any_home)) as runtime:
+def rest_postgres(founded_postgres, tmp_path):
+    """An application of the test's own on PostgreSQL."""
+    founded, databases = founded_postgres
+    url = databases.create()
+    home = copy_home(founded, tmp_path / "home", url)
+    with closing(open_runtime(home)) as runtime:
         secrets = enrol(runtime)
-    with api_of(any_home, secrets) as made:
+    with api_of(home, secrets) as made:
         yield made
+    databases.drop(url)
 
 
 @pytest.fixture(scope="module")

@@ -126,7 +126,7 @@ def test_a_certificate_of_ours_is_revoked_with_its_contract_unless_the_operator_
     assert state is (CertificateState.REVOKED if is_revoked else CertificateState.GOOD)
 
 
-@pytest.mark.parametrize("emaid", ["DE", "DE-PNC-C0000000", "DEPNCC000000012345", "DEPNCC0000000%00", "D*PNCC00000001"])
+@pytest.mark.parametrize("emaid", ["DE", "DE-PNC-C0000000", "DEPNCC000000012345", "DEPNCC0000000%01", "D*PNCC00000001"])
 def test_what_is_no_emaid_is_refused_in_clients_words(steady, emaid):
     for who, method, path, message in (
         ("mo", "GET", LOOK, BAD_EMAID),

@@ -114,7 +114,7 @@ def test_a_root_without_35_years_is_refused(api):
         ({"evidence": None}, "evidence is missing"),
         ({"evidence": " "}, "say in at most"),
         ({"evidence": "x" * 2001}, "evidence is a text of at most"),
-        ({"evidence": "a\x00b"}, "evidence has characters"),
+        ({"evidence": "a\x01b"}, "evidence has characters"),
     ],
 )
 def test_a_root_that_is_told_badly_is_refused(steady, changes, message):
