@@ -17,7 +17,7 @@ from pki_core.model.errors import ConflictError, InvariantError
 
 _MARK = ".pncpki-demo"
 _BAD_ROWS = 14
-_STEPS = 8
+_STEPS = 9
 _SHOWN_REFUSALS = 20
 
 

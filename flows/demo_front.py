@@ -2,8 +2,6 @@
 
 import json
 import os
-import re
-import shlex
 import shutil
 import socket
 import subprocess
@@ -13,6 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from flows.demo_shell import ask_ocsp, chain_of, output, printed, show
+from flows.demo_vehicle import tell_story
 from flows.output import say
 from pki_core.model.errors import InvariantError
 
@@ -20,9 +20,7 @@ _EVSE_ID = "DEPNCEDEMO0001"
 _HOST = "127.0.0.1"
 _USUAL_PORTS = (8443, 8080)
 _PATIENCE_SECONDS = 60
-_NEWS_SECONDS = 1.5  # every front knows of a revocation within one second
 _REVOKED = "certificate revoked"
-_FOLDER = re.compile(r"(?<![\w:/])/(?:[^/\s]+/)+(?=[\w.-]+$)")  # of a file in an argument, not of an address
 
 Pncpki = Callable[..., str]
 
@@ -42,14 +40,15 @@ def run_front(home: Path, directory: Path, step: Callable[[str], None], pncpki: 
         secret = json.loads(pncpki(home, "partner", "secret", "demo-cpo", "--json"))["secret"]
         certificate = _enrol(home, directory, https, secret)
         step("OCSP and CRL before and after the certificate is revoked")
-        chain = directory / "chain.pem"
-        chain.write_text("".join((home / "ca" / f"{label}.pem").read_text() for label in ("cpo-sub2", "cpo-sub1")))
-        _ask_ocsp(home, certificate, chain, http, "good")
-        serial = _output(["openssl", "x509", "-in", str(certificate), "-noout", "-serial"]).partition("=")[2].strip()
+        chain = chain_of(home, "cpo-sub2", directory)
+        ask_ocsp(home, "cpo-sub2", certificate, http, "good")
+        serial = output(["openssl", "x509", "-in", str(certificate), "-noout", "-serial"]).partition("=")[2].strip()
         pncpki(home, "revoke", serial, "--reason", "keyCompromise")
-        _ask_ocsp(home, certificate, chain, http, "revoked")
+        ask_ocsp(home, "cpo-sub2", certificate, http, "revoked")
         pncpki(home, "crl", "publish", "--issuer", "cpo-sub2")
         _check_crl(home, directory, certificate, chain, http)
+        step("a vehicle's life: enrolled, published, under contract, deleted")
+        tell_story(home, directory, (https_port, http), pncpki)
 
 
 @contextmanager
@@ -103,76 +102,42 @@ def _await_ready(server: "subprocess.Popen[bytes]", port: int, log: Path) -> Non
 def _enrol(home: Path, directory: Path, https: str, secret: str) -> Path:
     """Make a key and a CSR, send it with Basic authentication, and unpack the PKCS#7 answer."""
     key, csr, answer = directory / "evse.key", directory / "evse.csr", directory / "evse.p7"
-    _show(["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", str(key)])
-    _show(["openssl", "req", "-new", "-key", str(key), "-subj", f"/O=Demo Charging/CN={_EVSE_ID}", "-outform", "DER",
+    show(["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", str(key)])
+    show(["openssl", "req", "-new", "-key", str(key), "-subj", f"/O=Demo Charging/CN={_EVSE_ID}", "-outform", "DER",
            "-out", str(csr)])  # fmt: skip
-    _show(["openssl", "base64", "-in", str(csr), "-out", str(csr.with_suffix(".b64"))])
+    show(["openssl", "base64", "-in", str(csr), "-out", str(csr.with_suffix(".b64"))])
     # The secret in a file that only its owner reads: arguments are everybody's on this machine.
     netrc = directory / "netrc"
     with netrc.open("x", encoding="ascii") as file:
         netrc.chmod(0o600)
         file.write(f"machine {_HOST} login demo-cpo password {secret}\n")
-    _show(["curl", "-fsS", "--cacert", str(home / "ca" / "tls-root.pem"), "--netrc-file", str(netrc),
+    show(["curl", "-fsS", "--cacert", str(home / "ca" / "tls-root.pem"), "--netrc-file", str(netrc),
            "-H", "Content-Type: application/pkcs10", "--data-binary", f"@{csr.with_suffix('.b64')}",
            "-o", str(answer), f"{https}/.well-known/est/cpo/simpleenroll"])  # fmt: skip
     netrc.unlink()
     certificate = directory / "evse.pem"
-    _show(["openssl", "base64", "-d", "-in", str(answer), "-out", str(answer.with_suffix(".der"))])
-    _show(["openssl", "pkcs7", "-inform", "DER", "-in", str(answer.with_suffix(".der")), "-print_certs",
+    show(["openssl", "base64", "-d", "-in", str(answer), "-out", str(answer.with_suffix(".der"))])
+    show(["openssl", "pkcs7", "-inform", "DER", "-in", str(answer.with_suffix(".der")), "-print_certs",
            "-out", str(certificate)])  # fmt: skip
     say(
         "  "
-        + _output(["openssl", "x509", "-in", str(certificate), "-noout", "-subject", "-enddate"]).replace("\n", "  ")
+        + output(["openssl", "x509", "-in", str(certificate), "-noout", "-subject", "-enddate"]).replace("\n", "  ")
     )
     return certificate
 
 
-def _ask_ocsp(home: Path, certificate: Path, chain: Path, http: str, expected: str) -> None:
-    command = ["openssl", "ocsp", "-issuer", str(home / "ca" / "cpo-sub2.pem"), "-cert", str(certificate)]
-    command += ["-url", f"{http}/ocsp", "-CAfile", str(home / "ca" / "v2g-root.pem"), "-verify_other", str(chain)]
-    say(f"$ {_printed(command)}")
-    deadline = time.monotonic() + _NEWS_SECONDS
-    while True:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # on PATH
-        told = done.stdout + done.stderr
-        # Both: openssl prints the status of an answer whose signature it does not accept, too.
-        if "Response verify OK" in told and f"{certificate}: {expected}" in told:
-            break
-        if time.monotonic() > deadline:
-            raise InvariantError(f"OCSP did not say {expected}: {told[:300]}")
-        time.sleep(0.2)
-    say(f"  Response verify OK, the certificate is {expected}")
-
-
 def _check_crl(home: Path, directory: Path, certificate: Path, chain: Path, http: str) -> None:
     crl, pem = directory / "cpo-sub2.crl", directory / "cpo-sub2.crl.pem"
-    _show(["curl", "-fsS", "-o", str(crl), f"{http}/crl/cpo-sub2.crl"])
-    _show(["openssl", "crl", "-inform", "DER", "-in", str(crl), "-CAfile", str(home / "ca" / "cpo-sub2.pem"), "-verify",
+    show(["curl", "-fsS", "-o", str(crl), f"{http}/crl/cpo-sub2.crl"])
+    show(["openssl", "crl", "-inform", "DER", "-in", str(crl), "-CAfile", str(home / "ca" / "cpo-sub2.pem"), "-verify",
            "-out", str(pem)])  # fmt: skip
     command = ["openssl", "verify", "-crl_check", "-CRLfile", str(pem), "-CAfile", str(home / "ca" / "v2g-root.pem")]
     command += ["-untrusted", str(chain), str(certificate)]
-    say(f"$ {_printed(command)}")
+    say(f"$ {printed(command)}")
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # on PATH
     if done.returncode == 0 or _REVOKED not in done.stdout + done.stderr:
         raise InvariantError(f"openssl did not find the certificate on the CRL: {(done.stdout + done.stderr)[:300]}")
     say(f"  {_REVOKED}: the CRL is signed by the CA and lists it")
-
-
-def _show(command: list[str]) -> None:
-    say(f"$ {_printed(command)}")
-    _output(command)
-
-
-def _output(command: list[str]) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # on PATH
-    if done.returncode:
-        raise InvariantError(f"{command[0]} {command[1]} failed: {(done.stderr or done.stdout)[:300]}")
-    return done.stdout.strip()
-
-
-def _printed(command: list[str]) -> str:
-    """Return a command as somebody would type it beside the files."""
-    return shlex.join([_FOLDER.sub("", part) for part in command])
 
 
 def is_possible() -> bool:
