@@ -46,6 +46,7 @@ _FORBIDDEN = frozenset(
         "renewal.names_differ",
         "linking.required",
         "linking.mismatch",
+        "registration.missing",
     }
 )
 _ASK_LATER = frozenset({429, 503})

@@ -65,6 +65,7 @@ class EstLabel:
     challenge_password: PasswordMeaning = PasswordMeaning.CHANNEL_BINDING
     partners: frozenset[str] = frozenset()  # empty = every partner with the role
     cacerts_open: bool = True  # RFC 7030 4.1.2: should be
+    registered_only: bool = False  # names must stand with the registration authority before they enrol or renew
 
 
 class EstRequestState(StrEnum):

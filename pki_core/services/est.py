@@ -17,6 +17,7 @@ from pki_core.model.errors import (
     TooManyRequestsError,
 )
 from pki_core.model.est import Approval, PasswordMeaning
+from pki_core.model.registrations import canonical_name
 from pki_core.model.requests import Issued, IssueRequest, OwnKeyProof
 from pki_core.services.enroll import Enrollment, Order, prove_possession
 from pki_core.services.est_approvals import Approvals
@@ -136,7 +137,17 @@ class Est:
         else:
             offer = self.offers.find(self._completed(call.choice, request))
         request = with_new_name(request, attributes, renews=call.renews)
+        if policy.registered_only:
+            self._check_registered(caller, request)
         return ReadyRequest(caller=caller, offer=offer, request=request, csr_der=csr_der, is_linked=is_linked)
+
+    def _check_registered(self, caller: Caller, request: IssueRequest) -> None:
+        """Refuse a name the partner has not announced; separators do not count."""
+        name = canonical_name(request.subject.common_name or "")
+        with self._store.reading() as work:
+            is_registered = work.registrations.find(caller.partner.id, name) is not None
+        if not is_registered:
+            raise CsrRejectedError("registration.missing", "This name is not registered; register it before it enrols.")
 
     def _completed(self, choice: Choice, request: IssueRequest) -> Choice:
         """Let the key of a request choose the algorithm where the caller did not, if it is one of the edition."""

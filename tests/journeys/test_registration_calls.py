@@ -7,10 +7,12 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from pki_core.model.errors import LimitExceededError, MalformedError, NotAuthorizedError, NotFoundError
+from pki_core.model.registrations import EndEntity
 from pki_core.services.registrations import MAX_AT_ONCE
 from pki_core.wire import registration_csv
 from pki_core.wire.registration_csv import read_end_entities
 from tests.journeys.acts import rows
+from tests.journeys.est_acts import est_client, station_csr
 from tests.journeys.rest_acts import VRA
 
 pytest_plugins = ["tests.journeys.rest_environments"]
@@ -132,3 +134,20 @@ def test_a_file_that_is_no_table_of_stations_is_refused_with_its_line(tmp_path, 
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises((MalformedError, LimitExceededError), match=told):
         read_end_entities(file)
+
+
+def test_a_label_may_ask_for_registration_before_a_station_enrols(home):
+    with est_client(home, more="\n[est.labels.cpo]\nregistered_only = true\n") as station:
+        refused = station.enroll(station_csr("DEPNCE45B78C"))
+        assert refused.status_code == 403
+        assert b"registration.missing" in refused.data
+        cpo = next(one for one in station.runtime.partners.all() if one.id == "demo-cpo")
+        station.runtime.pools.registrations.put(cpo, [EndEntity(common_name="DE*PNC*E45B*78C")])
+        assert station.enroll(station_csr("DEPNCE45B78C")).status_code == 200
+        assert station.enroll(station_csr("DEPNCE45B78D")).status_code == 403
+        station.runtime.pools.registrations.remove(cpo, "DEPNCE45B78C")
+        assert station.enroll(station_csr("DEPNCE45B78C")).status_code == 403
+        assert (
+            rows(station.runtime, "SELECT detail FROM audit WHERE action = 'est.refused'")
+            == [("cpo registration.missing",)] * 3
+        )
