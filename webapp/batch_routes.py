@@ -9,6 +9,7 @@ from pki_core.model.tokens import SCOPE_OF_ISSUING
 from pki_core.runtime import Runtime
 from pki_core.services.partner_batches import MAX_PAGE
 from webapp.api_routes import (
+    JSON,
     OCTETS,
     TEXT,
     Answer,
@@ -183,7 +184,7 @@ def _verdicts(views: BatchViews) -> Route:
 
 def _results(views: BatchViews) -> Route:
     files = {media_type: OCTETS for _, media_type in RESULTS.values()}
-    files["application/json"] = {"type": "object"}  # the manifest
+    whole = {**files, JSON: {"type": "object"}}  # the manifest
     return Route(
         method="GET",
         path="/<batch_id>/result",
@@ -197,7 +198,7 @@ def _results(views: BatchViews) -> Route:
             Parameter(name="Range", place="header", summary="A part of it (RFC 9110 14.2)."),
         ),
         answers={
-            200: Answer(summary="The file.", content=files, headers={"ETag": _PARTIAL["ETag"]}),
+            200: Answer(summary="The file.", content=whole, headers={"ETag": _PARTIAL["ETag"]}),
             206: Answer(summary="A part of it.", content=files, headers=_PARTIAL),
             304: Answer(summary="You have it already."),
             **refusals(400, 404, 409, 416),

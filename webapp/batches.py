@@ -88,18 +88,20 @@ class BatchViews:
 
     def items(self, batch_id: str) -> Response:
         """Tell what became of rows, a page at a time: ``after`` is the last ``seq`` of the page before."""
+        partner = self._partner()
         after = whole_number("after", -1, -1, LAST_SEQ)
         limit = whole_number("limit", 100, 1, MAX_PAGE)
-        rows = self._runtime.access.partner_batches.rows(self._partner().id, batch_id, after, limit)
+        rows = self._runtime.access.partner_batches.rows(partner.id, batch_id, after, limit)
         following = rows[-1].seq if len(rows) == limit else None
         return _fresh(jsonify(items=[_item(row) for row in rows], next_after=following))
 
     def result(self, batch_id: str) -> Response:
         """Answer the results as a file that can be fetched in parts (RFC 9110 14.2)."""
+        partner = self._partner()
         kind = request.args.get("format", "zip")
         if kind not in RESULTS:
             raise MalformedError(f"format is one of {', '.join(RESULTS)}")
-        view = self._runtime.access.partner_batches.status(self._partner().id, batch_id)
+        view = self._runtime.access.partner_batches.status(partner.id, batch_id)
         name, content_type = RESULTS[kind]
         path = self._jobs.results(view.batch.id) / name
         try:

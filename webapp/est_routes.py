@@ -151,8 +151,8 @@ def _fullcmc(views: EstViews) -> Route:
 def _renewal_info(views: EstViews) -> Route:
     return Route(
         method="GET",
-        path="/.well-known/est/renewal-info/<certificate>",
-        aliases=("/.well-known/est/<label>/renewal-info/<certificate>",),
+        path="/.well-known/est/<label>/renewal-info/<certificate>",
+        aliases=("/.well-known/est/renewal-info/<certificate>",),
         view=views.renewal_info,
         tag=_TAG,
         roles=None,
@@ -179,7 +179,7 @@ def _opnc(views: EstViews, route: Route) -> Route:
 
 
 def _rules(operation: str) -> list[str]:
-    places = [f"/.well-known/est/{operation}", f"/.well-known/est/<label>/{operation}"]
+    places = [f"/.well-known/est/<label>/{operation}", f"/.well-known/est/{operation}"]
     places.append(f"/.well-known/<label>/{operation}")
     rules = [place + behind for place in places for behind in ("", "/<edition>", "/<edition>/<algorithm>")]
     rules += [f"/<label>/{operation}/<edition>", f"/<label>/{operation}/<edition>/<algorithm>"]

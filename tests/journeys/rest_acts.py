@@ -51,6 +51,10 @@ class Api:
         self.app = create_app(runtime)
         self._headers = {"nobody": {}, **{name: basic(name, secret) for name, secret in secrets.items()}}
 
+    def headers_of(self, who):
+        """The credentials of somebody."""
+        return dict(self._headers[who])
+
     def call(self, who, method, path, headers=(), **more):
         """Send a request as somebody."""
         return self.app.test_client().open(path, method=method, headers={**self._headers[who], **dict(headers)}, **more)
