@@ -144,7 +144,9 @@ class RootPool:
                 self._note(work, root, "pool.rcp_removal_asked", who)
                 return False
             first = _get(work, root_id).removal_asked_by  # as it is now that the row is ours
-            self._removal.root(work, root, Removal.REVOKED, f"{first}, {who}"[:_MAX_NAME] if first else who)
+            people = f"{first}, {who}"[:_MAX_NAME] if first else who
+            if not self._removal.root(work, root, Removal.REVOKED, people):
+                raise NotFoundError(ROOT_NOT_FOUND)  # somebody was quicker
         return True
 
     def _check(self, certificate: PoolCertificate) -> None:

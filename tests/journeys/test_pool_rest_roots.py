@@ -1,6 +1,8 @@
 """The RCP over HTTP: everybody reads, people of the operator's write, and outside dev two of them."""
 
 import uuid
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -134,3 +136,21 @@ def test_a_root_nobody_has_is_not_found(steady, root_id):
 
 def test_there_is_no_certificate_trust_list_yet(steady):
     assert steady.refused("cpo", "GET", "/v1/root/ctl") == (404, "Not Found")
+
+
+@pytest.mark.postgres
+def test_two_people_who_ask_at_the_same_moment_remove_a_root_once(rest_postgres):
+    roots = rest_postgres.runtime.pools.roots
+    roots._needs_two = True
+    made = [ForeignCa(f"r{number}", rest_postgres.runtime.clock.now()) for number in range(4)]
+    for ca in made:
+        root = roots.add(der(ca.root), RootKind.V2G, by="carol", evidence="telephone")
+        with ThreadPoolExecutor(4) as people:
+            asked = [people.submit(status_of, rest_postgres, who, "DELETE", root.id) for who in ("alice", "bob") * 2]
+        assert Counter(one.result() for one in asked) in ({202: 1, 200: 1, 404: 2}, {202: 2, 200: 1, 404: 1})
+    assert roots.waiting() == []
+    assert [action for action, _ in audited(rest_postgres.runtime)].count("pool.rcp_removed") == len(made)
+
+
+def status_of(api, who, method, root_id):
+    return api.call(who, method, f"{RCP}/{root_id}").status_code

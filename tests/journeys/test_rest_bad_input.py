@@ -161,3 +161,14 @@ def test_names_in_paths_may_be_anything_on_postgresql_too(rest_postgres):
         assert rest_postgres.call("nobody", "POST", "/oauth/token", json=given).status_code == 401
         if user.isascii():
             assert rest_postgres.refused("nobody", "GET", RCP, headers=basic(user, secret))[0] == 401
+
+
+def test_a_fault_of_ours_is_told_in_json_without_its_detail(steady, monkeypatch):
+    def broken(*_arguments, **_more):
+        raise RuntimeError("a secret detail")
+
+    monkeypatch.setattr(type(steady.runtime.pools.provisioning), "look_up", broken)
+    monkeypatch.setattr(type(steady.runtime.access.webhooks), "all_of", broken)
+    for who, path in (("mo", f"{PCP}/lookupVehicle/WPNFOREGN00000001"), ("mo", HOOKS)):
+        status, message = steady.refused(who, "GET", path)
+        assert (status, message) == (500, "Internal Server Error")
