@@ -45,7 +45,8 @@ def release(
 def publish(
     issuer: Annotated[str, typer.Option(help="Label of the CA.")],
     approve: Annotated[
-        list[str] | None, typer.Option(help="Guard to pass over: g9 for a mass revocation, g5 for a correction.")
+        list[str] | None,
+        typer.Option(help="Guard to pass over: g9 mass revocation, g5 correction, g4 a list of a wrong clock."),
     ] = None,
     witness: Witness = None,
     home: Home = None,

@@ -80,7 +80,7 @@ class EstViews:
         """Make a key pair and its certificate (RFC 7030 4.4), where the settings allow it."""
         if not self._makes_keys:
             return text_answer(_NOT_IMPLEMENTED, "keys are not made here: they belong where they are used")
-        call = self._call(choice_of(label, edition, algorithm), renews=False)
+        call = self._call(choice_of(label, edition, algorithm), renews=False, makes_key=True)
         return self.answers.delivery(self._runtime.est.make_key(call))
 
     def fullcmc(self, label: str = "", edition: str = "", algorithm: str = "") -> Response:
@@ -127,7 +127,7 @@ class EstViews:
             answer.headers["Connection"] = "close"  # the rest of the body is not read
         return answer
 
-    def _call(self, choice: Choice, *, renews: bool) -> EstCall:
+    def _call(self, choice: Choice, *, renews: bool, makes_key: bool = False) -> EstCall:
         _, policy = self._runtime.est_offers.label(choice.label)  # one that does not exist asks for no credentials
         presented, peer = self._callers.presented(request)
         if presented == Presented() and policy.challenge_password is not PasswordMeaning.ENROLLMENT_CODE:
@@ -140,6 +140,7 @@ class EstViews:
             body=read_body(request, self._limit),
             tls_unique=peer.tls_unique,
             renews=renews,
+            makes_key=makes_key,
         )
 
 

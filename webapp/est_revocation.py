@@ -44,7 +44,7 @@ def revocation_blueprint(runtime: Runtime) -> Blueprint:
         if request.mimetype not in {"application/json", ""}:
             raise MalformedError("the body must be application/json")
         certificate_der, reason = _read(read_body(request, _MAX_BODY))
-        if caller.is_own_leaf and caller.certificate_der != certificate_der:
+        if not caller.speaks_for_partner and caller.certificate_der != certificate_der:
             raise NotAuthorizedError("this client certificate may revoke itself and nothing else")
         runtime.revocations.revoke_certificate(caller.partner, certificate_der, reason)
         return Response(b"", 200)

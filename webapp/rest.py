@@ -43,8 +43,7 @@ class RestCallers:
         caller = self._runtime.callers.identify(presented)
         if caller is None:
             raise NotAuthenticatedError("credentials are needed")
-        is_proven = presented.secret is not None or presented.token_partner is not None
-        if not is_proven and (caller.certificate_der is None or caller.is_own_leaf):
+        if not caller.speaks_for_partner:
             raise NotAuthorizedError("the certificate of a device is no credential here")
         return caller.partner
 

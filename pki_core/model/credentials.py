@@ -46,5 +46,6 @@ class Caller:
     certificate_der: bytes | None = None  # one of ours that is in force: the one being renewed, or the partner's own
     profile_name: str = ""  # of that certificate
     serial: str = ""
-    is_own_leaf: bool = False  # that certificate is an ISO 15118 leaf: it may renew itself and nothing else
+    is_own_leaf: bool = False  # that certificate is an ISO 15118 leaf: alone, it may renew itself and nothing else
+    speaks_for_partner: bool = False  # a credential of the partner's own was shown, not only one of its devices
     code_id: int | None = None  # the one-time code this call uses up

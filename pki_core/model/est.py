@@ -36,8 +36,7 @@ class Approval(StrEnum):
 class Linking(StrEnum):
     """Whether a request must be bound to its TLS connection (RFC 7030 3.5)."""
 
-    OFF = "off"  # a wrong value is still refused: that is a MUST
-    OPTIONAL = "optional"
+    OPTIONAL = "optional"  # a wrong value is refused: that is a MUST
     REQUIRED = "required"
 
 
@@ -66,6 +65,7 @@ class EstLabel:
     partners: frozenset[str] = frozenset()  # empty = every partner with the role
     cacerts_open: bool = True  # RFC 7030 4.1.2: should be
     registered_only: bool = False  # names must stand with the registration authority before they enrol or renew
+    leaf_renews: bool = True  # a certificate alone may renew itself; False = a credential of the partner's beside it
 
 
 class EstRequestState(StrEnum):

@@ -90,12 +90,19 @@ def g3_number(candidate: Candidate, signed: int, published: int) -> None:
 
 
 def g4_time(candidate: Candidate, before: CrlRecord | None, now: datetime) -> None:
-    """The list is not of the future, and not older than the one it replaces: the clock may have gone back."""
+    """The list is not of the future, and not older than the one it replaces: the clock may have gone back.
+
+    ``before`` is None where two people say that it was the list before that a wrong clock made.
+    """
     this_update = candidate.decoded.this_update[1]
     if this_update > now:
         raise guard_error("g4", f"thisUpdate {this_update:%Y-%m-%d %H:%M:%S} is later than now")
     if before is not None and this_update < before.this_update:
-        raise guard_error("g4", f"the clock went back behind the CRL of {before.this_update:%Y-%m-%d %H:%M:%S}")
+        raise guard_error(
+            "g4",
+            f"the clock went back behind the CRL of {before.this_update:%Y-%m-%d %H:%M:%S}; if it is that one whose "
+            "clock was wrong: pncpki crl publish --issuer LABEL --approve g4",
+        )
 
 
 def g5_continuity(candidate: Candidate, before: Published, states_of: StatesOf) -> None:

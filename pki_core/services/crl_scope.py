@@ -61,7 +61,7 @@ class Task:
     signer: Signer
     actor: str
     with_complete: bool = True
-    approved: frozenset[str] = frozenset()  # guards that are passed over: g5, g9
+    approved: frozenset[str] = frozenset()  # guards that are passed over: g4, g5, g9
     approved_by: tuple[str, ...] = ()
 
 
@@ -130,7 +130,10 @@ class ScopePublisher:
         scope, complete = task.scope, before.complete
         listing = Listing(scope.issuer.id, scope.shard)
         if complete is not None and task.with_complete:
-            listing = listing._replace(ended_before=complete.this_update, changed_before=complete.snapshot - MARGIN)
+            # Not later than now: a list of a clock that ran ahead says nothing of what ended until then.
+            listing = listing._replace(
+                ended_before=min(complete.this_update, now), changed_before=min(complete.snapshot, now) - MARGIN
+            )
         plan = CrlPlan(
             issuer_der=scope.issuer.subject_der,
             key_identifier=scope.issuer.key_identifier,
@@ -188,8 +191,9 @@ class ScopePublisher:
         guards.g1_signature(candidate, load_public_key(task.scope.issuer.spki_der)[1])
         guards.g2_as_planned(candidate)
         guards.g3_number(candidate, before.signed, max(_number(before.complete), _number(before.delta)))
-        guards.g4_time(candidate, replaced, self._clock.now())
-        guards.g6_snapshot(candidate, replaced)
+        in_time = None if "g4" in task.approved else replaced
+        guards.g4_time(candidate, in_time, self._clock.now())
+        guards.g6_snapshot(candidate, in_time)
         if findings := crl_findings(candidate.decoded, candidate.scan, candidate.plan):
             raise LintError(f"the CRL of {task.scope.issuer.label} breaks rules: {', '.join(findings)}")
         refuse_crl_findings(_short(candidate))

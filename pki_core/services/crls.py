@@ -22,7 +22,7 @@ from pki_core.store.revocations import Listing
 from pki_core.store.unit_of_work import Store
 from pki_core.wire.certificate_facts import read_facts
 
-_APPROVABLE = frozenset({"g5", "g9"})
+_APPROVABLE = frozenset({"g4", "g5", "g9"})
 _PAGE = 5000
 _OVERLAP = timedelta(seconds=5)  # a revocation may be committed a moment after the time it carries
 
@@ -85,7 +85,7 @@ class Crls:
         """
         approval = approval or Approval()
         if unknown := approval.guards - _APPROVABLE:
-            raise ConflictError(f"{min(unknown)} cannot be approved; {' and '.join(sorted(_APPROVABLE))} can")
+            raise ConflictError(f"{min(unknown)} cannot be approved; {', '.join(sorted(_APPROVABLE))} can")
         if approval.guards:
             check_witnesses(self._policy.environment, approval.witnesses)
         with self._store.reading() as work:

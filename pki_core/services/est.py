@@ -20,7 +20,7 @@ from pki_core.model.est import Approval, PasswordMeaning
 from pki_core.model.registrations import canonical_name
 from pki_core.model.requests import Issued, IssueRequest, OwnKeyProof
 from pki_core.services.enroll import Enrollment, Order, prove_possession
-from pki_core.services.est_approvals import Approvals
+from pki_core.services.est_approvals import Approvals, Asking
 from pki_core.services.est_callers import Callers
 from pki_core.services.est_calls import Delivery, EnrollmentRows, EstCall, ReadyRequest
 from pki_core.services.est_offers import Choice, Offers
@@ -77,7 +77,9 @@ class Est:
         approved_id = ""
         if ready.offer.policy.approval is Approval.MANUAL:
             self._judge(ready)
-            verdict = self._approvals.look(ready.caller.partner.id, ready.offer.label, ready.request, ready.csr_der)
+            renews = (ready.caller.serial,) if call.renews else ()
+            asking = Asking(partner_id=ready.caller.partner.id, label=ready.offer.label, renews=renews)
+            verdict = self._approvals.look(asking, ready.request, ready.csr_der)
             if verdict.issued is not None:
                 return self._delivery(ready, verdict.issued.certificate_der)
             if not verdict.approved_id:
@@ -86,7 +88,10 @@ class Est:
         return self._delivery(ready, self._issue(ready, call, approved_id).certificate_der)
 
     def make_key(self, call: EstCall) -> Delivery:
-        """Make a key pair and its certificate (RFC 7030 4.4); key and signature of the request are not looked at."""
+        """Make a key pair and its certificate (RFC 7030 4.4); key and signature of the request are not looked at.
+
+        Raises: as ``enroll``; CsrRejectedError for a key that shall be encrypted beside TLS, which is not offered.
+        """
         ready = self._prepare(call)
         if ready.offer.policy.approval is Approval.MANUAL:
             raise CsrRejectedError("approval.needed", "Server-side keys are not made under labels with approval.")
@@ -135,8 +140,10 @@ class Est:
             check_renewal(caller, csr_der, attributes)
             offer = self.offers.for_profile(call.choice.label, caller.profile_name)
         else:
-            offer = self.offers.find(self._completed(call.choice, request))
-        request = with_new_name(request, attributes, renews=call.renews)
+            if call.makes_key and attributes.wants_encrypted_key:  # RFC 7030 4.4.1: else an error must be returned
+                raise CsrRejectedError("key.encryption_unsupported", "Private keys are protected by TLS alone here.")
+            offer = self.offers.find(call.choice if call.makes_key else self._completed(call.choice, request))
+        request = with_new_name(caller, request, attributes, renews=call.renews)
         if policy.registered_only:
             self._check_registered(caller, request)
         return ReadyRequest(caller=caller, offer=offer, request=request, csr_der=csr_der, is_linked=is_linked)

@@ -32,6 +32,15 @@ class Verdict:
     issued: CertificateRecord | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """Who asks for what, beside what the request says."""
+
+    partner_id: str
+    label: str
+    renews: tuple[str, ...] = ()  # the serial of the certificate that is renewed
+
+
 class Approvals:
     """Keeps requests until they are decided."""
 
@@ -41,20 +50,21 @@ class Approvals:
         self._environment = environment
         self._max_pending = max_pending
 
-    def look(self, partner_id: str, label: str, request: IssueRequest, csr_der: bytes) -> Verdict:
+    def look(self, asking: Asking, request: IssueRequest, csr_der: bytes) -> Verdict:
         """Return what became of a request; one that was never seen is kept.
 
-        The client repeats it, signed anew perhaps: it is the same one by partner, label, key and subject.
+        The client repeats it, signed anew perhaps: it is the same one by partner, label, key, subject, and the
+        certificate it renews. With the key of that certificate it asks for a new one, not for the old one again.
 
         Raises:
             CsrRejectedError: ``approval.refused``.
             TooManyRequestsError: too many requests of this partner wait.
         """
         sought = Sought(
-            partner_id=partner_id,
-            label=label,
+            partner_id=asking.partner_id,
+            label=asking.label,
             spki_sha256=hashlib.sha256(request.spki_der).hexdigest(),
-            subject_sha256=hashlib.sha256("\n".join(request.subject).encode()).hexdigest(),
+            subject_sha256=hashlib.sha256("\n".join([*request.subject, *asking.renews]).encode()).hexdigest(),
         )
         with self._store.reading() as work:
             known = work.est_requests.find(sought)

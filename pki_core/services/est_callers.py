@@ -90,14 +90,16 @@ class Callers:
             partner = (held and held.partner) or _partner(work, claimed.pop())
         if held is not None and held.path:
             self._refuse_revoked(held)
+        is_proven = presented.secret is not None or presented.token_partner is not None
         if held is None or held.record is None:
-            return Caller(partner=partner)
+            return Caller(partner=partner, speaks_for_partner=is_proven)
         return Caller(
             partner=partner,
             certificate_der=held.record.certificate_der,
             profile_name=held.record.profile_name,
             serial=held.record.serial,
             is_own_leaf=held.is_own_leaf,
+            speaks_for_partner=is_proven or not held.is_own_leaf,
         )
 
     def by_code(self, code: str) -> Caller:

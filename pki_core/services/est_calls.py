@@ -23,6 +23,7 @@ class EstCall:
     body: bytes
     tls_unique: bytes | None = None
     renews: bool = False
+    makes_key: bool = False  # the key of the request is not looked at: another one is made
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

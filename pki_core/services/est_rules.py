@@ -35,8 +35,11 @@ def check_authority(caller: Caller | None, label: EstLabel, *, renews: bool) -> 
         raise NotFoundError("there is no EST service under this label")
     if label.branch not in caller.partner.roles:
         raise NotAuthorizedError(f"partner {caller.partner.id} has no role that allows {label.branch} certificates")
-    if caller.is_own_leaf and not renews:
-        raise NotAuthorizedError("this client certificate may renew itself and nothing else")
+    if caller.is_own_leaf and not caller.speaks_for_partner:
+        if not renews:
+            raise NotAuthorizedError("this client certificate may renew itself and nothing else")
+        if not label.leaf_renews:
+            raise NotAuthorizedError("under this label a renewal needs a credential of the partner's beside")
     return caller
 
 
@@ -80,8 +83,10 @@ def check_renewal(caller: Caller, csr_der: bytes, attributes: CsrAttributes) -> 
         raise CsrRejectedError("renewal.names_differ", message)
 
 
-def with_new_name(request: IssueRequest, attributes: CsrAttributes, *, renews: bool) -> IssueRequest:
+def with_new_name(caller: Caller, request: IssueRequest, attributes: CsrAttributes, *, renews: bool) -> IssueRequest:
     """Return a request with the name its ChangeSubjectName asks for (RFC 6402 2.8).
+
+    Another name is the partner's to give: the key of a leaf alone would buy every name the partner may use.
 
     Raises:
         CsrRejectedError: ``change.not_allowed``.
@@ -93,4 +98,7 @@ def with_new_name(request: IssueRequest, attributes: CsrAttributes, *, renews: b
         return request
     if not renews:
         raise CsrRejectedError("change.not_allowed", "ChangeSubjectName belongs into a renewal.")
+    if not caller.speaks_for_partner:
+        message = "A new name is given to the partner, not to the certificate: show a credential of the partner's too."
+        raise CsrRejectedError("change.not_allowed", message)
     return request._replace(subject=changed_subject(attributes))

@@ -19,6 +19,8 @@ _SEQUENCE, _SET, _CONTEXT_0 = 0x30, 0x31, 0xA0
 _DER_LENGTH = 0x80  # a request is longer than 127 octets: its length has the long form, which is no base64
 _CHALLENGE_PASSWORD = "1.2.840.113549.1.9.7"  # noqa: S105  # an OID
 _EXTENSION_REQUEST = "1.2.840.113549.1.9.14"
+# RFC 4108 2.2.5, RFC 7030 4.4.1.2: keys that a generated private key shall be encrypted with
+_DECRYPT_KEYS = frozenset({"1.2.840.113549.1.9.16.2.37", "1.2.840.113549.1.9.16.2.54"})
 _CHANGE_SUBJECT_NAME = "1.3.6.1.5.5.7.7.36"  # RFC 6402 2.8
 _SUBJECT_ALTERNATIVE_NAME = "2.5.29.17"
 _MAX_PASSWORD = 1024
@@ -34,6 +36,7 @@ class CsrAttributes:
     alternative_names: frozenset[bytes] | None = None  # the GeneralNames asked for, each as DER; None = not asked for
     new_subject_der: bytes = b""  # of ChangeSubjectName; empty = no change
     changes_alternative_names: bool = False
+    wants_encrypted_key: bool = False  # a private key that is made for it shall be encrypted beside TLS
 
 
 @asn1.sequence
@@ -122,6 +125,7 @@ def _collect(attributes: list[_Attribute]) -> CsrAttributes:
         alternative_names=_alternative_names(found.get(_EXTENSION_REQUEST)),
         new_subject_der=subject_der,
         changes_alternative_names=changes_names,
+        wants_encrypted_key=any(one.type.dotted_string in _DECRYPT_KEYS for one in attributes),
     )
 
 

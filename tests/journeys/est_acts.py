@@ -4,12 +4,15 @@ import base64
 import hashlib
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from urllib.parse import quote
 
 from asn1crypto import cms
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from pki_core.model.clock import SystemClock
 from pki_core.model.signer import KeyAlgorithm
 from pki_core.runtime import open_runtime
 from tests.builders import make_csr, name, new_key
@@ -119,3 +122,42 @@ def escaped_pem(certificate_der):
 
 def fingerprint(certificate_der):
     return hashlib.sha256(certificate_der).hexdigest()
+
+
+def device(common_name="device 1", ca_name="Manufacturer Root", days=(-1, 30)):
+    """A manufacturer's root and a device certificate below it."""
+    root_key, key = new_key(), new_key()
+    now = SystemClock().now()
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, ca_name)])
+
+    def build(name, key, *, ca):
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(subject)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now + timedelta(days=-1 if ca else days[0]))
+            .not_valid_after(now + timedelta(days=3650 if ca else days[1]))
+            .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(root_key.public_key()), critical=False)
+        )
+        if ca:
+            usage = dict.fromkeys(
+                (
+                    "digital_signature",
+                    "content_commitment",
+                    "key_encipherment",
+                    "data_encipherment",
+                    "key_agreement",
+                    "encipher_only",
+                    "decipher_only",
+                ),
+                False,
+            )
+            builder = builder.add_extension(x509.KeyUsage(key_cert_sign=True, crl_sign=True, **usage), critical=True)
+        return builder.sign(root_key, hashes.SHA256())
+
+    leaf_name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, common_name)])
+    return build(subject, root_key, ca=True), build(leaf_name, key, ca=False).public_bytes(Encoding.DER)

@@ -9,7 +9,6 @@ from datetime import timedelta
 import jwt
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from typer.testing import CliRunner
@@ -21,7 +20,15 @@ from pki_core.runtime import open_runtime
 from pki_core.services.credentials import CLIENT_PROFILE
 from tests.builders import SetClock, make_csr, new_key
 from tests.journeys.acts import holders_of, rows
-from tests.journeys.est_acts import EstClient, certificates_in, escaped_pem, est_client, fingerprint, station_csr
+from tests.journeys.est_acts import (
+    EstClient,
+    certificates_in,
+    device,
+    escaped_pem,
+    est_client,
+    fingerprint,
+    station_csr,
+)
 
 pytest_plugins = ["tests.journeys.environments"]
 
@@ -175,45 +182,6 @@ def test_garbage_in_place_of_a_certificate_is_403(client):
 
 
 # --- certificates of other people's CAs
-
-
-def device(common_name="device 1", ca_name="Manufacturer Root", days=(-1, 30)):
-    """A manufacturer's root and a device certificate below it."""
-    root_key, key = new_key(), new_key()
-    now = SystemClock().now()
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, ca_name)])
-
-    def build(name, key, *, ca):
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(subject)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now + timedelta(days=-1 if ca else days[0]))
-            .not_valid_after(now + timedelta(days=3650 if ca else days[1]))
-            .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(root_key.public_key()), critical=False)
-        )
-        if ca:
-            usage = dict.fromkeys(
-                (
-                    "digital_signature",
-                    "content_commitment",
-                    "key_encipherment",
-                    "data_encipherment",
-                    "key_agreement",
-                    "encipher_only",
-                    "decipher_only",
-                ),
-                False,
-            )
-            builder = builder.add_extension(x509.KeyUsage(key_cert_sign=True, crl_sign=True, **usage), critical=True)
-        return builder.sign(root_key, hashes.SHA256())
-
-    leaf_name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, common_name)])
-    return build(subject, root_key, ca=True), build(leaf_name, key, ca=False).public_bytes(Encoding.DER)
 
 
 def test_a_manufacturers_device_enrols_for_the_partner_the_settings_name(home):

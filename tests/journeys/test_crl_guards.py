@@ -123,6 +123,21 @@ def test_g4_a_list_of_the_future_is_not_published(runtime, trips, monkeypatch):
         monkeypatch.setattr(CrlFile, "sign", sign_and_step_back)
 
 
+def test_g4_a_list_of_a_clock_that_ran_ahead_is_replaced_when_it_is_approved(runtime):
+    true_time = runtime.clock.now()
+    runtime.clock.advance(days=40)
+    ahead = runtime.crls.publish(LABEL)[0]
+    runtime.clock.moment = true_time
+    with pytest.raises(CrlGuardError, match="G4"):
+        runtime.crls.publish(LABEL)
+    mended = runtime.crls.publish(LABEL, approval=Approval(guards=frozenset({"g4"})))[0]
+    assert mended.this_update == true_time < ahead.this_update
+    assert mended.crl_number > ahead.crl_number
+    assert published(runtime) == mended
+    runtime.clock.advance(hours=1)
+    assert runtime.crls.publish(LABEL)[0].crl_number > mended.crl_number  # and nobody has to be asked again
+
+
 def test_the_publisher_sees_a_clock_that_went_back(runtime):
     runtime.clock.moment = published(runtime).this_update - timedelta(seconds=1)
     codes = {failure.error.code for failure in runtime.crls.publish_due().failures}

@@ -6,11 +6,15 @@ import re
 import pytest
 from asn1crypto import core
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from pki_core.model.signer import KeyAlgorithm
 from pki_core.wire.csr_body import elements
-from tests.builders import new_key
+from tests.builders import name, new_key, raw_csr, tlv
 from tests.journeys.est_acts import (
+    STATION,
     EstClient,
     certificates_in,
     certificates_of,
@@ -234,6 +238,26 @@ def test_keys_are_made_where_the_settings_allow_it_and_the_request_key_counts_fo
     key = load_der_private_key(base64.b64decode(bodies[0]), None)
     (certificate_der,) = certificates_of(base64.b64decode(bodies[1]))
     assert x509.load_der_x509_certificate(certificate_der).public_key() == key.public_key()
+
+
+def test_keys_are_made_for_requests_with_keys_that_could_not_be_certified(home):
+    trust_proxy(home, "\n[est]\nserver_side_keys = true\n")
+    rsa_key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    builder = x509.CertificateSigningRequestBuilder().subject_name(name(("C", "DE"), ("CN", STATION)))
+    csr_der = builder.sign(rsa_key, hashes.SHA256()).public_bytes(Encoding.DER)
+    with est_client_again(home) as client:
+        assert client.enroll(csr_der, operation="serverkeygen").status_code == 200
+
+
+@pytest.mark.parametrize("arc", [37, 54])
+def test_a_key_that_shall_be_encrypted_beside_tls_is_not_made(home, arc):
+    trust_proxy(home, "\n[est]\nserver_side_keys = true\n")
+    oid = bytes.fromhex("060b2a864886f70d01091002") + bytes((arc,))
+    attributes = tlv(0xA0, tlv(0x30, oid + tlv(0x31, tlv(0x04, b"which key"))))
+    csr_der = raw_csr(subject=name(("C", "DE"), ("CN", STATION)).public_bytes(), attributes=attributes)
+    with est_client_again(home) as client:
+        answer = client.enroll(csr_der, operation="serverkeygen")
+    assert (answer.status_code, answer.data.partition(b":")[0]) == (400, b"key.encryption_unsupported")
 
 
 def est_client_again(home):

@@ -55,6 +55,20 @@ def test_a_request_waits_until_it_is_approved_and_then_gets_one_certificate(any_
     assert audited == [("demo-cpo", "est.asked"), ("Ada", "est.approved")]
 
 
+def test_a_renewal_with_the_same_key_is_a_request_of_its_own(client):
+    subject = name(("C", "DE"), ("O", "Test Operator"), ("DC", "CPO"), ("CN", STATION))  # as the certificate will say
+    csr_der = station_csr(key=new_key(), subject=subject)
+    client.enroll(csr_der, "manual")
+    decide(client)
+    (old_der,) = certificates_in(client.enroll(csr_der, "manual"))
+    holder = client.with_certificate(old_der)
+    assert holder.enroll(csr_der, "manual", "simplereenroll").status_code == 202
+    decide(client)
+    (new_der,), again = (certificates_in(holder.enroll(csr_der, "manual", "simplereenroll")) for _ in range(2))
+    assert new_der != old_der
+    assert again == [new_der]
+
+
 def test_a_request_signed_anew_for_another_connection_is_the_same_request(client):
     key, subject = new_key(), name(("C", "DE"), ("CN", STATION)).public_bytes()
     for number in range(2):

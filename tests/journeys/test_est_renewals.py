@@ -207,6 +207,24 @@ def test_certificate_and_secret_of_different_partners_are_refused(station, clien
     assert (answer.status_code, b"different partners" in answer.data) == (403, True)
 
 
+def test_a_contract_goes_on_only_when_its_operator_says_so(home):
+    key = new_key()
+    with est_client(home, partner="demo-mo") as client:
+        (old_der,) = certificates_in(client.enroll(make_csr("DEPNCC000000019", key), label="mo"))
+        vehicle = client.with_certificate(old_der)
+        alone = reenroll(vehicle, renewal_csr(old_der, key), label="mo")
+        assert (alone.status_code, b"credential of the partner's" in alone.data) == (403, True)
+        both = client.with_certificate(old_der, basic=client.basic)
+        (new_der,) = certificates_in(reenroll(both, renewal_csr(old_der, key), label="mo"))
+    assert new_der != old_der
+
+
+def test_a_partners_secret_counts_beside_the_certificate_of_a_device(station, client):
+    _, certificate_der, _ = station
+    both = client.with_certificate(certificate_der, basic=client.basic)
+    assert both.enroll(station_csr(OTHER)).status_code == 200
+
+
 # --- ChangeSubjectName
 
 
@@ -216,8 +234,16 @@ def change_subject(subject=None, names=b""):
     return tlv(0xA0, attribute)
 
 
-def test_change_subject_name_gives_the_new_name(station):
-    key, certificate_der, holder = station
+@pytest.fixture
+def named_anew(station, client):
+    """A station with its own certificate, and beside it the secret of its operator."""
+    key, certificate_der, _ = station
+    secret = client.runtime.credentials.make_secret("demo-cpo")
+    return key, certificate_der, client.with_certificate(certificate_der, basic=("demo-cpo", secret))
+
+
+def test_change_subject_name_gives_the_new_name(named_anew):
+    key, certificate_der, holder = named_anew
     old = x509.load_der_x509_certificate(certificate_der).subject.public_bytes()
     wish = name(("C", "DE"), ("O", "New Operator"), ("CN", OTHER))
     answer = reenroll(holder, raw_csr(key, subject=old, attributes=change_subject(wish)))
@@ -226,8 +252,16 @@ def test_change_subject_name_gives_the_new_name(station):
     assert subject == f"CN={OTHER},DC=CPO,O=New Operator,C=DE"
 
 
-def test_a_new_name_must_be_one_of_the_partners(station):
+def test_a_certificate_alone_does_not_give_itself_another_name(station):
     key, certificate_der, holder = station
+    old = x509.load_der_x509_certificate(certificate_der).subject.public_bytes()
+    wish = name(("C", "DE"), ("O", "Test Operator"), ("CN", OTHER))
+    answer = reenroll(holder, raw_csr(key, subject=old, attributes=change_subject(wish)))
+    assert (answer.status_code, answer.data.partition(b":")[0]) == (400, b"change.not_allowed")
+
+
+def test_a_new_name_must_be_one_of_the_partners(named_anew):
+    key, certificate_der, holder = named_anew
     old = x509.load_der_x509_certificate(certificate_der).subject.public_bytes()
     wish = name(("C", "DE"), ("CN", "DEICEE99999"))
     answer = reenroll(holder, raw_csr(key, subject=old, attributes=change_subject(wish)))
@@ -274,11 +308,6 @@ def test_a_request_bound_to_another_connection_is_403(client, label):
 def test_a_binding_is_refused_where_there_is_nothing_to_compare_it_with(client):
     assert client.enroll(with_password(BOUND)).status_code == 403
     assert client.enroll(with_password("")).status_code in {200, 403}
-
-
-def test_a_binding_is_checked_even_where_linking_is_off(home):
-    with est_client(home, more='\n[est.labels.off]\nbranch = "cpo"\nlinking = "off"\n') as client:
-        assert client.enroll(with_password(BOUND), "off").status_code == 403
 
 
 def test_where_linking_is_required_an_unbound_request_is_told_so(client):

@@ -6,10 +6,11 @@ import uuid
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from pki_core.model.states import CertificateState
 from tests.builders import new_key
-from tests.journeys.est_acts import enrolled, escaped_pem, est_client, renewal_csr
+from tests.journeys.est_acts import device, enrolled, escaped_pem, est_client, renewal_csr
 
 pytest_plugins = ["tests.journeys.environments"]
 PATH = "/opnc/v1/pki/pki/revokeCertificate"
@@ -38,6 +39,17 @@ def test_a_partner_revokes_his_certificate_and_it_renews_nothing_any_more(client
     assert state_of(client, certificate_der) is CertificateState.REVOKED
     holder = client.with_certificate(certificate_der)
     assert holder.enroll(renewal_csr(certificate_der, key), operation="simplereenroll").status_code == 403
+
+
+def test_a_device_of_somebody_elses_ca_revokes_nothing(home):
+    root, device_der = device()
+    (home / "manufacturer.pem").write_bytes(root.public_bytes(Encoding.PEM))
+    more = '\n[est]\nthird_parties = [{ file = "manufacturer.pem", partner = "demo-cpo" }]\n'
+    with est_client(home, more=more) as client:
+        certificate_der = enrolled(client, new_key())
+        answer = revoke(client.with_certificate(device_der), certificate_der)
+        assert answer.status_code == 403
+        assert state_of(client, certificate_der) is CertificateState.GOOD
 
 
 def test_base64_of_pem_is_read_like_base64_of_der(client):

@@ -52,11 +52,15 @@ def test_every_shipped_environment_has_the_four_roles_and_one_for_strongswan(env
 
 
 def test_settings_read_labels_strictly(tmp_path):
-    read = settings_with(tmp_path, labels={"x": {"branch": "cpo", "authentication": ["basic"], "linking": "off"}})
+    read = settings_with(tmp_path, labels={"x": {"branch": "cpo", "authentication": ["basic"], "linking": "required"}})
     label = read.est.labels["x"]
-    assert (label.authentication, label.linking) == (frozenset({Authentication.BASIC}), Linking.OFF)
+    assert (label.authentication, label.linking) == (frozenset({Authentication.BASIC}), Linking.REQUIRED)
     assert label.edition is Edition.ISO_2
-    for wrong in ({"branch": "cpo", "linkng": "off"}, {"branch": "cpo", "linking": "maybe"}, {"linking": "off"}):
+    for wrong in (
+        {"branch": "cpo", "linkng": "required"},
+        {"branch": "cpo", "linking": "off"},
+        {"linking": "required"},
+    ):
         with pytest.raises(SettingsError):
             settings_with(tmp_path, labels={"x": wrong})
 

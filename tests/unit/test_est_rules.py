@@ -32,7 +32,6 @@ def test_a_right_binding_is_taken_and_a_wrong_one_refused_under_every_policy(lin
 
 def test_no_binding_is_refused_only_where_it_is_required():
     assert not linked(label(linking=Linking.OPTIONAL), "")
-    assert not linked(label(linking=Linking.OFF), "")
     with pytest.raises(CsrRejectedError) as caught:
         linked(label(linking=Linking.REQUIRED), "")
     assert caught.value.reason == "linking.required"
