@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from bench import crls, est, exi, ocsp, pools, startup
+from bench import contracts, crls, est, exi, ocsp, pools, startup
 from bench.child import run_job
 from bench.machine import POSTGRES, SQLITE, Machine, Place
 from bench.prefect_cost import running_prefect
@@ -216,6 +216,11 @@ def measure_exi(_machine: Machine, plan: Plan, report: Report) -> None:
     exi.measure(report, 100 if plan.rows <= _QUICK_ROWS else 1000)
 
 
+def measure_contracts(machine: Machine, plan: Plan, report: Report) -> None:
+    """Contracts of tables, and answers to vehicles."""
+    contracts.measure(machine, report, min(plan.rows, 8000), plan.rounds, plan.stored or 20_000)
+
+
 PARTS: dict[str, Callable[[Machine, Plan, Report], None]] = {
     "raw": measure_raw,
     "startup": measure_startup,
@@ -227,6 +232,7 @@ PARTS: dict[str, Callable[[Machine, Plan, Report], None]] = {
     "est": measure_est,
     "ocsp": measure_ocsp,
     "exi": measure_exi,
+    "contracts": measure_contracts,
     "pools": measure_pools,
     "sizes": measure_sizes,  # last: it leaves a full store behind
 }

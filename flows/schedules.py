@@ -20,10 +20,12 @@ class Scheduled(NamedTuple):
 
 SCHEDULES = (
     Scheduled("sign_batches", SIGNING, "", 4, "batch_id"),
+    Scheduled("issue_contracts", SIGNING, "", 4, "file"),
     Scheduled("dispatch", SIGNING, "* * * * *"),
     Scheduled("sweep_stuck", SIGNING, "*/2 * * * *"),
     Scheduled("publish_crls", SIGNING, "*/5 * * * *"),
     Scheduled("refresh_ocsp", SIGNING, "7,37 * * * *"),
+    Scheduled("renew_contracts", SIGNING, "20 4 * * *"),
     Scheduled("rotate_responders", SIGNING, "17 * * * *"),
     Scheduled("rotate_token_keys", SIGNING, "*/10 * * * *"),
     Scheduled("seal_audit", SIGNING, "*/10 * * * *"),

@@ -3,6 +3,7 @@
 Read with plain SQL, so that a fault in a gateway cannot hide itself. A broken law is an AssertionError that names it.
 """
 
+import json
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256, Hash
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from sqlalchemy import create_engine, text
+
+from pki_core.model.profiles import Edition
+from pki_core.wire.contract_data import decode_message
 
 RESERVED, GOOD, VOID = 0, 1, 9
 POSITIONS = 4096  # certificate id = reservation number * POSITIONS + position
@@ -27,6 +31,8 @@ _QUERIES = {
     "batches": "SELECT number, id, partner_id, profile_id, issuer_id, state, total FROM batch",
     "items": "SELECT batch_number, seq, row_id, csr_der FROM batch_item ORDER BY batch_number, seq",
     "verdicts": "SELECT batch_number, seq, certificate_id, code, common_name FROM batch_verdict",
+    "contracts": "SELECT emaid, pcid, certificate_id, signed_data FROM contract c JOIN contract_data d USING (emaid)",
+    "events": "SELECT type, pcid, emaid FROM outbox_event",
     "chunks": "SELECT batch_number, first_seq, last_seq, state, issued, refused FROM batch_chunk ORDER BY first_seq",
 }
 
@@ -191,8 +197,21 @@ def _check_row(snapshot, batch, item, verdict):
     belongs = (record.partner_id, record.profile_id, record.issuer_id)
     assert belongs == (batch.partner_id, batch.profile_id, batch.issuer_id), f"row {item.seq}: {belongs}"
     assert record.common_name == verdict.common_name, f"row {item.seq} names {verdict.common_name}"
+    if bytes(item.csr_der).startswith(b"{"):
+        _check_contract(snapshot, json.loads(bytes(item.csr_der)), verdict, certificate)
+        return
     asked = x509.load_der_x509_csr(bytes(item.csr_der)).public_key()
     assert _spki(certificate.public_key()) == _spki(asked), f"the certificate of row {item.seq} has another row's key"
+
+
+def _check_contract(snapshot, order, verdict, certificate):
+    """The contract in the CCP is the row's, its certificate that of the verdict, and everybody was told once."""
+    (row,) = [one for one in snapshot.contracts if one.emaid == order["emaid"][:14]]
+    assert (row.pcid, row.certificate_id) == (order["pcid"].upper(), verdict.certificate_id)
+    chain = decode_message(Edition.ISO_2, bytes(row.signed_data)).body.contract_chain
+    assert chain.certificate_der == certificate.public_bytes(Encoding.DER), f"{row.emaid} carries another certificate"
+    told = sorted(one.type for one in snapshot.events if one.emaid == row.emaid)
+    assert told == ["mo.contract.created.sent.to.oem", "oem.contract.created"], f"{row.emaid}: {told}"
 
 
 def _check_chunks(snapshot, batch, issued, refused):

@@ -1,5 +1,6 @@
 """Wires contract data: the signers of the provisioning service, the MO CA's contracts, the answers to vehicles."""
 
+from datetime import timedelta
 from functools import cached_property
 from typing import Protocol
 
@@ -9,6 +10,7 @@ from pki_core.model.signer import KeyStore
 from pki_core.runtime.pools import Pools
 from pki_core.services.contract_generation import ContractGeneration
 from pki_core.services.contract_intake import ContractIntake
+from pki_core.services.contract_renewals import ContractRenewals
 from pki_core.services.contract_signing import ContractSigning
 from pki_core.services.contract_vehicles import ContractVehicles
 from pki_core.services.contracts import ContractNames, Contracts
@@ -108,3 +110,9 @@ class ContractServices:
     def intake(self) -> ContractIntake:
         """Contract data that other provisioning services signed."""
         return ContractIntake(self._parts.pools.checks, self._parts.pools.contracts)
+
+    @cached_property
+    def renewals(self) -> ContractRenewals:
+        """Contracts made anew before they end."""
+        window = timedelta(days=self._parts.settings.contracts.renewal_window_days)
+        return ContractRenewals(self._parts.store, self._parts.clock, self.generation, window)

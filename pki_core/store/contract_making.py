@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import BigInteger, Connection, bindparam, cast, select, update
 
 from pki_core.model.signer import KeyAlgorithm
 from pki_core.store import tables
@@ -28,6 +28,7 @@ _COLUMNS = (
     "updated_at",
     "checked_at",
 )
+_HALF_DAY = 43_200
 _DATA_COLUMNS = ("emaid", "signed_data", "renew_days")
 _KEPT = frozenset({"emaid", "is_default"})  # of a contract that is replaced
 
@@ -106,8 +107,11 @@ class ContractMakingGateway:
             changes = [dict(zip(("the_emaid", "the_signed_data", "the_renew_days"), one, strict=True)) for one in data]
             self._connection.execute(_REPLACE_DATA, [one for one in changes if one["the_emaid"] in known])
 
-    def due(self, before: datetime, after: str, limit: int) -> list[DueContract]:
-        """Return contracts behind an EMAID that end before a moment and are to be renewed, in order."""
+    def due(self, now: datetime, before: datetime, after: str, limit: int) -> list[DueContract]:
+        """Return contracts behind an EMAID that end before a moment and are to be renewed, in order.
+
+        Those that are renewed for a short time only are due when half of that is left: never again and again.
+        """
         owner = tables.certificate.c
         rows = self._connection.execute(
             select(
@@ -122,6 +126,7 @@ class ContractMakingGateway:
             .join(tables.certificate, owner.id == contract.c.certificate_id)
             .where(
                 contract.c.valid_to < to_seconds(before),
+                contract.c.valid_to - cast(contract_data.c.renew_days, BigInteger) * _HALF_DAY < to_seconds(now),
                 contract.c.emaid > after,
                 contract_data.c.renew_days.is_not(None),
                 owner.partner_id.is_not(None),

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+from datetime import timedelta
 from importlib import import_module
 
 import pytest
@@ -17,6 +18,8 @@ from pki_core.model.states import BatchState
 from pki_core.runtime.founding import Founding, found_environment
 from pki_core.services.batches import Batches
 from pki_core.services.uploads import Upload
+from tests.journeys.acts import write_rows
+from tests.journeys.contract_acts import Garage
 from tests.journeys.pool_acts import everything
 
 pytestmark = [pytest.mark.slow, pytest.mark.enable_socket]
@@ -169,6 +172,23 @@ def test_flows_keep_responders_and_answers_young(runtime):
     assert first["unanswered"] == ["tls-root"]
     assert abs(first["oldest_this_update"] - runtime.clock.now().timestamp()) < 300
     assert refresh_ocsp()["signed"] == 0
+
+
+def test_a_table_of_contracts_is_made_by_a_flow_and_renewed_by_another(runtime, tmp_path):
+    from flows.issue_contracts import issue_contracts
+    from flows.renew_contracts import renew_contracts
+
+    Garage(runtime).build_many(["WPNFLOW0000000001", "WPNFLOW0000000002"])
+    now = runtime.clock.now()
+    ends = (now + timedelta(days=20)).isoformat()
+    table = [(f"DEPNC00000700{n}", f"WPNFLOW000000000{n}", now.isoformat(), ends, 100) for n in (1, 2, 3)]
+    path = write_rows(tmp_path / "contracts.csv", table, ("emaid", "pcid", "begins", "ends", "renew_days"))
+    made = issue_contracts(str(path), "demo-mo")
+    assert (made["issued"], made["refused"], made["pending"]) == (2, 1, 0)
+    assert issue_contracts(str(path), "demo-mo") == made
+    assert renew_contracts(dry_run=True)["renewed"] == 2
+    assert renew_contracts() == {"renewed": 2, "refused": 0, "unfinished": False}
+    assert renew_contracts()["renewed"] == 0
 
 
 def test_every_flow_runs_once_and_leaves_its_table(runtime, submit):
