@@ -7,7 +7,7 @@ from typing import Any, Final
 from flask.sansio.app import App
 
 from pki_core.runtime import Runtime
-from webapp.api_routes import TEXT, Answer, Named, Parameter, Placed, routes_of
+from webapp.api_routes import PLAIN_TEXT, TEXT, Answer, Named, Parameter, Placed, routes_of
 from webapp.listeners import is_public
 
 OPENAPI_VERSION: Final = "3.1.1"
@@ -18,6 +18,7 @@ _ABOUT = (
     "Certificates of ISO 15118 and what belongs to them. A path that is an alias of another says so in x-alias-of; "
     "GET answers HEAD, too. What a partner may not see does not exist for him: 404."
 )
+_NUL = "The character NUL stands in it."
 _SCHEMES: Final[dict[str, dict[str, Any]]] = {
     "secret": {"type": "http", "scheme": "basic", "description": "A partner's id and one of his machine secrets."},
     "certificate": {"type": "mutualTLS", "description": "A TLS client certificate of a partner."},
@@ -99,13 +100,24 @@ def _operation(placed: Placed, components: _Components) -> dict[str, Any]:
             "required": route.body.is_required,
             "content": {kind: {"schema": components.plain(one)} for kind, one in route.body.content.items()},
         }
-    operation["responses"] = {
-        str(status): _answer(route.answers[status], components) for status in sorted(route.answers)
-    }
+    answers = _answers(placed)
+    operation["responses"] = {str(status): _answer(answers[status], components) for status in sorted(answers)}
     if route.roles is not None:
         operation["security"] = [{"token": [route.scope] if route.scope else []}, {"secret": []}, {"certificate": []}]
         operation["x-roles"] = list(route.roles)
     return operation
+
+
+def _answers(placed: Placed) -> dict[int, Answer]:
+    """Return what a route declares, and what is answered ahead of every view: NUL has no place in a request line."""
+    route = placed.route
+    if route.view is None:
+        return dict(route.answers)
+    content = route.answers[500].content if 500 in route.answers else {PLAIN_TEXT: TEXT}  # noqa: PLR2004  # of HTTP
+    ahead = {400: Answer(summary=_NUL, content=content)}
+    if "<" in placed.rule:
+        ahead[404] = Answer(summary=_NUL, content=content)
+    return {**ahead, **route.answers}
 
 
 def _parameters(placed: Placed, components: _Components) -> Iterable[dict[str, Any]]:

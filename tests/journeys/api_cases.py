@@ -146,7 +146,8 @@ def send(world, case, caller, findings):
         case.validate_response(response, checks=_CHECKS)
     except FailureGroup as group:
         findings.texts.append(f"{place}\n{group}")
-    if caller == NOBODY and _is_closed(case) and response.status_code not in _TURNED_AWAY:
+    is_nul = "%00" in response.request.url  # refused ahead of everything else
+    if caller == NOBODY and _is_closed(case) and not is_nul and response.status_code not in _TURNED_AWAY:
         findings.texts.append(f"{place}: nobody is told {response.content[:300]!r}")
     _look_for_marks(world, caller, response, place, findings)
 

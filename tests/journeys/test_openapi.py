@@ -81,6 +81,15 @@ def test_an_alias_names_what_it_is_an_alias_of(described):
     assert all("x-alias-of" not in by_name[name] for name in aliases.values())
 
 
+def test_what_is_refused_ahead_of_every_view_is_told_for_every_route(app, described):
+    client = app.test_client()
+    assert client.get("/healthz?a=%00").status_code == 400
+    assert client.get("/crl/%00.crl").status_code == 404
+    for place, one in operations(described).items():
+        if place not in AHEAD_OF_FLASK:
+            assert {"400", "404"} & set(one["responses"]) >= ({"400", "404"} if "{" in place[0] else {"400"}), place
+
+
 def test_calls_of_partners_name_their_credentials_and_public_ones_none(described):
     found = operations(described)
     upload = found["/v1/batches", "POST"]
