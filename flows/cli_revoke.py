@@ -104,14 +104,15 @@ def _tell(done: Any, *, as_json: bool) -> None:  # noqa: ANN401  # Revoked; its 
         "status": state,
         "revoked_at": _iso(done.revoked_at) if done.revoked_at else None,
         "reason": reason_name(done.reason) if done.revoked_at else None,
-        "ocsp": "now",
+        "ocsp": "now" if done.has_ocsp else None,
         "crl_by": _iso(done.crl_by),
         "crl_needs_person": done.crl_needs_person,
     }
     crl = f"CRL by {_iso(done.crl_by)}"
     if done.crl_needs_person:
         crl = f"CRL: pncpki crl publish --issuer {done.issuer_label}"
-    told = f"{done.serial} ({done.common_name}) is {state}\nOCSP says so within a second; {crl}"
+    first = "OCSP says so within a second" if done.has_ocsp else "This service refuses it from now on"
+    told = f"{done.serial} ({done.common_name}) is {state}\n{first}; {crl}"
     answer(result, told, as_json=as_json)
 
 

@@ -15,6 +15,7 @@ from pki_core.model.crls import FULL, CrlKind, CrlPolicy
 from pki_core.model.errors import ConflictError, InvariantError, MalformedError, NotFoundError
 from pki_core.model.issuers import IssuerRecord
 from pki_core.model.partners import Partner
+from pki_core.model.profiles import Edition
 from pki_core.model.revocations import Reason
 from pki_core.model.states import CERTIFICATE_TRANSITIONS, CertificateState
 from pki_core.services.ceremonies import check_witnesses
@@ -45,7 +46,7 @@ _NAMES = {reason: name for name, reason in REASONS.items()}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Revoked:
-    """What became of a certificate, and when each channel says so. OCSP does at once."""
+    """What became of a certificate, and when each channel says so. OCSP does within a second."""
 
     serial: str
     issuer_label: str
@@ -54,6 +55,7 @@ class Revoked:
     revoked_at: datetime | None  # None = good again
     reason: Reason
     crl_by: datetime  # a complete CRL published by then says it
+    has_ocsp: bool  # certificates of our own TLS have none: this service looks into its store
     crl_needs_person: bool  # that CRL is signed at a person's command: a root's in production
 
 
@@ -256,6 +258,7 @@ class Revocations:
             revoked_at=said[1],
             reason=said[2],
             crl_by=by,
+            has_ocsp=issuer.edition is not Edition.INTERNET,
             crl_needs_person=self._policy.needs_person(issuer.level),
         )
 

@@ -9,10 +9,12 @@ from sqlalchemy import insert
 from typer.testing import CliRunner
 
 from flows.cli import app
+from pki_core.model.certificates import serial_text
 from pki_core.model.errors import CeremonyError, ConflictError, MalformedError, NotFoundError
 from pki_core.model.revocations import Reason
 from pki_core.model.states import CertificateState
 from pki_core.store import tables
+from tests.builders import make_csr, new_key
 from tests.journeys.acts import artefact, rows
 from tests.journeys.crl_acts import LABEL, content, crl_of, leaf, listed, opened, revoke
 
@@ -252,3 +254,12 @@ def test_the_commands_revoke_hold_release_list_and_publish(home):
         one for one in command("crl", "list")["crls"] if one["issuer"] == LABEL
     ).items()
     assert command("crl", "publish", "--issuer", "nobody", code=1)["error"] == "request.not_found"
+
+
+def test_of_a_client_certificate_the_command_does_not_promise_what_ocsp_would_say(home):
+    with opened(home) as runtime:
+        issued = runtime.credentials.issue_certificate(
+            "demo-cpo", make_csr("client", new_key()), runtime.profiles["tls_client"]
+        )
+    words = ["revoke", serial_text(issued.serial), "--reason", "superseded", "--home", str(home)]
+    assert json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)["ocsp"] is None
