@@ -132,6 +132,19 @@ def schedule(home: Home = None) -> None:
         serve_flows(runtime)
 
 
+@app.command("prefect-server")
+@reports_errors
+def prefect_server(
+    port: Annotated[int, typer.Option(min=1, max=65_535)] = 4200,
+    bind: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+) -> None:
+    """Serve Prefect's API and pages until a signal; flows reach it by PREFECT_API_URL."""
+    from flows.prefect_server import run_server  # noqa: PLC0415
+
+    say(f"export PREFECT_API_URL=http://{bind}:{port}/api")
+    run_server(port, bind)
+
+
 @app.command()
 @reports_errors
 def sample(

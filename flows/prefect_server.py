@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Thread
+from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -65,16 +66,32 @@ def _wait_until_healthy(server: "subprocess.Popen[bytes]", url: str) -> None:
     raise OrchestratorUnavailableError("the temporary Prefect server did not start; --direct signs without it")
 
 
-def _serve(port: int) -> None:
+def run_server(port: int, host: str = "127.0.0.1") -> None:
+    """Serve Prefect's API until a signal."""
     import uvicorn  # noqa: PLC0415  # Prefect's own server; only this process needs it
 
-    def end_with_parent() -> None:
-        sys.stdin.buffer.read()  # ends when the parent closes the pipe, or dies
-        os._exit(0)
+    _mend_scheduler()
+    uvicorn.run("prefect.server.api.server:create_app", factory=True, host=host, port=port, log_level="critical")
 
-    Thread(target=end_with_parent, daemon=True).start()
-    uvicorn.run("prefect.server.api.server:create_app", factory=True, host="127.0.0.1", port=port, log_level="critical")
+
+def _mend_scheduler() -> None:
+    """Let Prefect's scheduler insert runs.
+
+    Prefect 3.8 hands its bulk insert a value for ``FlowRun.state``, which is no column. SQLAlchemy 2.0 passed over it,
+    2.1 raises: no schedule of any deployment would ever start a run.
+    """
+    from prefect.server.database.orm_models import FlowRun  # noqa: PLC0415  # with the server
+
+    state: Any = FlowRun.__mapper__.all_orm_descriptors["state"]
+    if getattr(state, "bulk_dml_setter", True) is None:
+        state.bulk_dml_setter = lambda _run, _values, _state: None
+
+
+def _end_with_parent() -> None:
+    sys.stdin.buffer.read()  # ends when the parent closes the pipe, or dies
+    os._exit(0)
 
 
 if __name__ == "__main__":
-    _serve(int(sys.argv[1]))
+    Thread(target=_end_with_parent, daemon=True).start()
+    run_server(int(sys.argv[1]))

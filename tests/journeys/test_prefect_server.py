@@ -1,0 +1,37 @@
+"""Our Prefect server starts what is scheduled: a deployment with a cron line gets runs."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.journeys.acts import ROOT, operator_environment
+
+pytestmark = [pytest.mark.slow, pytest.mark.enable_socket]
+
+_DEPLOY_AND_WAIT = """
+import asyncio, os, time
+from flows.prefect_server import temporary_server
+with temporary_server("PNCPKI_PIN") as url:
+    os.environ["PREFECT_API_URL"] = url
+    from prefect.client.orchestration import get_client
+    from flows.serve_here import deployments_here
+    made = next(one for one in deployments_here("dev") if one.flow_name == "dispatch")
+    made.apply()
+    async def look():
+        async with get_client() as client:
+            return [run.state_name for run in await client.read_flow_runs(limit=5)]
+    end = time.monotonic() + 30
+    while not (found := asyncio.run(look())) and time.monotonic() < end:
+        time.sleep(0.5)
+    print(set(found))
+"""
+
+
+def test_a_deployment_with_a_schedule_gets_runs(tmp_path):
+    more = {"PREFECT_HOME": str(tmp_path), "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
+    command = [sys.executable, "-c", _DEPLOY_AND_WAIT]
+    environment = operator_environment(PREFECT_LOGGING_LEVEL="ERROR", **more)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "{'Scheduled'}"
