@@ -105,7 +105,7 @@ def test_there_are_lists_of_every_kind(world):
     assert {"v2g-root.crl", "mo-sub1-20-ed448.crl", "mo-sub1-20.crl"} <= set(world.crls)
 
 
-def test_openssl_verifies_every_list_with_its_ca_and_with_no_other(world):
+def test_l19_openssl_verifies_every_list_with_its_ca_and_with_no_other(world):
     for name in world.crls:
         code, output = openssl(
             "crl", "-inform", "DER", "-in", world.crl(name), "-CAfile", world.issuer(name), "-noout", "-verify"
@@ -148,7 +148,7 @@ def test_openssl_checks_a_whole_chain(world):
 
 
 @needs("certtool")
-def test_gnutls_verifies_every_list(world):
+def test_l19_gnutls_verifies_every_list(world):
     for name in world.crls:
         command = ["certtool", "--verify-crl", "--load-ca-certificate", world.issuer(name)]
         command += ["--infile", world.file("list.pem", world.crls[name], "X509 CRL")]
@@ -175,7 +175,7 @@ def test_nss_takes_the_full_list_and_refuses_what_has_critical_extensions(world,
         assert "critical extension" in outcomes[name].stderr, outcomes[name].stderr
 
 
-def test_pyhanko_finds_the_revoked_and_lets_the_good_pass(world):
+def test_l19_pyhanko_finds_the_revoked_and_lets_the_good_pass(world):
     lists = [asn1_crl.CertificateList.load(world.crls[name]) for name in world.crls]
     *between, root = [asn1_x509.Certificate.load(der) for der in world.chain]
     latest = max(one["tbs_cert_list"]["this_update"].native for one in lists)
@@ -203,7 +203,7 @@ def test_pyhanko_finds_the_revoked_and_lets_the_good_pass(world):
     "name",
     [f"{LABEL}.crl", f"{LABEL}-00.crl", f"{LABEL}-delta.crl", f"{LABEL}-01-delta.crl", "mo-sub1-20-ed448.crl"],
 )
-def test_pkilints_program_finds_nothing(world, name):
+def test_l19_pkilints_program_finds_nothing(world, name):
     program = str(Path(sys.executable).with_name("lint_crl"))
     kind = "ARL" if "sub1" in name else "CRL"
     command = [program, "lint", "-t", kind, "-p", "PKIX", "-s", "NOTICE", world.crl(name)]
