@@ -1,4 +1,4 @@
-"""Every case of the tables of OCSP (O01 to O67), CRLs (L01 to L20) and publish guards (G1 to G9) is a test by its name."""
+"""Every case of the tables of OCSP (O01 to O67), CRLs (L01 to L20) and guards (G1 to G9) is a test by its name."""
 
 import re
 from pathlib import Path
