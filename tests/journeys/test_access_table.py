@@ -173,7 +173,7 @@ def path_of(api, placed, kind):
     if placed.endpoint.startswith("est."):
         if "opnc" in rule:
             return f"{rule}?caDomain={kind}&iso15118Version=ISO15118-2"
-        return rule.replace("/est/", f"/est/{kind}/")
+        return rule.replace("<label>", kind) if "<label>" in rule else rule.replace("/est/", f"/est/{kind}/")
     identifier = EMAID if "delete" in placed.endpoint else PCID
     for key, value in {**api.places, "identifier": identifier}.items():
         rule = rule.replace(f"<{key}>", value)
