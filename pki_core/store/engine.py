@@ -22,7 +22,7 @@ _FRESH_SECONDS = 1.0
 _BUSY_SECONDS = 30
 _LOOK_AGAIN_SECONDS = 0.0005
 _BUSY = f"PRAGMA busy_timeout={_BUSY_SECONDS * 1000}"
-_CACHE, _SMALL_CACHE = 32_768, 2048  # KiB
+_CACHE, _READ_CACHE, _SMALL_CACHE = 32_768, 4096, 2048  # KiB
 _SQLITE_PRAGMAS = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",  # NORMAL loses the last commits at a power cut; a CA may not
@@ -74,11 +74,12 @@ def small_cache(connection: Connection) -> Iterator[None]:
     if connection.dialect.name != "sqlite":
         yield
         return
+    usual = connection.exec_driver_sql("PRAGMA cache_size").scalar_one()
     connection.exec_driver_sql(f"PRAGMA cache_size=-{_SMALL_CACHE}")
     try:
         yield
     finally:
-        connection.exec_driver_sql(f"PRAGMA cache_size=-{_CACHE}")
+        connection.exec_driver_sql(f"PRAGMA cache_size={usual}")
 
 
 def is_postgres(connection: Connection) -> bool:
@@ -97,6 +98,8 @@ def _on_sqlite_connect(connection: DBAPIConnection, _record: ConnectionPoolEntry
 def _on_sqlite_connect_to_read(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
     cursor = connection.cursor()
     cursor.execute("PRAGMA query_only=ON")
+    # Forgotten at every commit of a writer, and the system keeps the file's pages: a large one only holds memory.
+    cursor.execute(f"PRAGMA cache_size=-{_READ_CACHE}")
     cursor.close()
 
 
