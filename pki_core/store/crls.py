@@ -176,16 +176,18 @@ class CrlGateway:
             published = self.published(issuer_id, scope, kind)
             newest = published.id if published else 0
             ids = [record.id for record in self.latest(issuer_id, scope, kind, 100) if record.id > newest]
-            for table, key in ((tables.crl_piece, tables.crl_piece.c.crl_id), (tables.crl, crl.id)):
-                removed += self._connection.execute(delete(table).where(key.in_(ids))).rowcount
+            with small_cache(self._connection):  # SQLite reads all of a piece to give its pages back
+                for table, key in ((tables.crl_piece, tables.crl_piece.c.crl_id), (tables.crl, crl.id)):
+                    removed += self._connection.execute(delete(table).where(key.in_(ids))).rowcount
         return removed
 
     def drop_old(self, issuer_id: int, scope: str, kind: CrlKind, keep: int) -> None:
         """Remove all but the newest lists of a scope; what is published stays."""
         ids = [row.id for row in self._connection.execute(_of_scope(issuer_id, scope, kind).offset(keep).limit(100))]
         served = select(tables.crl_publication.c.crl_id).where(tables.crl_publication.c.crl_id.is_not(None))
-        for table, key in ((tables.crl_piece, tables.crl_piece.c.crl_id), (tables.crl, tables.crl.c.id)):
-            self._connection.execute(delete(table).where(key.in_(ids), key.not_in(served)))
+        with small_cache(self._connection):
+            for table, key in ((tables.crl_piece, tables.crl_piece.c.crl_id), (tables.crl, tables.crl.c.id)):
+                self._connection.execute(delete(table).where(key.in_(ids), key.not_in(served)))
 
     def ages(self) -> list[CrlAge]:
         """Return what is published, by issuer."""
