@@ -130,7 +130,7 @@ class ServingSettings(_Section):
     plain_workers: Annotated[int, Field(ge=1, le=64)]
     plain_threads: Annotated[int, Field(ge=1, le=1024)]  # of each: requests at once, those that are awaited included
     handshake_seconds: Annotated[int, Field(ge=1, le=60)]  # for the whole TLS handshake
-    read_seconds: Annotated[int, Field(ge=1, le=300)]  # for all headers, and between two pieces of a body
+    read_seconds: Annotated[int, Field(ge=1, le=300)]  # for all headers, for a body, between two pieces of a long one
     request_seconds: Annotated[int, Field(ge=1, le=3600)]  # for a whole request with its answer
     keep_alive_seconds: Annotated[int, Field(ge=1, le=300)]
     renewal_minutes: Annotated[int, Field(ge=1, le=1440)]  # how often certificate and anchors are looked after

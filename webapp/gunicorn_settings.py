@@ -17,9 +17,10 @@ from pki_core.runtime import open_runtime
 from pki_core.settings import ServingSettings, load_settings
 from webapp.app import wsgi_application
 from webapp.closing import ClosesConnections
+from webapp.connections import Deadlines
 from webapp.listeners import HTTPS, end_with_parent
 from webapp.tls_context import server_context
-from webapp.tls_worker import Deadlines, DeadlineWorker
+from webapp.tls_worker import DeadlineWorker
 
 _HEAD_OCTETS = 65_536
 _STOP_SECONDS = 15
