@@ -95,7 +95,7 @@ class ContractVehicles:
         """Return a row and its key for vehicles that can be trusted, a code for those that cannot."""
         with self._store.reading() as work:
             chains = {number: work.chains.get(number) for number in {row.chain_id for row, _ in standing}}
-        anchored = {number: self._checks.leads_to_root(chain, ROOTS) for number, chain in chains.items()}
+            anchored = {number: self._checks.leads_to_root(work, chain, ROOTS) for number, chain in chains.items()}
         silent: set[int] = set()
         asked: list[ProvisioningKey] = []
         found: dict[ProvisioningKey, tuple[ProvisioningRow, VehiclePublicKey] | str] = {}

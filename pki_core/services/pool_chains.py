@@ -59,6 +59,7 @@ class ChainChecks:
         self._clock = clock
         self._source = source
         self._roots: dict[str, bytes] = {}  # by their hash, so that none is ever out of date
+        self._own_ends: dict[str, datetime] = {}  # of our own roots, by their hash
 
     def check(self, leaf: PoolCertificate, above: Sequence[PoolCertificate], kinds: Sequence[RootKind]) -> CheckedChain:
         """Check a leaf and the CA certificates above it, its issuer first, without the root.
@@ -95,22 +96,16 @@ class ChainChecks:
         """Return the status of somebody else's certificate; UnavailableError when nobody tells."""
         return self._source.status_of(certificate_der, issuer_der)
 
-    def leads_to_root(self, chain: Chain, kinds: Sequence[RootKind]) -> bool:
+    def leads_to_root(self, work: UnitOfWork, chain: Chain, kinds: Sequence[RootKind]) -> bool:
         """Tell whether a stored chain's root still stands."""
         if chain.is_own:
             return True
         now = self._clock.now()
-        with self._store.reading() as work:
-            roots = work.root_pool.active(*kinds)
-            if any(one.sha256 == chain.root_sha256 and now < one.valid_to for one in roots):
-                return True
-            own = [one for one in work.issuers.all() if one.level is Level.ROOT]
-        return any(
-            one.not_after is not None
-            and now < one.not_after
-            and hashlib.sha256(one.certificate_der).hexdigest() == chain.root_sha256
-            for one in own
-        )
+        if work.root_pool.stands(chain.root_sha256, kinds, now):
+            return True
+        if chain.root_sha256 not in self._own_ends:
+            self._own_ends |= _own_roots(work)
+        return now < self._own_ends.get(chain.root_sha256, now)
 
     def root_of(self, work: UnitOfWork, chain: Chain) -> bytes:
         """Return the root certificate of a stored chain, b"" when nobody has it any more."""
@@ -157,6 +152,15 @@ def read_chain(leaf_der: bytes, subs: Sequence[tuple[str, bytes]], leaf_name: st
         except MalformedError as error:
             raise MalformedError(f"Invalid certificate format on {name}") from error
     return tuple(certificates)
+
+
+def _own_roots(work: UnitOfWork) -> dict[str, datetime]:
+    """Return when each of our roots ends, by its hash. They stay for ever; new ones come by ceremony."""
+    return {
+        hashlib.sha256(one.certificate_der).hexdigest(): one.not_after
+        for one in work.issuers.all()
+        if one.level is Level.ROOT and one.not_after is not None
+    }
 
 
 def _anchors(work: UnitOfWork, kinds: Iterable[RootKind]) -> list[_Anchor]:

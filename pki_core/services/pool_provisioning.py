@@ -143,11 +143,11 @@ class ProvisioningPool:
             NotAuthorizedError: this partner reads nothing here.
             UnavailableError: a foreign CA has not told the status for a day.
         """
-        for row in self._rows(partner, pcid, selection):
-            with self._store.reading() as work:
-                chain = work.chains.get(row.chain_id)
-                entry = ProvisioningEntry(row=row, chain=chain, root_der=self._checks.root_of(work, chain))
-            if self._stands(entry):
+        wanted = self._wanted(partner, pcid)
+        with self._store.reading() as work:  # one look: each transaction is two more ways to the database and back
+            entries = [self._entry(work, row) for row in self._chosen(work, wanted, selection)]
+        for entry in entries:
+            if entry is not None and self._is_good_today(entry):
                 return entry
         raise NotFoundError(PROVISIONING_NOT_FOUND)
 
@@ -179,31 +179,45 @@ class ProvisioningPool:
         return gone.contracts
 
     def _rows(self, partner: Partner, pcid: str, selection: Selection) -> list[ProvisioningRow]:
+        wanted = self._wanted(partner, pcid)
+        with self._store.reading() as work:
+            return self._chosen(work, wanted, selection)
+
+    def _wanted(self, partner: Partner, pcid: str) -> str:
+        """Return the PCID in capitals, "" when it is none of this partner's business."""
         if not _READERS & partner.roles:
             raise NotAuthorizedError("this pool is for OEMs, mobility operators and provisioning services")
         parsed = Pcid.parse(pcid, edition20=True)
         is_shown = bool(partner.roles & {"mo", "cps"}) or parsed.wmi in partner.wmis
+        return parsed.canonical if is_shown else ""
+
+    def _chosen(self, work: UnitOfWork, pcid: str, selection: Selection) -> list[ProvisioningRow]:
         now = self._clock.now()
-        with self._store.reading() as work:
-            rows = work.provisioning_pool.of_pcid(parsed.canonical) if is_shown else []
+        rows = work.provisioning_pool.of_pcid(pcid) if pcid else []
         found = [row for row in rows if row.valid_to > now and selection.takes(row)]
         if not found:
             raise NotFoundError(PROVISIONING_NOT_FOUND)
         return found
 
-    def _stands(self, entry: ProvisioningEntry) -> bool:
-        row = entry.row
+    def _entry(self, work: UnitOfWork, row: ProvisioningRow) -> ProvisioningEntry | None:
+        """Return a row with its chain; None when it is revoked, or its root no longer stands."""
+        chain = work.chains.get(row.chain_id)
         if row.certificate_id is not None:
-            with self._store.reading() as work:
-                return is_good(work, row.certificate_id)
-        now = self._clock.now()
-        if now - row.checked_at > STATUS_MAX_AGE:
-            status = self._checks.status_of(row.leaf_der, entry.chain.certificates[0])
-            if status is not ForeignStatus.GOOD:
-                return False
-            with self._store.transaction() as work:
-                work.provisioning_pool.checked([row.key], now)
-        return self._checks.leads_to_root(entry.chain, ROOTS)
+            stands = is_good(work, row.certificate_id)
+        else:
+            stands = self._checks.leads_to_root(work, chain, ROOTS)
+        return ProvisioningEntry(row=row, chain=chain, root_der=self._checks.root_of(work, chain)) if stands else None
+
+    def _is_good_today(self, entry: ProvisioningEntry) -> bool:
+        """Tell whether somebody else's CA called it good within a day, which is asked when it is longer ago."""
+        row, now = entry.row, self._clock.now()
+        if row.certificate_id is not None or now - row.checked_at <= STATUS_MAX_AGE:
+            return True
+        if self._checks.status_of(row.leaf_der, entry.chain.certificates[0]) is not ForeignStatus.GOOD:
+            return False
+        with self._store.transaction() as work:
+            work.provisioning_pool.checked([row.key], now)
+        return True
 
     @staticmethod
     def _refuse_strangers(partner: Partner, pcid: Pcid) -> None:

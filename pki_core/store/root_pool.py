@@ -1,5 +1,6 @@
 """The RCP: roots that somebody has vouched for, and those that wait for a second person."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -50,6 +51,16 @@ class RootPoolGateway:
         wanted = [kind.value for kind in kinds]
         rows = self._connection.execute(select(_root).where(_root.c.is_active, _root.c.kind.in_(wanted)))
         return [_record(row) for row in rows]
+
+    def stands(self, sha256: str, kinds: Sequence[RootKind], now: datetime) -> bool:
+        """Tell whether a root is active as one of these kinds and has not ended."""
+        found = select(_root.c.id).where(
+            _root.c.sha256 == sha256,
+            _root.c.kind.in_([kind.value for kind in kinds]),
+            _root.c.is_active,
+            _root.c.valid_to > to_seconds(now),
+        )
+        return self._connection.scalar(found.limit(1)) is not None
 
     def confirm(self, root_id: str, by: str) -> bool:
         """Activate a waiting root; False when another person was quicker. ConflictError: the same person."""

@@ -24,18 +24,18 @@ def read_facts(certificate_der: bytes) -> CertificateFacts:
     try:
         certificate = x509.load_der_x509_certificate(certificate_der)
         found = {extension.oid: extension.value for extension in certificate.extensions}
-        is_self_issued = certificate.subject == certificate.issuer
+        constraints = found.get(x509.BasicConstraints.oid)
+        is_ca = isinstance(constraints, x509.BasicConstraints) and constraints.ca
+        is_root = is_ca and certificate.subject == certificate.issuer  # names cost more than all else: of CAs only
         serial = certificate.serial_number
     except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
         raise MalformedError("not a certificate") from error
-    constraints = found.get(x509.BasicConstraints.oid)
     usage = found.get(x509.KeyUsage.oid)
     points = found.get(x509.CRLDistributionPoints.oid)
-    is_ca = isinstance(constraints, x509.BasicConstraints) and constraints.ca
     return CertificateFacts(
         serial=serial_text(serial) if serial > 0 else "",
         is_ca=is_ca,
-        is_root=is_ca and is_self_issued,
+        is_root=is_root,
         may_sign_crls=isinstance(usage, x509.KeyUsage) and usage.crl_sign,
         crl_urls=tuple(_urls(points)) if isinstance(points, x509.CRLDistributionPoints) else (),
     )

@@ -46,7 +46,8 @@ def counted():
     statements = []
 
     def note(_connection, _cursor, statement, *_more):
-        statements.append(statement)
+        if any(table in statement for table in ("certificate", "revocation", "ocsp_response", "audit")):
+            statements.append(statement)  # not those of a new connection
 
     event.listen(Engine, "before_cursor_execute", note)
     try:
