@@ -4,27 +4,29 @@ Laws: an event becomes one delivery an endpoint; what is told is stored as it is
 4xx (400 and 409 above all) a no, and who answers 5xx, "later" or nothing is asked again.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 _EVERYBODY = ("root.cert.added", "root.cert.expired", "root.cert.revoked")
+_OPERATORS = (
+    "mo.prov.cert.deleted",
+    "mo.prov.cert.factory.reset",
+    "mo.prov.cert.updated",
+    "mo.prov.cert.updated.factory.reset",
+    "mo.contract.created.sent.to.oem",
+    "mo.contract.updated.sent.to.oem",
+    "mo.contract.deleted.sent.to.oem",
+    "mo.contract.delivered.to.oem",
+    "mo.contract.rejected.by.oem",
+    "mo.contract.queued.to.oem",
+    "mo.contract.renewal.due",
+)
+_IN_OPNC = {event: event.replace("mo.", "emsp.", 1) for event in _OPERATORS}  # OPNC calls a mobility operator eMSP
 EVENTS = {  # a partner's role -> what it may hear; roles that are not listed hear of roots only
-    "mo": (
-        *_EVERYBODY,
-        "mo.prov.cert.deleted",
-        "mo.prov.cert.factory.reset",
-        "mo.prov.cert.updated",
-        "mo.prov.cert.updated.factory.reset",
-        "mo.contract.created.sent.to.oem",
-        "mo.contract.updated.sent.to.oem",
-        "mo.contract.deleted.sent.to.oem",
-        "mo.contract.delivered.to.oem",
-        "mo.contract.rejected.by.oem",
-        "mo.contract.queued.to.oem",
-        "mo.contract.renewal.due",
-    ),
+    "mo": (*_EVERYBODY, *_IN_OPNC, *_IN_OPNC.values()),
     "oem": (
         *_EVERYBODY,
         "oem.contract.created",
@@ -100,6 +102,11 @@ class Delivery:
 def events_for(roles: frozenset[str]) -> frozenset[str]:
     """Return the events somebody with these roles may hear of."""
     return frozenset(event for role in roles for event in EVENTS.get(role, _EVERYBODY))
+
+
+def name_for(event: str, subscribed: Collection[str]) -> str:
+    """Return the name under which an endpoint hears of an event: OPCP's, else OPNC's; "" when it asked for neither."""
+    return next((name for name in (event, _IN_OPNC.get(event, event)) if name in subscribed), "")
 
 
 def state_after(status: int | None, attempts: int, policy: WebhookPolicy) -> DeliveryState:

@@ -25,6 +25,7 @@ from pki_core.model.webhooks import (
     Endpoint,
     WebhookPolicy,
     events_for,
+    name_for,
     state_after,
 )
 from pki_core.outbound.client import OutboundClient
@@ -124,8 +125,8 @@ class WebhookDeliveries:
                 return 0
             endpoints = work.webhooks.enabled()
             partners = {one.partner_id: work.partners.get(one.partner_id) for one in endpoints}
-            bodies = [body_of(event, _root_of(work, event)) for event in events] if endpoints else []
-            work.webhooks.add_deliveries(_told(zip(events, bodies, strict=False), endpoints, partners), now)
+            about = [(event, _root_of(work, event)) for event in events] if endpoints else []
+            work.webhooks.add_deliveries(_told(about, endpoints, partners), now)
         return len(events)
 
     def _claim(self, limit: int) -> list[tuple[Delivery, Endpoint | None]]:
@@ -173,16 +174,21 @@ class WebhookDeliveries:
 
 
 def _told(
-    events: Iterable[tuple[OutboxEvent, str]], endpoints: Sequence[Endpoint], partners: Mapping[str, Partner]
+    events: Iterable[tuple[OutboxEvent, PoolRoot | None]],
+    endpoints: Sequence[Endpoint],
+    partners: Mapping[str, Partner],
 ) -> list[tuple[Endpoint, OutboxEvent, str]]:
     told = []
-    for one, body in events:
+    for one, root in events:
+        bodies: dict[str, str] = {}
         for endpoint in endpoints:
             partner = partners[endpoint.partner_id]
             scopes = partner.provider_prefixes | partner.wmis | {""}
-            is_wanted = one.event.type in endpoint.events and one.event.type in events_for(partner.roles)
-            if is_wanted and one.event.scope in scopes:
-                told.append((endpoint, one, body))
+            name = name_for(one.event.type, endpoint.events)
+            if name and name in events_for(partner.roles) and one.event.scope in scopes:
+                if name not in bodies:
+                    bodies[name] = body_of(one, root, name)
+                told.append((endpoint, one, bodies[name]))
     return told
 
 
@@ -190,8 +196,8 @@ def _root_of(work: UnitOfWork, event: OutboxEvent) -> PoolRoot | None:
     return work.root_pool.get(event.event.root_id) if event.event.root_id else None
 
 
-def body_of(event: OutboxEvent, root: PoolRoot | None) -> str:
-    """Return what is sent. Fields without a value are left out, as are those of a root that is gone by now."""
+def body_of(event: OutboxEvent, root: PoolRoot | None, name: str) -> str:
+    """Return what is sent of an event under a name; what has no value, or was of a root that is gone, is left out."""
     about = event.event
     payload = {"pcid": about.pcid, "emaid": about.emaid, "rootCertificateId": about.root_id}
     if root is not None:
@@ -205,7 +211,7 @@ def body_of(event: OutboxEvent, root: PoolRoot | None) -> str:
     return json.dumps(
         {
             "eventId": event.id,
-            "eventType": about.type.value,
+            "eventType": name,
             "timestamp": event.at.isoformat().replace("+00:00", "Z"),
             "payload": {name: value for name, value in payload.items() if value},
         },

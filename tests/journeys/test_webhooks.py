@@ -163,6 +163,32 @@ def test_an_event_is_told_to_those_it_is_for_and_signed(any_environment):
         assert (len(mine.heard), len(theirs.heard)) == (2, 1)
 
 
+def test_an_event_has_the_name_of_the_interface_it_was_asked_for_in(environment):
+    client = HookClient(environment)
+    with receiver() as opcp, receiver() as opnc, receiver() as both:
+        place = "/opnc/v1/event/endpoints"
+        wanted = {"url": opnc.url, "enabledEvents": ["emsp.prov.cert.deleted", "root.cert.added"]}
+        made = client.call("POST", place, json=wanted)
+        assert (made.status_code, made.json["enabledEvents"]) == (201, wanted["enabledEvents"])
+        secrets = {opnc: made.json["secret"]}
+        for server, names in (
+            (opcp, ["mo.prov.cert.deleted"]),
+            (both, ["mo.prov.cert.deleted", *wanted["enabledEvents"]]),
+        ):
+            secrets[server] = client.added(server.url, names)["secret"]
+        happen(environment, scope="DEPNC")
+        happen(environment, "mo.prov.cert.updated", "DEPNC")  # asked for under no name
+        assert deliver(environment) == (3, 0, 0, 0)
+        told = {server: [event["eventType"] for event in heard_by(server, secrets[server])] for server in secrets}
+        assert told == {
+            opcp: ["mo.prov.cert.deleted"],
+            opnc: ["emsp.prov.cert.deleted"],
+            both: ["mo.prov.cert.deleted"],
+        }
+    oem = HookClient(environment, "demo-oem", client.app)
+    assert oem.add(events=["emsp.prov.cert.deleted"]).status_code == 400
+
+
 def test_an_endpoint_that_fails_is_asked_again_three_times_and_then_given_up(home):
     clock = SetClock()
     with closing(open_runtime(home, clock)) as runtime, receiver() as server:
