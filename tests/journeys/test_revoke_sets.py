@@ -146,5 +146,5 @@ def test_the_number_of_statements_does_not_grow_with_the_set(runtime):
         with counted() as statements, runtime.store.transaction() as work:
             runtime.revocations.revoke_leafs_within(work, numbers, Reason.SUPERSEDED, actor="test")
         counts.append(len(statements))
-    assert counts[0] == counts[1]
+    assert counts[1] <= counts[0] < 10  # large sets go by COPY, which is no statement here
     assert set(states(runtime, many)) == {REVOKED}
