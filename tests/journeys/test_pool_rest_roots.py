@@ -97,6 +97,15 @@ def test_a_root_may_be_sent_as_pem_and_by_opncs_list_of_types(api, new_ca):
     assert api.good("alice", "PUT", RCP_OPNC, json=sent)["rootCertificate"]["rootTypeList"] == ["eMSP"]
 
 
+def test_our_own_root_enters_the_pool_like_anybodys(api):
+    root_der = next(one.certificate_der for one in api.runtime.certificates.issuers() if one.label == "v2g-root")
+    sent = {"caCertificate": b64(root_der), "rootType": "V2G", "evidence": "compared with /pki/roots by telephone"}
+    made = api.good("alice", "PUT", RCP, json=sent)["RootResponse"]
+    assert made["distinguishedName"].startswith("CN=V2G Root CA, DC=V2G")
+    (listed,) = api.good("cpo", "GET", f"{RCP}?rootType=v2g")["RootCertificateCollection"]["rootCertificates"]
+    assert listed["caCertificate"] == b64(root_der)
+
+
 def test_a_root_without_35_years_is_refused(api):
     old = ForeignCa("old", api.runtime.clock.now(), root_years=34)
     status, message = api.refused("alice", "PUT", RCP, json=root_body(old))
