@@ -29,8 +29,8 @@ pytest_plugins = ["tests.journeys.environments"]
 
 
 @pytest.fixture
-def runtime(any_home):
-    with opened(any_home) as runtime:
+def runtime(home):
+    with opened(home) as runtime:
         keep_young(runtime)
         yield runtime
 
@@ -51,11 +51,18 @@ def late(runtime):
     return [one.name for one in runtime.ages.look() if one.is_late]
 
 
-def test_where_everything_runs_nothing_is_late(runtime):
-    assert late(runtime) == []
-    raise_late(runtime.ages.look())
-    runtime.clock.advance(hours=1)
-    assert late(runtime) == []
+def test_where_everything_runs_nothing_is_late_and_where_nothing_runs_everything_is(any_home):
+    with opened(any_home) as runtime:
+        keep_young(runtime)
+        assert late(runtime) == []
+        raise_late(runtime.ages.look())
+        runtime.clock.advance(hours=1)
+        assert late(runtime) == []
+        leaf(runtime)
+        runtime.clock.advance(days=6)
+        found = set(late(runtime))
+        assert found >= {"last clean_ccp", "oldest audit row without a seal", "oldest OCSP answer signed ahead"}
+        assert "CRL mo-sub2.crl" in found
 
 
 def test_sweeps_that_never_ran_are_late_and_a_dry_run_is_none(home):
