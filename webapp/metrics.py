@@ -15,7 +15,13 @@ from typing import Any, Final
 
 METRICS_VARIABLE: Final = "PNCPKI_METRICS"  # the directory; not set = one process, which keeps its figures
 
-_FAMILIES = {"ocsp": "ocsp", "crl": "crl", "aia": "aia", "pki": "pki", "opnc": "opnc", ".well-known": "est"}
+_FAMILIES = {
+    **{word: word for word in ("ocsp", "crl", "aia", "pki", "opnc", "oauth")},
+    ".well-known": "est",
+    "v1": "rest",
+    "docs": "docs",
+    "openapi.json": "docs",
+}
 _PROBES = {"healthz", "readyz", "metrics"}  # not counted: they would drown the rest
 _BOUNDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # seconds
 _WRITE_EVERY = 1.0

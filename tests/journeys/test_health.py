@@ -127,10 +127,20 @@ def test_answers_are_counted_by_family_and_status(untouched):
     client.get("/pki/roots")
     client.get("/.well-known/est/cpo/cacerts")
     client.get("/somebody/whose/name/is/secret")
+    client.get("/v1/batches")
+    client.get("/openapi.json")
     client.get("/healthz")
     assert app is not client.application
     counted = {key: row[0] for key, row in metrics.total().items()}
-    assert counted == {"aia 200": 1, "aia 404": 1, "pki 200": 1, "est 200": 1, "other 404": 1}
+    assert counted == {
+        "aia 200": 1,
+        "aia 404": 1,
+        "pki 200": 1,
+        "est 200": 1,
+        "other 404": 1,
+        "rest 401": 1,
+        "docs 200": 1,
+    }
 
 
 def test_the_text_is_what_prometheus_reads(untouched):

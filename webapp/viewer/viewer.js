@@ -64,12 +64,16 @@ function content(types) {
   const box = make("div");
   for (const [type, { schema }] of Object.entries(types)) {
     box.append(make("p", {}, code(type), " ", brief(schema)));
-    const rows = members(schema).map(({ name, value, needed }) => [
-      code(name), brief(value), needed ? "always" : "", value.description || "",
-    ]);
-    if (rows.length) box.append(table(["member", "type", "", ""], rows));
+    box.append(rowsOf(schema));
   }
   return box;
+}
+
+function rowsOf(schema) {
+  const rows = members(schema).map(({ name, value, needed }) => [
+    code(name), brief(value), needed ? "always" : "", value.description || "",
+  ]);
+  return rows.length ? table(["member", "type", "", ""], rows) : "";
 }
 
 function access(operation) {
@@ -121,6 +125,16 @@ function shown(path, method, operation, aliases) {
   return box;
 }
 
+// A schema that answers and bodies refer to by its name.
+function described(name, schema) {
+  const box = make("details", { class: "operation", id: `schema-${name}` }, make("summary", {}, make("span", { class: "path" }, name)));
+  box.dataset.words = `schema ${name}`.toLowerCase();
+  const more = make("div", {}, schema.description || "");
+  more.append(rowsOf(schema));
+  box.append(more);
+  return box;
+}
+
 function show(found) {
   model = found;
   document.getElementById("title").textContent = `${model.info.title} ${model.info.version}`;
@@ -140,6 +154,7 @@ function show(found) {
     if (operation["x-alias-of"]) return;
     groups.get(operation.tags[0]).push(shown(path, method, operation, aliases.get(operation.operationId) || []));
   });
+  groups.set("Schemas", Object.entries(model.components.schemas).map(([name, schema]) => described(name, schema)));
   const contents = document.getElementById("contents");
   const sections = [...groups].filter(([, nodes]) => nodes.length).map(([name, nodes]) => {
     const id = `group-${name.replace(/\W+/g, "-")}`;
