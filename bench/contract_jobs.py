@@ -124,7 +124,7 @@ def _each(call: Callable[[], object]) -> float:
 
 def _table(runtime: Runtime, count: int, made: list[tuple[bytes, ec.EllipticCurvePrivateKey]] | None = None) -> str:
     """Make vehicles and hand in a table with a contract for each; returns the batch's id."""
-    first = next(_numbers) * 10_000_000
+    first = next(_numbers) * 100_000
     keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(min(count, _KEYS if made is None else count))]
     for start in range(0, count, _CHUNK):
         numbers = range(first + start, first + min(start + _CHUNK, count))

@@ -26,6 +26,7 @@ from webapp.webhook_routes import webhooks_blueprint
 
 def create_app(runtime: Runtime, metrics: Metrics | None = None) -> Flask:
     """Return the WSGI application of one environment."""
+    runtime.contracts.check_budget()  # refuse to start: no station could carry the answers
     app = Flask("pncpki", static_folder=None)
     app.url_map.merge_slashes = False  # RFC 7030 3.2.1: a redirect burdens the client
     register_error_answers(app)

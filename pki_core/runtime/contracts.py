@@ -5,9 +5,11 @@ from functools import cached_property
 from typing import Protocol
 
 from pki_core.model.clock import Clock
+from pki_core.model.errors import CeremonyError, SettingsError
 from pki_core.model.profiles import Profile
 from pki_core.model.signer import KeyStore
 from pki_core.runtime.pools import Pools
+from pki_core.services.budget import check_ocpp_budget
 from pki_core.services.contract_generation import ContractGeneration
 from pki_core.services.contract_intake import ContractIntake
 from pki_core.services.contract_renewals import ContractRenewals
@@ -15,7 +17,7 @@ from pki_core.services.contract_signing import ContractSigning
 from pki_core.services.contract_vehicles import ContractVehicles
 from pki_core.services.contracts import ContractNames, Contracts
 from pki_core.services.cps_roots import CpsRoots
-from pki_core.services.cps_signers import CpsSigners
+from pki_core.services.cps_signers import CpsSigners, signer_octets
 from pki_core.services.enroll import Enrollment
 from pki_core.services.installations import Installations
 from pki_core.services.issuers import Issuers
@@ -75,7 +77,21 @@ class ContractServices:
     @cached_property
     def signing(self) -> ContractSigning:
         """Signing it."""
+        self.check_budget()
         return ContractSigning(self.signers)
+
+    def check_budget(self) -> None:
+        """Hold the certificates of answers against what OCPP carries: profiles may have changed since a ceremony.
+
+        Raises:
+            SettingsError: they would not fit; the sum is in the text.
+        """
+        with self._parts.store.reading() as work:
+            issuers, signers = work.issuers.all(), signer_octets(work)
+        try:
+            check_ocpp_budget(self._parts.profiles, issuers, signers)
+        except CeremonyError as error:
+            raise SettingsError(str(error)) from error
 
     @cached_property
     def making(self) -> Contracts:

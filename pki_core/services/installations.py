@@ -32,7 +32,7 @@ from pki_core.wire.contract_data import (
     refusal_2,
     refusal_20,
 )
-from pki_core.wire.pool_certificate import read_certificate
+from pki_core.wire.contract_key import identity_of
 
 INVALID_EXI = "EXI format is invalid!"
 INVALID_SESSION = (
@@ -117,8 +117,8 @@ class Installations:
         """Return which vehicle asks, or the response code of the refusal."""
         missing = _no_contract(asked.edition)
         try:
-            leaf = read_certificate(asked.leaf_der)
-            key = ProvisioningKey(Pcid.parse(leaf.common_name, edition20=True).canonical, leaf.algorithm)
+            common_name, algorithm, spki_der = identity_of(asked.leaf_der)
+            key = ProvisioningKey(Pcid.parse(common_name, edition20=True).canonical, algorithm)
         except MalformedError:
             return missing
         with self._store.reading() as work:
@@ -126,7 +126,7 @@ class Installations:
             is_in_force = row is not None and (row.certificate_id is None or is_good(work, row.certificate_id))
         if row is None or not is_in_force or row.valid_to <= self._clock.now():
             return missing
-        if row.key_sha256 != hashlib.sha256(leaf.spki_der).digest():
+        if row.key_sha256 != hashlib.sha256(spki_der).digest():
             return missing
         return BAD_SIGNATURE if message_fault(asked.message, asked.leaf_der) else key
 

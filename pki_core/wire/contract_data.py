@@ -127,13 +127,21 @@ def answer_2(
     """Return an answer of ISO 15118-2, not signed yet and for no session yet."""
     body = InstallationResponse2(
         response_code=_OK,
-        cps_chain=replace(cps_chain, id=None),
-        contract_chain=replace(contract_chain, id=_CHAIN_ID),
+        cps_chain=_named(cps_chain, None),
+        contract_chain=_named(contract_chain, _CHAIN_ID),
         encrypted_private_key=IdentifiedOctets(id=_KEY_ID, value=envelope.encrypted_private_key),
         dh_public_key=IdentifiedOctets(id=_DH_ID, value=envelope.dh_public_key),
         emaid=IdentifiedText(id=_EMAID_ID, value=emaid),
     )
     return Message2(header=Header2(session_id=_NO_SESSION), body=body)
+
+
+def _named(chain: CertificateChain, name: str | None) -> CertificateChain:
+    if chain.id == name:
+        return chain
+    return CertificateChain(
+        id=name, certificate_der=chain.certificate_der, sub_certificates_der=chain.sub_certificates_der
+    )
 
 
 def answer_20(

@@ -14,13 +14,14 @@ from typing import Final, NoReturn
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, x448
-from cryptography.hazmat.primitives.serialization import load_der_public_key
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
+from cryptography.x509.oid import NameOID
 
 from pki_core.model.contracts import AadForm, KeyEnvelope
-from pki_core.model.errors import InvariantError, MalformedError
+from pki_core.model.errors import CsrRejectedError, InvariantError, MalformedError
 from pki_core.model.signer import KeyAlgorithm
 from pki_core.wire.contract_envelope import ContractKey, VehiclePublicKey, associated_data, wrap_2, wrap_20
-from pki_core.wire.csr import spki_of
+from pki_core.wire.csr import load_public_key, spki_of
 from pki_core.wire.pool_certificate import alternative_public_key
 
 _CURVES: Final = {KeyAlgorithm.SECP256R1: ec.SECP256R1(), KeyAlgorithm.SECP521R1: ec.SECP521R1()}
@@ -75,6 +76,26 @@ def vehicle_key_of(certificate_der: bytes) -> VehiclePublicKey:
     if isinstance(key, ec.EllipticCurvePublicKey):
         return key
     raise MalformedError(f"{type(key).__name__} keys are not used in ISO 15118")
+
+
+def identity_of(certificate_der: bytes) -> tuple[str, KeyAlgorithm, bytes]:
+    """Return the common name, the key's algorithm and the DER SubjectPublicKeyInfo of a vehicle's certificate.
+
+    A tenth of what the whole certificate takes to read: the PCP knows the rest.
+
+    Raises:
+        MalformedError: not a certificate with one common name and a key of ISO 15118.
+    """
+    try:
+        certificate = x509.load_der_x509_certificate(certificate_der)
+        (name,) = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        spki_der = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        algorithm, _ = load_public_key(spki_der)
+    except (ValueError, x509.InvalidVersion, UnsupportedAlgorithm) as error:
+        raise MalformedError("not a DER certificate with a name and a key that is known") from error
+    except CsrRejectedError as error:
+        raise MalformedError(str(error)) from error
+    return str(name.value), algorithm, spki_der
 
 
 def scalar_of(key: ed448.Ed448PrivateKey) -> x448.X448PrivateKey:

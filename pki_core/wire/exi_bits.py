@@ -158,6 +158,16 @@ class BitWriter:
         if self._count >= _FLUSHED_AT:
             self._flush()
 
+    def many(self, value: int, count: int) -> None:
+        """Write bits that another writer has written: what its ``written`` returned."""
+        self._waiting = self._waiting << count | value
+        self._count += count
+        self._flush()
+
+    def written(self) -> tuple[int, int]:
+        """Return all bits so far, as a number, and how many they are."""
+        return int.from_bytes(self._octets) << self._count | self._waiting, 8 * len(self._octets) + self._count
+
     def octets(self, octets: bytes) -> None:
         """Write octets."""
         self._waiting = self._waiting << 8 * len(octets) | int.from_bytes(octets)

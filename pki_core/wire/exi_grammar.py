@@ -97,6 +97,7 @@ class Element:
         self._content = content
         used = [child for slot in self._slots for child in slot if child.type]
         self._parts: list[Attribute | Child] = [*attributes, *used]
+        self._plan = [(part, part.field, part.type, _most_of(part)) for part in self._parts if part.type is not None]
         states: dict[_Key, _State] = {}
         self._first = self._state((0, 0, 0), states)
 
@@ -133,36 +134,28 @@ class Element:
 
     def write(self, writer: BitWriter, value: object, name: str) -> None:
         """Write an element after its start, and its end."""
-        state = self._first
-        for part in self._parts:
-            for item in self._items(value, part, name):
-                state = self._step(writer, state, part, name)
-                cast("Type", part.type).write(writer, item, part.name)
+        state, has_fields = self._first, self._make is not None
+        for part, field, kind, most in self._plan:
+            item: object = getattr(value, field) if has_fields else value
+            if item is None or item == ():
+                continue
+            for one in _repeated(item, most, part, name) if most else (item,):
+                step = state.steps.get(part)
+                if step is None:
+                    raise _lacking(state, name)
+                writer.bits(step[0], state.width)
+                state = step[1]
+                kind.write(writer, one, part.name)
         if isinstance(self._content, Content):
             state = self._step(writer, state, self._content, name)
-            self._content.type.write(writer, getattr(value, self._content.field) if self._make else value, name)
+            self._content.type.write(writer, getattr(value, self._content.field) if has_fields else value, name)
         self._step(writer, state, _END, name)
-
-    def _items(self, value: object, part: Attribute | Child, name: str) -> tuple[object, ...]:
-        """Return the values of a part: none, one, or as many as may be there."""
-        item: object = getattr(value, part.field) if self._make else value
-        if item is None or item == ():
-            return ()
-        if not isinstance(part, Child) or not part.repeated:
-            return (item,)
-        items = cast("tuple[object, ...]", item)
-        if len(items) > (part.limit or part.maximum):
-            raise MalformedError(f"{name} holds {len(items)} {part.name}; {part.limit or part.maximum} are allowed")
-        return items
 
     @staticmethod
     def _step(writer: BitWriter, state: _State, part: _Part, name: str) -> _State:
         step = state.steps.get(part)
         if step is None:
-            lacking = " or ".join(
-                str(getattr(known, "name", "its value")) for known in state.steps if known is not _END
-            )
-            raise MalformedError(f"{name} needs {lacking or 'nothing more'} here")
+            raise _lacking(state, name)
         writer.bits(step[0], state.width)
         return step[1]
 
@@ -208,6 +201,61 @@ class Element:
         return [*found, (_END, (after, len(self._slots), 0))]
 
 
+def _most_of(part: Attribute | Child) -> int:
+    """Return how often a part may be there; 0 = its value is not a tuple."""
+    return (part.limit or part.maximum) if isinstance(part, Child) and part.repeated else 0
+
+
+def _repeated(item: object, most: int, part: Attribute | Child, name: str) -> tuple[object, ...]:
+    items = cast("tuple[object, ...]", item)
+    if len(items) > most:
+        raise MalformedError(f"{name} holds {len(items)} {part.name}; {most} are allowed")
+    return items
+
+
+def _lacking(state: _State, name: str) -> MalformedError:
+    lacking = " or ".join(str(getattr(known, "name", "its value")) for known in state.steps if known is not _END)
+    return MalformedError(f"{name} needs {lacking or 'nothing more'} here")
+
+
 def element_of(simple: Type) -> Element:
     """Return how an element with a simple type is read and written: its value, and its end."""
     return Element(None, content=Content("value", simple))
+
+
+class Kept:
+    """A type whose values come again and again: the bits of a value are made once and set in from then on.
+
+    Right because a writer never refers to earlier strings: the bits of a value are the same wherever it stands.
+    """
+
+    def __init__(self, inner: Element, most: int = 64) -> None:
+        """Keep the bits of at most so many values; they are public, and hashable."""
+        self._inner = inner
+        self._most = most
+        self._bits: dict[object, tuple[int, int]] = {}
+        self._older: dict[object, tuple[int, int]] = {}  # the generation before: a full cache is not an empty one
+
+    def read(self, reader: BitReader, name: str) -> object:
+        """Read a value."""
+        return self._inner.read(reader, name)
+
+    def write(self, writer: BitWriter, value: object, name: str) -> None:
+        """Write a value."""
+        bits = self._bits.get(value)
+        if bits is None:
+            bits = self._older.get(value) or self.bits_of(value, name)
+            self.keep(value, bits)
+        writer.many(*bits)
+
+    def bits_of(self, value: object, name: str) -> tuple[int, int]:
+        """Return the bits of a value, as a number, and how many they are."""
+        own = BitWriter()
+        self._inner.write(own, value, name)
+        return own.written()
+
+    def keep(self, value: object, bits: tuple[int, int]) -> None:
+        """Remember the bits of a value that somebody else has made."""
+        if len(self._bits) >= self._most:
+            self._bits, self._older = {}, self._bits
+        self._bits[value] = bits

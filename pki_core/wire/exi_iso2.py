@@ -15,7 +15,7 @@ from pki_core.model.contracts import (
 )
 from pki_core.model.errors import MalformedError
 from pki_core.wire.exi_bits import BitReader, BitWriter
-from pki_core.wire.exi_grammar import Attribute, Child, Content, Element, element_of
+from pki_core.wire.exi_grammar import Attribute, Child, Content, Element, Kept, element_of
 from pki_core.wire.exi_signature import EXI_HEADER, ID, SIGNATURE, fragment
 from pki_core.wire.exi_values import Enumeration, Integer, Octets, Text
 
@@ -60,7 +60,7 @@ _ROOT = Element(
     Child("X509SerialNumber", "serial", element_of(Integer(160))),  # RFC 5280 4.1.2.2: 20 octets
 )
 ROOTS = Element(None, Child("RootCertificateID", "value", _ROOT, 1, 20))
-_SUB_CERTIFICATES = Element(None, Child("Certificate", "value", CERTIFICATE, 1, 4))
+_SUB_CERTIFICATES = Kept(Element(None, Child("Certificate", "value", CERTIFICATE, 1, 4)))
 _CHAIN = Element(
     CertificateChain,
     Child("Certificate", "certificate_der", CERTIFICATE),
@@ -89,7 +89,7 @@ _REQUEST = Element(
 _RESPONSE = Element(
     InstallationResponse2,
     Child("ResponseCode", "response_code", element_of(Enumeration(_RESPONSE_CODES))),
-    Child("SAProvisioningCertificateChain", "cps_chain", _CHAIN),
+    Child("SAProvisioningCertificateChain", "cps_chain", Kept(_CHAIN)),
     Child("ContractSignatureCertChain", "contract_chain", _CHAIN),
     Child("ContractSignatureEncryptedPrivateKey", "encrypted_private_key", _OCTETS),
     Child("DHpublickey", "dh_public_key", _OCTETS),

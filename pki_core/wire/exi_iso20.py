@@ -11,7 +11,7 @@ from pki_core.model.contracts import (
 )
 from pki_core.model.errors import MalformedError
 from pki_core.wire.exi_bits import BitWriter
-from pki_core.wire.exi_grammar import Attribute, Child, Choice, Element, element_of
+from pki_core.wire.exi_grammar import Attribute, Child, Choice, Element, Kept, element_of
 from pki_core.wire.exi_iso2 import CERTIFICATE, ROOTS, SESSION_ID, open_document
 from pki_core.wire.exi_signature import EXI_HEADER, ID, SIGNATURE, fragment
 from pki_core.wire.exi_values import Enumeration, Octets, SmallNumber, Text, Unsigned
@@ -62,7 +62,7 @@ _PROCESSING = ("Finished", "Ongoing", "Ongoing_WaitingForCustomerInteraction")
 _CURVES = ("SECP521", "X448")
 
 _ID_ATTRIBUTE = Attribute("Id", "id", ID)
-_SUB_CERTIFICATES = Element(None, Child("Certificate", "value", CERTIFICATE, 1, 3))
+_SUB_CERTIFICATES = Kept(Element(None, Child("Certificate", "value", CERTIFICATE, 1, 3)))
 _LEAF = Child("Certificate", "certificate_der", CERTIFICATE)
 _SUBS = Child("SubCertificates", "sub_certificates_der", _SUB_CERTIFICATES, 0)
 _CHAIN = Element(CertificateChain, _LEAF, _SUBS)
@@ -103,7 +103,7 @@ _RESPONSE = Element(
     Child("Header", "header", _HEADER),
     Child("ResponseCode", "response_code", element_of(Enumeration(_RESPONSE_CODES))),
     Child("EVSEProcessing", "evse_processing", element_of(Enumeration(_PROCESSING))),
-    Child("CPSCertificateChain", "cps_chain", _CHAIN),
+    Child("CPSCertificateChain", "cps_chain", Kept(_CHAIN)),
     Child("SignedInstallationData", "installation_data", _DATA),
     Child("RemainingContractCertificateChains", "remaining_contract_chains", element_of(SmallNumber(8))),
 )

@@ -6,7 +6,7 @@ XML-Signature alone. The key's algorithm says which hash and which identifiers b
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
@@ -16,8 +16,8 @@ from pki_core.model.signer import KeyAlgorithm, Signer
 from pki_core.wire.certificate import signature_is_valid
 from pki_core.wire.csr import load_public_key
 from pki_core.wire.exi_bits import BitWriter
-from pki_core.wire.exi_grammar import Attribute, Child, Closed, Content, Element, element_of
-from pki_core.wire.exi_values import Octets, Text
+from pki_core.wire.exi_grammar import Attribute, Child, Closed, Content, Element, Kept, element_of
+from pki_core.wire.exi_values import Octets, Text, Type
 
 EXI_HEADER = 0x80  # EXI 5: no cookie, no options, final version 1
 CANONICAL_EXI = "http://www.w3.org/TR/canonical-exi/"  # [V2G2-766], [V2G20-766]
@@ -28,11 +28,12 @@ _MOST_REFERENCES = 8  # four are the most a message of ours has
 _ID_ATTRIBUTE = Attribute("Id", "id", ID, required=False)
 
 
-def _algorithm(code: int, productions: int) -> Element:
-    return Element(None, attributes=(Attribute("Algorithm", "value", _URI),), content=Closed(code, productions))
+def _algorithm(code: int, productions: int) -> Kept:
+    closed = Closed(code, productions)
+    return Kept(Element(None, attributes=(Attribute("Algorithm", "value", _URI),), content=closed))
 
 
-_TRANSFORMS = Element(None, Child("Transform", "value", _algorithm(2, 4), 1, 0, 1))  # [V2G2-767]: one
+_TRANSFORMS = Kept(Element(None, Child("Transform", "value", _algorithm(2, 4), 1, 0, 1)))  # [V2G2-767]: one
 _REFERENCE = Element(
     SignedReference,
     Child("Transforms", "transforms", _TRANSFORMS, 0),
@@ -44,13 +45,16 @@ _REFERENCE = Element(
         Attribute("URI", "uri", _URI, required=False),
     ),
 )
-_SIGNED_INFO = Element(
+_SIGNED_INFO_ELEMENT = Element(
     SignedInfo,
     Child("CanonicalizationMethod", "canonicalization_method", _algorithm(1, 3)),
     Child("SignatureMethod", "signature_method", _algorithm(2, 4)),
     Child("Reference", "references", _REFERENCE, 1, 0, _MOST_REFERENCES),
     attributes=(_ID_ATTRIBUTE,),
 )
+_SIGNED_INFO = Kept(_SIGNED_INFO_ELEMENT, 2048)  # written twice: to be signed, and with its signature
+_MOST_FORMS = 64
+_FORMS: dict[tuple[object, ...], tuple[int, int, tuple[int, ...]]] = {}
 _VALUE = Element(IdentifiedOctets, attributes=(_ID_ATTRIBUTE,), content=Content("value", Octets(132)))  # P-521: 2 x 66
 SIGNATURE = Element(
     MessageSignature,
@@ -95,7 +99,7 @@ _SUITES = {
 }
 
 
-def fragment(code: int, end: int, width: int, element: Element, named: tuple[str, object]) -> bytes:
+def fragment(code: int, end: int, width: int, element: Type, named: tuple[str, object]) -> bytes:
     """Return an element as an EXI fragment (EXI 8.5.2); the codes are the schema's, ``named`` is name and value."""
     writer = BitWriter()
     writer.bits(EXI_HEADER, 8)
@@ -121,6 +125,8 @@ def sign_each(parts: Sequence[Mapping[str, bytes]], signer: Signer) -> list[Mess
     """
     suite, key = _SUITES[signer.algorithm], load_public_key(signer.spki_der)[1]
     infos = [_info(fragments, suite) for fragments in parts]
+    for info in infos:
+        _keep_bits(info)
     messages = [signed_info_exi(info) for info in infos]
     signatures = []
     for info, message, value in zip(infos, messages, signer.sign(messages), strict=True):
@@ -147,6 +153,33 @@ def _info(fragments: Mapping[str, bytes], suite: _Suite) -> SignedInfo:
             for name, exi in fragments.items()
         ),
     )
+
+
+def _keep_bits(info: SignedInfo) -> None:
+    """Make the bits of a SignedInfo of ours from the form it shares with others: its digests are set into zeros."""
+    shape = (info.signature_method, *[(one.uri, len(one.digest)) for one in info.references])
+    form = _FORMS.get(shape)
+    if form is None:
+        if len(_FORMS) >= _MOST_FORMS:
+            _FORMS.clear()
+        form = _FORMS[shape] = _form_of(info)
+    number, count, shifts = form
+    for one, shift in zip(info.references, shifts, strict=True):
+        number |= int.from_bytes(one.digest) << shift
+    _SIGNED_INFO.keep(info, (number, count))
+
+
+def _form_of(info: SignedInfo) -> tuple[int, int, tuple[int, ...]]:
+    """Return the bits with zeros for digests, how many they are, and how far from the end each digest stands."""
+    empty = [replace(one, digest=bytes(len(one.digest))) for one in info.references]
+    number, count = _SIGNED_INFO.bits_of(replace(info, references=tuple(empty)), "SignedInfo")
+    shifts = []
+    for place, one in enumerate(empty):
+        marked = [*empty]
+        marked[place] = replace(one, digest=one.digest[:-1] + b"\1")  # its last bit shows where it stands
+        with_mark, _ = _SIGNED_INFO.bits_of(replace(info, references=tuple(marked)), "SignedInfo")
+        shifts.append((with_mark ^ number).bit_length() - 1)
+    return number, count, tuple(shifts)
 
 
 def signature_fault(signature: MessageSignature | None, fragments: Mapping[str, bytes], spki_der: bytes) -> str:

@@ -1,0 +1,136 @@
+"""Signers of contract data: made and rotated by ceremonies, chosen by algorithm and root, never too large."""
+
+import pytest
+
+from pki_core.model.ceremonies import Act
+from pki_core.model.contracts import AadForm
+from pki_core.model.errors import CeremonyError, ConflictError, KeyRejectedError, SettingsError
+from pki_core.model.revocations import Reason
+from pki_core.runtime.wiring import open_runtime
+from tests.journeys.acts import artefact, edit, hold, plan_for, rows
+from tests.journeys.contract_acts import ED448, EMAID, LABEL, P256, P521, Garage, contract, make, signed_data, wanted
+from tests.vehicle import InstallationRefusedError
+from webapp import create_app
+
+pytest_plugins = ["tests.journeys.environments"]
+
+
+def signer(label="cps-signer-2", **changes):
+    """A ceremony that makes another signer."""
+    fields = {"parent": "cps-sub2", "common_name": "CPS 2"}
+    return plan_for(Act.CREATE_CPS_SIGNER, label, "cps_leaf", **{**fields, **changes})
+
+
+@pytest.mark.parametrize("algorithm", [P256, P521, ED448])
+def test_an_environment_is_founded_with_a_signer_of_every_generation(untouched, algorithm):
+    chosen = untouched.contracts.signers.choose(algorithm)
+    assert chosen.record.label == f"cps-signer{LABEL[algorithm]}-1"
+    root = next(one for one in untouched.certificates.issuers() if one.label == f"v2g-root{LABEL[algorithm]}")
+    assert chosen.root_der == root.certificate_der
+    assert len(chosen.chain.sub_certificates_der) == 2
+    assert untouched.contracts.signers.choose(algorithm, chosen.root_sha256.upper()) == chosen
+
+
+def test_a_ceremony_makes_the_next_signer_and_new_data_is_signed_by_it(environment):
+    vehicle = Garage(environment).build()
+    make(environment, wanted(environment))
+    before = signed_data(environment)
+    lines = []
+    hold(environment, signer(), lines.append)
+    assert any("of 3398 octets" in line for line in lines)
+    assert environment.contracts.signers.active()[0].record.label == "cps-signer-2"
+    make(environment, wanted(environment))
+    after = signed_data(environment)
+    leaf_der = artefact(environment, "cps-signer-2")
+    assert leaf_der not in before
+    for data in (before, after):  # what the old one signed is still good
+        assert vehicle.install_2(data, environment.clock.now(), b"\0") == EMAID
+    listed = [one.record.label for one in environment.contracts.signers.active() if one.algorithm is P256]
+    assert listed == ["cps-signer-2", "cps-signer-1"]
+
+
+def test_a_revoked_signer_signs_nothing_more(environment):
+    hold(environment, signer())
+    record = environment.contracts.signers.choose(P256).record
+    assert record.label == "cps-signer-2"
+    environment.revocations.revoke(record.serial, Reason.KEY_COMPROMISE, actor="test")
+    assert environment.contracts.signers.choose(P256).record.label == "cps-signer-1"
+
+
+def test_nobody_signs_below_a_root_of_others(environment):
+    Garage(environment).build()
+    with pytest.raises(ConflictError, match="no CPS signer below"):
+        make(environment, wanted(environment), root="00" * 32)
+    assert rows(environment, "SELECT count(*) FROM contract") == [(0,)]
+
+
+def test_a_key_that_is_not_the_signers_is_not_used(environment):
+    first = environment.contracts.signers.choose(P256)
+    with environment.store.transaction() as work:
+        work.cps_signers._connection.exec_driver_sql(
+            "UPDATE cps_signer SET key_label = 'mo-sub2-other' WHERE label = 'cps-signer-1'"
+        )
+    environment.key_store.generate("mo-sub2-other", P256)
+    with pytest.raises(KeyRejectedError):
+        environment.contracts.signers.key_of(environment.contracts.signers.choose(P256))
+    assert first.record.key_label == "cps-signer-1"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"parent": "mo-sub2"}, "makes no certificate below"),
+        ({"parent": "cps-sub1"}, "makes no certificate below"),
+        ({"parent": ""}, "do not fit"),
+        ({"profile": "contract_leaf"}, "do not fit"),
+        ({"label": "cps-signer-1"}, "exists"),
+    ],
+)
+def test_a_ceremony_for_a_signer_that_does_not_fit_is_refused(untouched, changes, words):
+    plan = plan_for(
+        Act.CREATE_CPS_SIGNER,
+        changes.get("label", "cps-signer-9"),
+        changes.get("profile", "cps_leaf"),
+        changes.get("parent", "cps-sub2"),
+    )
+    with pytest.raises((CeremonyError, ConflictError), match=words):
+        hold(untouched, plan)
+
+
+def test_what_would_not_fit_into_an_answer_is_refused_with_the_sum(environment):
+    """A change of profiles starts no service and signs nothing; a ceremony by those profiles makes no signer."""
+    environment.close()
+    longer = f'crl_url = "http://127.0.0.1:8080/crl/{"x" * 160}/{{issuer}}.crl"\nswitches = ["full_extensions"]'
+    edit(environment.home, r"\Z", f"\n[certificates]\n{longer}\n")
+    changed = open_runtime(environment.home)
+    words = r"5600 characters, not 5\d\d\d, has room for 3398 octets of certificates, not 3\d\d\d: .*cps_leaf \d+"
+    try:
+        with pytest.raises(SettingsError, match=words):
+            create_app(changed)
+        with pytest.raises(SettingsError, match=words):
+            _ = changed.contracts.making
+        with pytest.raises(CeremonyError, match=words):
+            hold(changed, signer())
+        assert [one.record.label for one in changed.contracts.signers.active() if one.algorithm is P256] == [
+            "cps-signer-1"
+        ]
+    finally:
+        changed.close()
+
+
+@pytest.mark.parametrize("form", list(AadForm))
+def test_the_binding_of_an_envelope_is_a_setting_and_a_vehicle_of_another_reading_cannot_open_it(environment, form):
+    environment.close()
+    edit(environment.home, r"\Z", f'\n[contracts]\naad_form = "{form}"\n')
+    changed = open_runtime(environment.home)
+    try:
+        vehicle = Garage(changed).build(algorithm=P521)
+        make(changed, wanted(changed), algorithm=P521)
+        vehicle.aad_form = form
+        assert vehicle.install_20(signed_data(changed), changed.clock.now(), b"\0") == EMAID
+        vehicle.aad_form = AadForm.NONE if form is not AadForm.NONE else AadForm.PCID_SKI_RAW
+        with pytest.raises(InstallationRefusedError):
+            vehicle.install_20(signed_data(changed), changed.clock.now(), b"\0")
+        assert contract(changed) is not None
+    finally:
+        changed.close()
