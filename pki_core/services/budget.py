@@ -29,7 +29,7 @@ _LARGEST_SERIAL = (1 << 143) - 1
 def check_ocpp_budget(profiles: Mapping[str, Profile], issuers: Sequence[IssuerRecord], signer_octets: int = 0) -> int:
     """Return the octets of the six certificates, 0 while the hierarchy is not complete; the newest CAs count.
 
-    ``signer_octets`` is the size of the largest CPS leaf of ISO 15118-2 that signs; 0 = what the profile would make.
+    ``signer_octets`` is the size of the CPS leaf of ISO 15118-2 that signs; 0 = what the profile would make.
 
     Raises:
         CeremonyError: they would not fit; the sum is in the text.

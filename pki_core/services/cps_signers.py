@@ -74,15 +74,15 @@ class CpsSigners:
 
 
 def signer_octets(work: UnitOfWork) -> int:
-    """Return the size of the largest good signer of ISO 15118-2; 0 when there is none."""
+    """Return the size of the newest good signer of ISO 15118-2, the one that signs; 0 when there is none."""
     editions = {one.id: one.edition for one in work.issuers.all()}
-    return max(
+    return next(
         (
             len(one.certificate_der)
             for one in work.cps_signers.all()
             if one.state is CertificateState.GOOD and editions[one.issuer_id] is Edition.ISO_2
         ),
-        default=0,
+        0,
     )
 
 

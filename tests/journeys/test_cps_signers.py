@@ -99,9 +99,9 @@ def test_a_ceremony_for_a_signer_that_does_not_fit_is_refused(untouched, changes
 
 def test_what_would_not_fit_into_an_answer_is_refused_with_the_sum(environment):
     """A change of profiles starts no service and signs nothing; a ceremony by those profiles makes no signer."""
+    hold(environment, signer(common_name="ß" * 64, organization="ß" * 64))  # large, and fits as profiles are
     environment.close()
-    longer = f'crl_url = "http://127.0.0.1:8080/crl/{"x" * 160}/{{issuer}}.crl"\nswitches = ["full_extensions"]'
-    edit(environment.home, r"\Z", f"\n[certificates]\n{longer}\n")
+    edit(environment.home, r"\Z", '\n[certificates]\nswitches = ["full_extensions"]\n')
     changed = open_runtime(environment.home)
     words = r"5600 characters, not 5\d\d\d, has room for 3398 octets of certificates, not 3\d\d\d: .*cps_leaf \d+"
     try:
@@ -110,10 +110,8 @@ def test_what_would_not_fit_into_an_answer_is_refused_with_the_sum(environment):
         with pytest.raises(SettingsError, match=words):
             _ = changed.contracts.making
         with pytest.raises(CeremonyError, match=words):
-            hold(changed, signer())
-        assert [one.record.label for one in changed.contracts.signers.active() if one.algorithm is P256] == [
-            "cps-signer-1"
-        ]
+            hold(changed, signer("cps-signer-3", organization="ß" * 62))
+        assert changed.contracts.signers.choose(P256).record.label == "cps-signer-2"
     finally:
         changed.close()
 
