@@ -14,7 +14,8 @@ from webapp.errors import register_error_answers
 from webapp.est_revocation import revocation_blueprint
 from webapp.est_routes import est_blueprint
 from webapp.health import health_blueprint
-from webapp.listeners import HTTPS, PLAIN, PublicOnly
+from webapp.listeners import HTTPS, PLAIN, PartnersOnly, PublicOnly
+from webapp.long_answers import AnswerLimits, LongAnswers
 from webapp.metrics import METRICS_VARIABLE, Measured, Metrics
 from webapp.oauth_routes import oauth_blueprint
 from webapp.ocsp import OcspMiddleware
@@ -44,12 +45,15 @@ def create_app(runtime: Runtime, metrics: Metrics | None = None) -> Flask:
     return app
 
 
-def wsgi_application(runtime: Runtime, *, listener: str = HTTPS) -> Any:  # noqa: ANN401  # a WSGI application
-    """Return what a listener serves: everything behind TLS, on the plain one what readers of certificates fetch."""
+def wsgi_application(runtime: Runtime, *, listener: str = "", answers: AnswerLimits | None = None) -> Any:  # noqa: ANN401
+    """Return what a listener serves: partners behind TLS, readers of certificates on the plain one; "" = all of it."""
     directory = os.environ.get(METRICS_VARIABLE)
     metrics = Metrics(Path(directory) if directory else None)
     application: Any = create_app(runtime, metrics)
-    if listener == PLAIN:
-        application = PublicOnly(application)
-    application = OcspMiddleware(application, runtime.ocsp, runtime.settings.ocsp.max_octets, runtime.clock)
+    if listener:
+        application = (PublicOnly if listener == PLAIN else PartnersOnly)(application)
+    if answers is not None:
+        application = LongAnswers(application, answers)
+    if listener != HTTPS:
+        application = OcspMiddleware(application, runtime.ocsp, runtime.settings.ocsp.max_octets, runtime.clock)
     return Measured(application, metrics)

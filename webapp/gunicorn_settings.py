@@ -19,6 +19,7 @@ from webapp.app import wsgi_application
 from webapp.closing import ClosesConnections
 from webapp.connections import Deadlines
 from webapp.listeners import HTTPS, end_with_parent
+from webapp.long_answers import AnswerLimits
 from webapp.tls_context import server_context
 from webapp.tls_worker import DeadlineWorker
 
@@ -63,7 +64,9 @@ class FrontApplication(BaseApplication):  # type: ignore[misc]  # gunicorn is no
 
     def load(self) -> Any:  # noqa: ANN401  # a WSGI application
         """Open the environment, in the worker."""
-        return ClosesConnections(wsgi_application(open_runtime(self._home), listener=HTTPS))
+        runtime = open_runtime(self._home)
+        answers = AnswerLimits(threads=runtime.settings.serving.threads)
+        return ClosesConnections(wsgi_application(runtime, listener=HTTPS, answers=answers))
 
 
 def _settings(bind: str, serving: ServingSettings) -> dict[str, Any]:

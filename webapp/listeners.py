@@ -15,6 +15,8 @@ DOCUMENTS: Final = ("/openapi.json", "/docs")
 
 # RFC 5280 4.2.1.13, 4.2.2.1, RFC 6960 A.1: what readers of certificates fetch. Everything else is behind TLS.
 _PUBLIC = ("/ocsp", "/crl", "/aia", "/pki", "/healthz", "/readyz", "/metrics", *DOCUMENTS)
+# Status is asked for over plain HTTP and belongs there: a flood of it, or of slow readers, leaves EST alone.
+_PLAIN_ONLY = ("/ocsp", "/crl")
 _NOT_FOUND = b"There is nothing here.\n"
 _PR_SET_PDEATHSIG = 1
 
@@ -31,14 +33,36 @@ class PublicOnly:
             environ[IS_PLAIN] = True
             answer: Iterable[bytes] = self._app(environ, start_response)
             return answer
-        headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(_NOT_FOUND)))]
-        start_response("404 Not Found", headers)
-        return [b"" if environ.get("REQUEST_METHOD") == "HEAD" else _NOT_FOUND]
+        return _nothing_here(environ, start_response)
+
+
+class PartnersOnly:
+    """The HTTPS listener: everything but the status of certificates."""
+
+    def __init__(self, app: Any) -> None:  # noqa: ANN401  # a WSGI application
+        self._app = app
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:  # noqa: ANN401
+        """Serve what is no status, 404 for that."""
+        if _is_below(_PLAIN_ONLY, environ.get("PATH_INFO", "")):
+            return _nothing_here(environ, start_response)
+        answer: Iterable[bytes] = self._app(environ, start_response)
+        return answer
 
 
 def is_public(path: str) -> bool:
     """Tell whether a path is served without TLS."""
-    return any(path == prefix or path.startswith(f"{prefix}/") for prefix in _PUBLIC)
+    return _is_below(_PUBLIC, path)
+
+
+def _is_below(prefixes: Iterable[str], path: str) -> bool:
+    return any(path == prefix or path.startswith(f"{prefix}/") for prefix in prefixes)
+
+
+def _nothing_here(environ: dict[str, Any], start_response: Any) -> list[bytes]:  # noqa: ANN401
+    headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(_NOT_FOUND)))]
+    start_response("404 Not Found", headers)
+    return [b"" if environ.get("REQUEST_METHOD") == "HEAD" else _NOT_FOUND]
 
 
 def end_with_parent() -> None:

@@ -26,7 +26,7 @@ _CROWDED = 0.75  # of all threads wait for bodies: then there is less patience
 _IMPATIENT_SECONDS = 1.0
 _TCP_INFO_OCTETS = 104
 _LAST_SENT = struct.Struct("=44xI")  # struct tcp_info: milliseconds since data was sent, or since it was connected
-_DESCRIPTORS = Path("/proc/self/fd")
+DESCRIPTORS = Path("/proc/self/fd")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +91,7 @@ class BodyGuard:
 
     def _shut_down(self, seconds: float, share: float) -> None:
         """End a share, the oldest first, of the connections to our port on which nothing was sent for so long."""
-        numbers = [int(name) for name in os.listdir(_DESCRIPTORS)]  # noqa: PTH208  # numbers, not paths
+        numbers = [int(name) for name in os.listdir(DESCRIPTORS)]  # noqa: PTH208  # numbers, not paths
         ages = [(age, number) for number in numbers if (age := _silent_for(number, self._port)) >= seconds]
         for _, number in sorted(ages, reverse=True)[: ceil(len(ages) * share)]:
             _silent_for(number, self._port, end_at=seconds)
@@ -105,7 +105,7 @@ def _silent_for(number: int, port: int, *, end_at: float = inf) -> float:
     """
     try:
         with socket.socket(fileno=os.dup(number)) as connection:
-            if not _is_ours(connection, port):
+            if not is_ours(connection, port):
                 return -1
             known = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_OCTETS)
             seconds = float(_LAST_SENT.unpack_from(known)[0]) / 1000
@@ -116,7 +116,8 @@ def _silent_for(number: int, port: int, *, end_at: float = inf) -> float:
         return -1
 
 
-def _is_ours(connection: socket.socket, port: int) -> bool:
+def is_ours(connection: socket.socket, port: int) -> bool:
+    """Tell whether this is a connection that somebody made to our port; OSError for a socket that has none."""
     if connection.family not in {socket.AF_INET, socket.AF_INET6} or connection.type != socket.SOCK_STREAM:
         return False
     connection.getpeername()  # OSError for one that only listens

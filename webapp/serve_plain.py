@@ -22,13 +22,18 @@ def application() -> Any:  # noqa: ANN401  # a WSGI application
     """Open the environment, in the worker."""
     from pki_core.runtime import open_runtime  # noqa: PLC0415  # the parent of the workers needs none of it
     from webapp.app import wsgi_application  # noqa: PLC0415
+    from webapp.long_answers import AnswerLimits  # noqa: PLC0415
     from webapp.plain_front import BodyGuard, BodyLimits  # noqa: PLC0415
+    from webapp.slow_readers import SlowReaders  # noqa: PLC0415
 
     end_with_parent()
     runtime = open_runtime(Path(os.environ[HOME_VARIABLE]))
     serving = runtime.settings.serving
+    port = int(os.environ[_PORT_VARIABLE])
+    readers = SlowReaders(port, serving.read_seconds)
+    answers = AnswerLimits(threads=serving.plain_threads, seconds=serving.request_seconds, told=readers.watch)
     limits = BodyLimits(octets=_BODY_OCTETS, seconds=serving.read_seconds, threads=serving.plain_threads)
-    return BodyGuard(wsgi_application(runtime, listener=PLAIN), limits, int(os.environ[_PORT_VARIABLE]))
+    return BodyGuard(wsgi_application(runtime, listener=PLAIN, answers=answers), limits, port)
 
 
 def serve_plain(home: Path, address: str, port: int) -> None:

@@ -1,4 +1,4 @@
-"""The CRLs that are served (RFC 5280 5, RFC 9110 13): found by file name, short ones kept in the process.
+"""The CRLs that are served (RFC 5280 5, RFC 9110 13): found by file name, pieces of them kept in the process.
 
 What is kept is held against the pointer row at each request: one narrow read, and never a list that was replaced.
 """
@@ -16,7 +16,7 @@ from pki_core.store.crls import PIECE_OCTETS
 from pki_core.store.unit_of_work import Store
 
 _NAME = re.compile(r"(?P<label>[A-Za-z0-9][A-Za-z0-9._-]{0,63}?)(?P<shard>-[0-9]{2})?(?P<delta>-delta)?")
-_KEPT = 64  # lists of one piece: 64 MiB at the very most
+_KEPT = 64  # pieces: 64 MiB at the very most, whoever reads them at the same time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +34,9 @@ class CrlShelf:
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
-        self._pieces: OrderedDict[int, bytes] = OrderedDict()
+        self._pieces: OrderedDict[tuple[int, int], bytes] = OrderedDict()
         self._lock = Lock()
+        self._reading = Lock()  # many who want the same piece get it from one of them
 
     def find(self, name: str) -> ServedCrl:
         """Return what is published under a file name without its ``.crl``; NotFoundError when nothing is."""
@@ -54,22 +55,23 @@ class CrlShelf:
         Raises:
             StoreUnavailableError: the database is away, or the list was removed while it was read.
         """
-        if record.octets <= PIECE_OCTETS:
-            yield self._kept(record)
-            return
         for seq in range(-(-record.octets // PIECE_OCTETS)):
-            yield self._piece(record.id, seq)
+            yield self._kept(record.id, seq) or self._read(record.id, seq)
 
-    def _kept(self, record: CrlRecord) -> bytes:
+    def _kept(self, crl_id: int, seq: int) -> bytes | None:
         with self._lock:
-            if record.id in self._pieces:
-                self._pieces.move_to_end(record.id)
-                return self._pieces[record.id]
-        piece = self._piece(record.id, 0)
-        with self._lock:
-            self._pieces[record.id] = piece
-            while len(self._pieces) > _KEPT:
-                self._pieces.popitem(last=False)
+            piece = self._pieces.get((crl_id, seq))
+            if piece is not None:
+                self._pieces.move_to_end((crl_id, seq))
+            return piece
+
+    def _read(self, crl_id: int, seq: int) -> bytes:
+        with self._reading:
+            piece = self._kept(crl_id, seq) or self._piece(crl_id, seq)
+            with self._lock:
+                self._pieces[crl_id, seq] = piece
+                while len(self._pieces) > _KEPT:
+                    self._pieces.popitem(last=False)
         return piece
 
     def _piece(self, crl_id: int, seq: int) -> bytes:
