@@ -1,6 +1,6 @@
 """The operator's side of the story, in a process of its own: a token is configured once a process. Run as a program.
 
-python -m tests.journeys.story_child HOME ACT [ARGUMENT ...]
+python -m tests.journeys.story_child HOME
 """
 
 import json
@@ -8,17 +8,7 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-from pki_core.model.pools import Namespace
 from pki_core.runtime import open_runtime
-from tests.journeys.contract_acts import demo_mo, wanted
-
-
-def generate(runtime, emaid, pcid):
-    """The MO CA makes a contract for a vehicle; it lands in the CCP."""
-    made = runtime.contracts.generation.generate_one(
-        demo_mo(runtime), wanted(runtime, emaid, pcid), Namespace.ISO_2_2013
-    )
-    return {"serial": f"{made.serial:x}"}
 
 
 def afterwards(runtime):
@@ -38,9 +28,8 @@ def afterwards(runtime):
 
 
 def main():
-    home, act, *arguments = sys.argv[1:]
-    with closing(open_runtime(Path(home))) as runtime:
-        sys.stdout.write(json.dumps({"generate": generate, "afterwards": afterwards}[act](runtime, *arguments)))
+    with closing(open_runtime(Path(sys.argv[1]))) as runtime:
+        sys.stdout.write(json.dumps(afterwards(runtime)))
 
 
 if __name__ == "__main__":

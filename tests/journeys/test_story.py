@@ -10,11 +10,13 @@ import re
 import subprocess
 import sys
 from contextlib import closing
+from datetime import timedelta
 
 import pytest
 from cryptography import x509
 from cryptography.x509.ocsp import OCSPCertStatus, load_der_ocsp_response
 
+from pki_core.model.clock import SystemClock
 from pki_core.runtime import open_runtime
 from tests.builders import make_csr, name, new_key
 from tests.journeys.acts import ROOT, found_by_command, operator_environment
@@ -22,6 +24,7 @@ from tests.journeys.est_acts import certificates_of
 from tests.journeys.hooks import heard_by, receiver
 from tests.journeys.serving_acts import serving, wait_for
 from tests.ocsp_forms import certificate_id, request
+from tests.vehicle import common_name
 
 pytestmark = [pytest.mark.slow, pytest.mark.softhsm, pytest.mark.enable_socket]
 
@@ -77,8 +80,8 @@ class Client:
         return made["secret"]
 
 
-def operator(home, act, *arguments):
-    command = [sys.executable, "-m", "tests.journeys.story_child", str(home), act, *arguments]
+def operator(home):
+    command = [sys.executable, "-m", "tests.journeys.story_child", str(home)]
     done = subprocess.run(command, cwd=ROOT, env=operator_environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -127,13 +130,17 @@ def test_the_story_of_a_vehicle(home):
         assert (status, base64.b64decode(found["OEMMessage"]["vehicleCertificate"])) == (200, leaf_der)
 
         # A contract lands in the CCP, in force.
-        serial = operator(home, "generate", EMAID, PCID)["serial"]
+        now = SystemClock().now()
+        term = {"contractBegins": now.isoformat(), "contractEnds": (now + timedelta(days=300)).isoformat()}
+        ordered = {"emaid": EMAID, "pcid": PCID, "xsdMsgDefNamespace": "urn:iso:15118:2:2013:MsgDef", **term}
+        assert mo.call("PUT", "/v1/cps/generate/signedContractData", ordered)[0] == 201
         status, found = mo.call("GET", CONTRACT)
         (contract,) = found["XMLContracts"]
         shown = x509.load_der_x509_certificate(base64.b64decode(contract["contractCertificate"]))
-        assert (status, contract["pcid"], f"{shown.serial_number:x}") == (200, PCID, serial)
+        assert (status, contract["pcid"], common_name(shown)[:14]) == (200, PCID, EMAID)
+        serial = f"{shown.serial_number:x}"
         assert ocsp_says(served, issuer, serial) is OCSPCertStatus.GOOD
-        operator(home, "afterwards")
+        operator(home)
         assert serial not in listed(served)
 
         # The OEM deletes the vehicle: nothing of it stays.
@@ -141,7 +148,7 @@ def test_the_story_of_a_vehicle(home):
         assert oem.call("GET", VEHICLE)[0] == mo.call("GET", VEHICLE)[0] == 404
         assert mo.call("GET", CONTRACT)[0] == 404
         assert wait_for(lambda: ocsp_says(served, issuer, serial) is OCSPCertStatus.REVOKED, seconds=3)
-        after = operator(home, "afterwards")
+        after = operator(home)
         assert "mo-sub2.crl" in after["published"]
         assert wait_for(lambda: serial in listed(served), seconds=3)
 
