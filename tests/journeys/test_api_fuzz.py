@@ -6,20 +6,29 @@
 import pytest
 from schemathesis import GenerationMode
 
+from tests.journeys.acts import copy_home
 from tests.journeys.api_acts import CALLERS, NOBODY, world_of
 from tests.journeys.api_cases import Effort, Findings, operation_id, operations_of, try_edges, try_operation
+from tests.journeys.rest_acts import api_of
 
 pytest_plugins = ["tests.journeys.rest_environments"]
 # hypothesis describes a strategy when nothing can be drawn from it; ours hold the whole document.
 pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr:hypothesis.errors.HypothesisWarning")
 UPLOAD = "batches.submit"
 EXPENSIVE = {UPLOAD: 1, "batches.result": 3}  # these start processes
-EXAMPLES = 7
+EXAMPLES = 5
 
 
-@pytest.fixture
-def world(api):
-    return world_of(api)
+@pytest.fixture(scope="module")
+def world(rest_home, tmp_path_factory):
+    home, secrets = rest_home
+    with api_of(copy_home(home, tmp_path_factory.mktemp("world") / "home"), secrets) as api:
+        yield world_of(api)
+
+
+@pytest.fixture(scope="module")
+def operations(world):
+    return operations_of(world)
 
 
 def one_that_may(operation):
@@ -35,9 +44,8 @@ def fruitless(findings, operations):
 
 
 @pytest.mark.slow
-def test_every_answer_is_one_the_document_tells_of_and_holds_nothing_of_others(world):
+def test_every_answer_is_one_the_document_tells_of_and_holds_nothing_of_others(world, operations):
     findings = Findings()
-    operations = operations_of(world)
     for operation in operations:
         name = operation_id(operation)
         effort = Effort(examples=EXPENSIVE.get(name, EXAMPLES), callers=(NOBODY, "cpo") if name == UPLOAD else CALLERS)
@@ -50,9 +58,9 @@ def test_every_answer_is_one_the_document_tells_of_and_holds_nothing_of_others(w
 
 
 @pytest.mark.slow
-def test_what_the_document_does_not_allow_is_refused_as_it_tells(world):
+def test_what_the_document_does_not_allow_is_refused_as_it_tells(world, operations):
     findings = Findings()
-    for operation in operations_of(world):
+    for operation in operations:
         if operation_id(operation) not in EXPENSIVE:
             try_edges(world, operation, findings, (NOBODY, one_that_may(operation)))
     assert findings.texts == []
