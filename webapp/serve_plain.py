@@ -55,5 +55,6 @@ def serve_plain(home: Path, address: str, port: int) -> None:
         workers=serving.plain_workers,
         blocking_threads=serving.plain_threads,
         workers_kill_timeout=_STOP_SECONDS,
+        respawn_failed_workers=True,
         log_level=LogLevels.error,  # one of its warnings is about the number of threads
     ).serve()

@@ -1,4 +1,4 @@
-"""Both listeners as one: started together, ended together; the certificate of the HTTPS one is looked after.
+"""Both listeners as one: started together, ended together, a fallen one started again; the certificate is looked after.
 
 This process serves nothing and opens neither store nor token. Its children do: gunicorn (HTTPS), granian (plain HTTP),
 and now and then a short one that renews the server's certificate. What that changes is taken up without a restart.
@@ -20,6 +20,7 @@ from threading import Event
 
 from pki_core.model.errors import SettingsError
 from pki_core.settings import Settings, load_settings
+from webapp.children import Child, Start
 from webapp.listeners import HOME_VARIABLE
 from webapp.metrics import METRICS_VARIABLE
 
@@ -29,6 +30,7 @@ _TICK = 0.5
 _OK = 200
 _EXIT_FELL = 3
 _RETRY_SECONDS = 60  # when a renewal failed
+_NAMES = {"https": "HTTPS listener", "plain": "plain listener"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +52,7 @@ class Front:
         self._options = options
         self._settings: Settings = load_settings(options.home)
         self._tls_files = options.home / "secrets" / "tls"
-        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._children: dict[str, Child] = {}
         self._ending = Event()
         self._renewal: subprocess.Popen[bytes] | None = None
         self._environment = dict(os.environ)
@@ -75,6 +77,8 @@ class Front:
                 return self._serve(https, plain)
             finally:
                 self._stop()
+                if https is not None:
+                    https.close()
 
     def _serve(self, https: socket.socket | None, plain: socket.socket) -> int:
         address, http_port = plain.getsockname()[:2]
@@ -84,8 +88,8 @@ class Front:
             self._spawn("https", ["--socket", f"unix:{self._options.proxy_socket}"])
         else:
             https_port = https.getsockname()[1]
+            # Held open here: while the listener is started again, its clients wait instead of being refused.
             self._spawn("https", ["--socket", f"fd://{https.fileno()}", "--tls"], keep=https.fileno())
-            https.close()
         self._spawn("plain", ["--bind", str(address), "--port", str(http_port)])
         if not self._wait_until_ready(str(address), https_port, http_port):
             return 0 if self._ending.is_set() else self._fell()
@@ -96,11 +100,11 @@ class Front:
         seen = self._files_seen()
         look_after = time.monotonic() + self._settings.serving.renewal_minutes * 60
         while not self._ending.wait(_TICK):
-            if any(child.poll() is not None for child in self._children.values()):
+            if not all(child.look(time.monotonic()) for child in self._children.values()):
                 return self._fell()
             if self._files_seen() != seen and not self._options.proxy_socket:
                 seen = self._files_seen()
-                self._children["https"].send_signal(signal.SIGHUP)
+                self._children["https"].process.send_signal(signal.SIGHUP)
             if self._renewal is None and time.monotonic() >= look_after:
                 self._renewal = self._start_renewal()
             if self._renewal is not None and (code := self._renewal.poll()) is not None:
@@ -113,15 +117,9 @@ class Front:
         return subprocess.Popen(self._command("certificate", arguments), env=self._environment)  # noqa: S603  # ours
 
     def _spawn(self, act: str, arguments: list[str], *, keep: int | None = None) -> None:
-        # A session of its own: Ctrl-C reaches this process alone, which ends its children in order.
-        self._children[act] = subprocess.Popen(  # noqa: S603  # our own module
-            self._command(act, arguments),
-            env=self._environment,
-            stdin=subprocess.DEVNULL,
-            stdout=sys.stderr.fileno(),  # granian logs there; our own standard output is for results
-            pass_fds=[] if keep is None else [keep],
-            start_new_session=True,
-        )
+        command = self._command(act, arguments)
+        start = Start(name=_NAMES[act], command=command, environment=self._environment, keep=keep)
+        self._children[act] = Child(start)
 
     def _command(self, act: str, arguments: list[str]) -> list[str]:
         return [sys.executable, "-m", "webapp", act, "--home", str(self._options.home), *arguments]
@@ -130,7 +128,7 @@ class Front:
         end = time.monotonic() + _START_SECONDS
         waiting = [http_port, https_port] if https_port else [http_port]
         while time.monotonic() < end and not self._ending.wait(0.1):
-            if any(child.poll() is not None for child in self._children.values()):
+            if not all(child.is_up() for child in self._children.values()):
                 return False
             waiting = [port for port in waiting if not self._is_alive(address, port, tls=port == https_port)]
             if not waiting and (https_port or (self._options.proxy_socket and self._options.proxy_socket.exists())):
@@ -175,13 +173,13 @@ class Front:
         return seen
 
     def _fell(self) -> int:
-        names = {"https": "HTTPS listener", "plain": "plain listener"}
-        fallen = [name for act, name in names.items() if self._children[act].poll() is not None]
+        fallen = [child.name for child in self._children.values() if not child.is_up()]
         sys.stderr.write(f"pncpki: the {' and the '.join(fallen) or 'server'} did not stay up; everything is stopped\n")
         return _EXIT_FELL
 
     def _stop(self) -> None:
-        children = [*self._children.values(), *([self._renewal] if self._renewal else [])]
+        children = [child.process for child in self._children.values()]
+        children += [self._renewal] if self._renewal else []
         for child in children:
             if child.poll() is None:
                 child.terminate()

@@ -1,4 +1,4 @@
-"""``pncpki serve``: two listeners as one, started together and ended together."""
+"""``pncpki serve``: two listeners as one, started together and ended together; a fallen one is started again."""
 
 import http.client
 import os
@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from cryptography import x509
 
 from tests.journeys.acts import ROOT, found_by_command
 from tests.journeys.serving_acts import processes_of, s_client, serving, start, stop, wait_for
+from webapp.children import Child, Start
 
 pytest_plugins = ["tests.journeys.environments", "tests.journeys.serving_environment"]
 pytestmark = [pytest.mark.slow, pytest.mark.enable_socket]
@@ -151,14 +153,42 @@ def test_a_signal_ends_everything_in_order(home, number):
     assert processes_of(home) == {}
 
 
-@pytest.mark.parametrize("act", ["https", "plain"])
-def test_a_listener_that_falls_takes_the_other_with_it(home, act):
-    served = start(home)
-    first = min(pid for pid, does in served.processes().items() if does == act)
-    os.kill(first, signal.SIGKILL)
-    assert served.process.wait(30) == 3
-    served.process.stdout.close()
-    assert wait_for(lambda: processes_of(home) == {})
+def test_what_falls_is_started_again_and_leaves_the_rest_alone(home):
+    with serving(home) as served:
+        for act, which, ask in (("plain", max, served.plain), ("https", min, served.https)):  # a worker; its master
+            before = served.processes()
+            fallen = which(pid for pid, does in before.items() if does == act)
+            os.kill(fallen, signal.SIGKILL)
+            assert wait_for(partial(is_whole_again, served, ask, before, fallen), 40)
+            assert {pid for pid, does in before.items() if does != act} <= set(served.processes())
+
+
+def is_whole_again(served, ask, before, fallen):
+    after = served.processes()
+    return fallen not in after and len(after) == len(before) and answers(ask)
+
+
+def answers(ask):
+    try:
+        return ask("GET", "/healthz")[0] == 200
+    except (OSError, http.client.HTTPException):
+        return False
+
+
+def test_a_listener_that_falls_again_and_again_is_given_up():
+    child = Child(Start(name="listener", command=[sys.executable, "-c", "raise SystemExit(7)"], environment={}))
+    starts, now = 1, 0.0
+    while child.process.wait(10) == 7 and child.look(now):
+        before, now = child.process, now + 10
+        assert child.look(now)  # the pause is over
+        starts += child.process is not before
+    assert starts == 5
+    child = Child(Start(name="listener", command=[sys.executable, "-c", "raise SystemExit(7)"], environment={}))
+    for now in range(0, 200, 20):  # as often, in a longer time
+        assert child.process.wait(10) == 7
+        assert child.look(now)
+        assert child.look(now + 10)
+    child.process.wait(10)
 
 
 def test_no_process_stays_when_the_server_is_killed(home):
