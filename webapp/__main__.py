@@ -61,6 +61,7 @@ def _batch_job(options: argparse.Namespace) -> int:
     if options.act == "bundle":
         answer = write_bundle(options.home, options.batch, options.out)
     else:
+        from pki_core.model.batches import BatchKind  # noqa: PLC0415
         from pki_core.services.uploads import Upload  # noqa: PLC0415
 
         upload = Upload(
@@ -68,6 +69,7 @@ def _batch_job(options: argparse.Namespace) -> int:
             source_name=options.name,
             partner_id=options.partner,
             profile_name=options.profile,
+            kind=BatchKind(options.kind),
         )
         answer = load_file(options.home, upload)
     sys.stdout.write(json.dumps(answer) + "\n")
@@ -125,7 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     plain.add_argument("--port", type=int, required=True)
     load = acts.add_parser("load", help="load a file of requests as a batch, and remove it")
     load.add_argument("--file", type=Path, required=True)
-    for name in ("--partner", "--profile", "--name"):
+    for name in ("--partner", "--profile", "--kind", "--name"):
         load.add_argument(name, required=True)
     bundle = acts.add_parser("bundle", help="write the results of a batch")
     bundle.add_argument("--batch", required=True)

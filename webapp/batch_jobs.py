@@ -82,7 +82,12 @@ class BatchJobs:
             WorkerLostError: the process died.
         """
         # Joined by "=": a name that begins with a dash is a name all the same.
-        named = {"file": upload.path, "partner": upload.partner_id, "profile": upload.profile_name}
+        named = {
+            "file": upload.path,
+            "partner": upload.partner_id,
+            "profile": upload.profile_name,
+            "kind": upload.kind.value,
+        }
         arguments = [f"--{name}={value}" for name, value in named.items()]
         return self._run("load", [*arguments, f"--name={upload.source_name}"])
 

@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from flask import Blueprint
 
+from pki_core.model.batches import BatchKind
 from pki_core.model.states import BatchState
 from pki_core.model.tokens import SCOPE_OF_ISSUING
 from pki_core.runtime import Runtime
@@ -34,6 +35,7 @@ _MAYBE_MOMENT = {"type": ["string", "null"], "format": "date-time"}
 _DESCRIBED: Final[dict[str, Any]] = {
     "id": TEXT,
     "state": {"enum": [state.value for state in BatchState]},
+    "kind": {"enum": [kind.value for kind in BatchKind]},
     "profile": {"type": "string", "description": "Which kind of certificates."},
     "source_name": TEXT,
     "source_sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
@@ -86,6 +88,7 @@ _FORM: Schema = {
     "properties": {
         "file": {"type": "string", "contentMediaType": "application/octet-stream"},
         "profile": {"type": "string", "description": "As the parameter."},
+        "kind": {"type": "string", "description": "As the parameter."},
     },
 }
 _PARTIAL = {"Content-Range": "Which part (RFC 9110 14.4).", "ETag": "What these results are known by."}
@@ -152,6 +155,11 @@ def _upload(views: BatchViews) -> Route:
         parameters=(
             Parameter(name="name", summary="The name of a file that is the body; its suffix says what is in it."),
             Parameter(name="profile", summary="Which kind of certificates; needed by partners of several roles."),
+            Parameter(
+                name="kind",
+                schema={"enum": [kind.value for kind in BatchKind], "default": BatchKind.CSR.value},
+                summary="contract: a table of emaid, pcid, begins, ends; the MO CA makes the keys.",
+            ),
         ),
         body=Body(
             content={

@@ -8,7 +8,7 @@ from typing import Any
 
 from flask import Response, jsonify, request, send_file
 
-from pki_core.model.batches import BatchRecord
+from pki_core.model.batches import BatchKind, BatchRecord
 from pki_core.model.errors import MalformedError, NotFoundError
 from pki_core.model.partners import Partner
 from pki_core.model.tokens import SCOPE_OF_ISSUING
@@ -52,6 +52,7 @@ class BatchViews:
                     source_name=received.name,
                     partner_id=partner.id,
                     profile_name=self._profile(partner, received.fields),
+                    kind=_kind_of(received.fields),
                 )
             except BaseException:
                 path.unlink(missing_ok=True)  # what broke off is not loaded
@@ -140,10 +141,18 @@ def _status(view: BatchView) -> dict[str, Any]:
     }
 
 
+def _kind_of(fields: dict[str, str]) -> BatchKind:
+    try:
+        return BatchKind(fields.get("kind") or request.args.get("kind") or BatchKind.CSR)
+    except ValueError as error:
+        raise MalformedError(f"kind is one of {', '.join(BatchKind)}") from error
+
+
 def _described(batch: BatchRecord) -> dict[str, Any]:
     return {
         "id": batch.id,
         "state": batch.state.value,
+        "kind": batch.kind.value,
         "profile": batch.profile_name,
         "source_name": batch.source_name,
         "source_sha256": batch.source_sha256,

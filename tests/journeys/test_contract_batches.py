@@ -9,10 +9,12 @@ from pki_core.model.batches import BatchKind
 from pki_core.model.errors import ConflictError, MalformedError, NotFoundError
 from pki_core.services.runners import runner_token
 from pki_core.services.uploads import Upload
-from tests.journeys.acts import rows, write_rows
+from tests.journeys.acts import copy_home, rows, write_rows
 from tests.journeys.contract_acts import ED448, P521, SUFFIX, Garage, contract, signed_data
+from tests.journeys.rest_acts import api_of
+from webapp.batch_jobs import BatchJobs, load_file
 
-pytest_plugins = ["tests.journeys.environments"]
+pytest_plugins = ["tests.journeys.rest_environments"]
 HEADER = ("emaid", "pcid", "begins", "ends")
 BEGINS, ENDS = "2026-01-01T00:00:00Z", "2027-06-30"
 
@@ -129,3 +131,18 @@ def test_what_is_no_table_of_contracts_is_refused_whole(environment):
     with pytest.raises(ConflictError, match="of another kind"):
         submit(environment, table, header=header, kind=BatchKind.CSR)
     assert contract(environment, emaid_of(0)) is None
+
+
+def test_a_table_of_contracts_comes_in_over_http_and_tells_its_kind(rest_home, tmp_path, monkeypatch):
+    monkeypatch.setattr(BatchJobs, "load", lambda jobs, upload: load_file(jobs._home, upload))  # in this process
+    home, secrets = rest_home
+    with api_of(copy_home(home, tmp_path / "home"), secrets) as api:
+        Garage(api.runtime).build(pcid_of(0))
+        table = "\n".join([",".join(HEADER), ",".join((emaid_of(0), pcid_of(0), BEGINS, ENDS))])
+        sent = {"data": table.encode(), "content_type": "text/csv"}
+        accepted = api.good("mo", "POST", "/v1/batches?name=a.csv&kind=contract", 202, **sent)
+        assert (accepted["kind"], accepted["total"]) == ("contract", 1)
+        assert api.refused("mo", "POST", "/v1/batches?name=a.csv&kind=other", **sent)[0] == 400
+        assert sign(api.runtime, api.runtime.batches.get(accepted["id"])).issued == 1
+        (item,) = api.good("mo", "GET", f"/v1/batches/{accepted['id']}/items")["items"]
+        assert (item["verdict"], item["common_name"]) == ("issued", emaid_of(0))
