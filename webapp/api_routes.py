@@ -163,7 +163,14 @@ def add_routes(blueprint: Blueprint, routes: Iterable[Route]) -> None:
             endpoint = f"{route.endpoint}_{number}" if number else route.endpoint
             if route.view is not None:
                 strict = not route.is_slash_optional
-                blueprint.add_url_rule(path, endpoint, route.view, methods=[route.method], strict_slashes=strict)
+                blueprint.add_url_rule(
+                    path,
+                    endpoint,
+                    route.view,
+                    methods=[route.method],
+                    strict_slashes=strict,
+                    provide_automatic_options=False,  # 405 with Allow (RFC 9110 15.5.6) instead of an empty 200
+                )
             _tell(blueprint, Placed(rule=path, endpoint=endpoint, route=route, is_alias=number > 0))
 
 

@@ -235,8 +235,43 @@ def test_header_names_are_in_title_case(behind):
 def test_the_plain_side_serves_what_everybody_reads_and_nothing_else(behind):
     assert behind.plain("GET", "/aia/mo-sub2.cer")[0] == 200
     assert behind.plain("GET", "/.well-known/est/cacerts")[0] == 404
-    assert behind.plain("GET", "/metrics")[0] == 404
-    assert behind.https("GET", "/metrics")[0] == 404
+    for path in ("/ocsp/MAA=", "/ocsp/MA//MAA=", "/crl/mo-sub2.crl", "/pki/roots", "/pki"):
+        assert behind.plain("GET", path)[0] == 200
+    for path in (
+        "/metrics",
+        "/%6detrics",
+        "/%256detrics",
+        "//metrics",
+        "/metrics/",
+        "/pki/../metrics",
+        "/ocsp/../metrics",
+    ):
+        for asked in (behind.plain, behind.https):
+            status, _, body = asked("GET", path)
+            assert status == 404 or b"pncpki_" not in body
+    assert behind.plain("GET", "/%6detrics")[0] == behind.https("GET", "/%6detrics")[0] == 404
+    assert behind.plain("GET", "/readyz")[0] == 404
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        b"GET /ocsp/" + b"A" * 70_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"nonsense\r\n\r\n",
+        b"GET /ocsp HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        b"POST /ocsp HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9000000\r\n\r\n",
+        b"GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    ],
+    ids=["long", "no request", "two lengths", "large", "nothing"],
+)
+def test_the_plain_side_refuses_without_html(behind, octets, request):
+    with socket.create_connection(("127.0.0.1", behind.http_port), 10) as connection:
+        connection.sendall(octets)
+        answer = connection.recv(4096)
+    assert answer[9:10] == b"4", answer
+    # HAProxy has words of its own, from below its configuration, for what is no HTTP at all.
+    is_its_own = answer[9:12] == b"400" and "haproxy" in request.node.callspec.id
+    assert is_its_own or b"html" not in answer.lower()
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])

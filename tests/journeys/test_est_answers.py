@@ -166,6 +166,7 @@ def test_no_answer_redirects(client):
         ("get", "/.well-known/est/cpo/simpleenroll", 405),
         ("post", "/.well-known/est/cpo/cacerts", 405),
         ("put", "/.well-known/est/cpo/simpleenroll", 405),
+        ("options", "/.well-known/est/cpo/simpleenroll", 405),
         ("post", "/.well-known/est/cpo/fullcmc", 501),
         ("post", "/.well-known/est/cpo/serverkeygen", 501),
         ("get", "/opnc/v1/pki/est/cacerts", 400),

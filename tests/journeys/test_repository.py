@@ -93,7 +93,7 @@ def test_head_is_get_without_the_body(client, path):
 def test_only_reading_is_allowed(client):
     answer = client.post("/aia/mo-sub2.cer", data=b"x")
     assert answer.status_code == 405
-    assert set(answer.headers["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS"}
+    assert set(answer.headers["Allow"].split(", ")) == {"GET", "HEAD"}
 
 
 # --- roots
