@@ -131,8 +131,10 @@ def _is_known(environ: dict[str, Any], answer: Answer) -> bool:
     if tags is not None:
         listed = [tag.strip().removeprefix("W/") for tag in tags.split(",")]
         return "*" in listed or f'"{answer.etag}"' in listed
+    # Within one second a certificate may have been good and revoked, under one Last-Modified (RFC 9110 8.8.2.2): only
+    # a date behind that second says which of the answers the client has.
     since = environ.get("HTTP_IF_MODIFIED_SINCE")
-    return since is not None and _seconds(since) >= answer.this_update
+    return since is not None and _seconds(since) > answer.this_update
 
 
 @lru_cache(maxsize=1024)

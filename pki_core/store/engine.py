@@ -55,6 +55,7 @@ def open_engine(url: str, *, read_only: bool = False) -> Engine:
     backend = parsed.get_backend_name()
     if backend == "postgresql":
         engine = create_engine(parsed.set(drivername="postgresql+psycopg"), connect_args=_POSTGRES_OPTIONS)
+        event.listen(engine, "connect", _on_postgres_connect, insert=True)  # before SQLAlchemy's own questions
         event.listen(engine, "begin", _on_postgres_begin)
         _ask_rested_connections(engine)
         return engine
@@ -85,6 +86,14 @@ def small_cache(connection: Connection) -> Iterator[None]:
 def is_postgres(connection: Connection) -> bool:
     """Tell whether a connection speaks to PostgreSQL."""
     return connection.dialect.name == "postgresql"
+
+
+def _on_postgres_connect(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding != "UTF8":  # SQL_ASCII keeps any octets as text, and gives them back as such
+        raise SettingsError(
+            f"the database is encoded in {encoding}; make one with: createdb --encoding UTF8 -T template0"
+        )
 
 
 def _on_sqlite_connect(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:

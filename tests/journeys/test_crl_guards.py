@@ -218,6 +218,19 @@ def test_g7_of_two_publishers_the_one_that_was_overtaken_publishes_nothing(runti
     assert number_of(crl_of(runtime)) == overtaken[0].crl_number + 1
 
 
+def test_g7_what_is_served_must_still_be_what_the_list_was_compared_with(runtime, monkeypatch):
+    store_list, before = ScopePublisher._store_list, published(runtime)
+
+    def be_replaced(publisher, scope, candidate):
+        record = store_list(publisher, scope, candidate)
+        change(runtime, "UPDATE crl_publication SET crl_id = :other WHERE crl_id = :mine", other=1, mine=before.id)
+        return record
+
+    monkeypatch.setattr(ScopePublisher, "_store_list", be_replaced)
+    with pytest.raises(CrlGuardError, match="G7: another CRL was published"):
+        runtime.crls.publish(LABEL)
+
+
 def test_g7_while_one_publisher_is_at_it_another_waits_its_turn(runtime, monkeypatch):
     make = ScopePublisher._make
     refused = []

@@ -153,6 +153,23 @@ def test_l10_a_certificate_revoked_just_before_its_end_is_listed_all_the_same(ru
     assert listed(crl_of(runtime)) == [short]
 
 
+def test_l10_a_row_stays_while_a_list_may_not_have_seen_it_yet(runtime):
+    def kept():
+        return [f"{int(row[0], 16):x}" for row in rows(runtime, "SELECT serial FROM revocation")]
+
+    short, _ = leaf(runtime, not_after=runtime.clock.now() + timedelta(minutes=20))
+    runtime.clock.advance(minutes=19)
+    revoke(runtime, short)
+    for _ in range(2):  # both issued after its end, the first of them within the margin after its revocation
+        runtime.clock.advance(minutes=2)
+        runtime.crls.publish(LABEL)
+    assert kept() == [short]
+    for _ in range(2):
+        runtime.clock.advance(minutes=10)
+        runtime.crls.publish(LABEL)
+    assert kept() == []
+
+
 def test_l11_l12_each_certificate_is_listed_under_the_very_address_it_names(sharded):
     sharded.crls.publish(SHARDED)
     for shard in range(3):

@@ -10,6 +10,7 @@ import sys
 import time
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import timedelta
 from email.utils import format_datetime, parsedate_to_datetime
 from http.client import HTTPConnection
 from urllib.parse import quote, unquote
@@ -202,8 +203,14 @@ def test_o52_who_has_the_answer_is_told_so(http, asked_der):
         assert reply.headers["ETag"] == tag
         assert "Content-Type" not in reply.headers
     assert reply.headers["Cache-Control"] == first.headers["Cache-Control"]
-    assert http("GET", path_of(asked_der), HTTP_IF_MODIFIED_SINCE=date).status == "304 Not Modified"
+    after = format_datetime(parsedate_to_datetime(date) + timedelta(seconds=1), usegmt=True)
+    assert http("GET", path_of(asked_der), HTTP_IF_MODIFIED_SINCE=after).status == "304 Not Modified"
     assert http("HEAD", path_of(asked_der), HTTP_IF_NONE_MATCH=tag).status == "304 Not Modified"
+
+
+def test_o52_a_date_does_not_tell_two_answers_of_one_second_apart(http, asked_der):
+    date = http("GET", path_of(asked_der)).headers["Last-Modified"]
+    assert http("GET", path_of(asked_der), HTTP_IF_MODIFIED_SINCE=date).status == "200 OK"
 
 
 def test_o52_who_has_another_answer_gets_this_one(shared, http, asked_der):

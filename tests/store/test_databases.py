@@ -4,14 +4,17 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, text
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
-from pki_core.store.schema import is_current
+from pki_core.model.errors import SettingsError
+from pki_core.store.schema import is_current, migrate
 
 ROOT = Path(__file__).parents[2]
 HOLD_A_SERVER = """
@@ -57,3 +60,16 @@ def test_our_own_server_ends_with_the_tests_however_they_end(how):
         time.sleep(0.1)
     assert not folder.exists()
     assert not can_connect(url)
+
+
+def test_a_database_of_another_encoding_is_refused_in_one_sentence(postgres_url):
+    admin = create_engine(postgres_url.replace("postgresql://", "postgresql+psycopg://"), isolation_level="AUTOCOMMIT")
+    name = f"ascii_{uuid.uuid4().hex[:12]}"
+    with admin.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0"))
+        try:
+            with pytest.raises(SettingsError, match="the database is encoded in SQL_ASCII; make one with"):
+                migrate(make_url(postgres_url).set(database=name).render_as_string(hide_password=False))
+        finally:
+            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    admin.dispose()
