@@ -190,7 +190,7 @@ def _shown(item: Installation) -> dict[str, Any]:
     if item.contract is not None:
         shown |= {
             "emaid": item.contract.emaid_as_issued,
-            "pcid": item.contract.key.pcid,
+            "pcid": item.contract.pcid,
             "xsdMsgDefNamespace": item.contract.namespace.urn,
         }
         if item.contract.cps_fingerprint:

@@ -11,14 +11,15 @@ from typing import NamedTuple
 
 from pki_core.model.clock import Clock
 from pki_core.model.contracts import InstallationRequest2, InstallationRequest20, InstallationResponse20, Message2
-from pki_core.model.errors import InvariantError, MalformedError, NotAuthorizedError, NotFoundError
+from pki_core.model.errors import InvariantError, MalformedError, NotAuthorizedError
 from pki_core.model.identifiers import Emaid, Pcid
 from pki_core.model.partners import Partner
-from pki_core.model.pools import ContractRow, Event, EventType, Namespace, ProvisioningKey
+from pki_core.model.pools import Event, EventType, Namespace, ProvisioningKey
 from pki_core.model.profiles import Edition
+from pki_core.model.states import CertificateState
 from pki_core.services.cps_roots import CpsRoots
-from pki_core.services.pool_contracts import ContractData, ContractPool
-from pki_core.services.pool_provisioning import is_good
+from pki_core.services.pool_contracts import ContractPool
+from pki_core.store.contract_making import HeldContract
 from pki_core.store.unit_of_work import Store
 from pki_core.wire.contract_data import (
     BAD_SIGNATURE,
@@ -40,16 +41,28 @@ INVALID_SESSION = (
 )
 NO_SESSION = b"\0"
 _SESSION_DIGITS = 16  # eight octets
+_PROVIDER = 5  # characters of an EMAID
+_IN_FORCE = frozenset({None, CertificateState.GOOD})  # None: of another CA, and asked about by the pools' checks
 _READERS = frozenset({"cpo", "oem"})
 _MOST_CHAINS = 8  # contracts in one answer, whatever a vehicle asks for
 _FAULT = "No contract for this vehicle"
+
+
+class ToldContract(NamedTuple):
+    """What is said of a contract beside its data."""
+
+    emaid: str
+    emaid_as_issued: str
+    pcid: str
+    namespace: Namespace
+    cps_fingerprint: str
 
 
 class Installation(NamedTuple):
     """One contract as a vehicle installs it; a negative answer names no contract."""
 
     exi: bytes
-    contract: ContractRow | None
+    contract: ToldContract | None
 
 
 class Installed(NamedTuple):
@@ -91,14 +104,11 @@ class Installations:
         if not _READERS & partner.roles:
             raise NotAuthorizedError("installation requests are handed in by charge point operators and OEMs")
         asked = _read(exi, Edition.ISO_20 if namespace.is_edition_20 else Edition.ISO_2)
-        vehicle = self._vehicle(asked)
-        if isinstance(vehicle, str):
-            return self._refused(asked, namespace, vehicle)
-        found = self._contracts(asked, vehicle)
-        if not found:
-            return self._refused(asked, namespace, _no_contract(asked.edition))
+        found = self._contracts(asked)
+        if isinstance(found, str):
+            return self._refused(asked, namespace, found)
         items = self._items(found, asked.session_id)
-        self._note_delivery([one.contract for one in found])
+        self._note_delivery([item.contract for item in items if item.contract is not None])
         return Installed(items, is_found=True, namespace=namespace)
 
     def provide(self, partner: Partner, emaid: str, pcid: str, session_id: bytes) -> Installation:
@@ -108,13 +118,20 @@ class Installations:
             NotFoundError: there is none of that vehicle's.
             NotAuthorizedError: the vehicle is another OEM's.
         """
-        data = self._pool.provide(partner, emaid, pcid)
-        (item,) = self._items([data], session_id)
-        self._note_delivery([data.contract])
+        contract, signed_data = self._pool.provide(partner, emaid, pcid)
+        told = ToldContract(
+            contract.emaid,
+            contract.emaid_as_issued,
+            contract.key.pcid,
+            contract.namespace,
+            contract.cps_fingerprint,
+        )
+        item = Installation(self._for_session(told, signed_data, session_id, 0), told)
+        self._note_delivery([told])
         return item
 
-    def _vehicle(self, asked: _Asked) -> ProvisioningKey | str:
-        """Return which vehicle asks, or the response code of the refusal."""
+    def _contracts(self, asked: _Asked) -> list[HeldContract] | str:
+        """Return what a known vehicle gets, or the response code of the refusal."""
         missing = _no_contract(asked.edition)
         try:
             common_name, algorithm, spki_der = identity_of(asked.leaf_der)
@@ -122,39 +139,39 @@ class Installations:
         except MalformedError:
             return missing
         with self._store.reading() as work:
-            row = work.provisioning_pool.get(key)
-            is_in_force = row is not None and (row.certificate_id is None or is_good(work, row.certificate_id))
-        if row is None or not is_in_force or row.valid_to <= self._clock.now():
-            return missing
-        if row.key_sha256 != hashlib.sha256(spki_der).digest():
-            return missing
-        return BAD_SIGNATURE if message_fault(asked.message, asked.leaf_der) else key
+            known = work.provisioning_pool.standing([key])
+            held = work.contract_making.held_by(key.pcid) if known else []
+        now, key_sha256 = self._clock.now(), hashlib.sha256(spki_der).digest()
+        for row, state in known:
+            if row.key_sha256 != key_sha256 or row.valid_to <= now or state not in _IN_FORCE:
+                return missing
+        if known and message_fault(asked.message, asked.leaf_der):
+            return BAD_SIGNATURE
+        return self._chosen(asked, [one for one in held if (one.algorithm, one.key_sha256) == (algorithm, key_sha256)])
 
-    def _contracts(self, asked: _Asked, vehicle: ProvisioningKey) -> list[ContractData]:
-        """Return what the vehicle gets: -2 its default contract, -20 those it names and then the others."""
-        try:
-            live = self._pool.for_installation(vehicle)
-        except NotFoundError:
-            return []
+    def _chosen(self, asked: _Asked, held: Sequence[HeldContract]) -> list[HeldContract] | str:
+        """Return the contracts in force: of -2 the default one, of -20 those the vehicle names and then the others."""
         now = self._clock.now()
         found = [
             one
-            for one in live
-            if one.contract.valid_from <= now
-            and one.contract.namespace.is_edition_20 == (asked.edition is Edition.ISO_20)
-            and self._roots.is_known(one.contract.cps_fingerprint, asked.serials)
+            for one in held
+            if one.valid_from <= now < one.valid_to
+            and one.state in _IN_FORCE
+            and one.namespace.is_edition_20 == (asked.edition is Edition.ISO_20)
+            and self._roots.is_known(one.cps_fingerprint, asked.serials)
         ]
         if asked.edition is Edition.ISO_2:
-            return [one for one in found if one.contract.is_default]
-        return _in_order(found, asked.emaids)[: asked.most]
+            found = [one for one in found if one.is_default]
+        return _in_order(found, asked.emaids)[: asked.most] or _no_contract(asked.edition)
 
-    def _items(self, found: Sequence[ContractData], session_id: bytes) -> tuple[Installation, ...]:
-        return tuple(
-            Installation(self._for_session(row, signed_data, session_id, len(found) - position), row)
-            for position, (row, signed_data) in enumerate(found, start=1)
-        )
+    def _items(self, found: Sequence[HeldContract], session_id: bytes) -> tuple[Installation, ...]:
+        items = []
+        for remaining, one in zip(reversed(range(len(found))), found, strict=True):
+            told = ToldContract(one.emaid, one.emaid_as_issued, one.pcid, one.namespace, one.cps_fingerprint)
+            items.append(Installation(self._for_session(told, one.signed_data, session_id, remaining), told))
+        return tuple(items)
 
-    def _for_session(self, row: ContractRow, signed_data: bytes, session_id: bytes, remaining: int) -> bytes:
+    def _for_session(self, row: ToldContract, signed_data: bytes, session_id: bytes, remaining: int) -> bytes:
         edition = Edition.ISO_20 if row.namespace.is_edition_20 else Edition.ISO_2
         try:
             message = decode_message(edition, signed_data)
@@ -173,9 +190,9 @@ class Installations:
             message = encode_message(refusal_20(asked.session_id, self._clock.now(), code))
         return Installed((Installation(message, None),), is_found=False, namespace=namespace)
 
-    def _note_delivery(self, rows: Sequence[ContractRow]) -> None:
+    def _note_delivery(self, rows: Sequence[ToldContract]) -> None:
         """Tell operators that contracts went out; a power cut may lose it, for a vehicle is waiting."""
-        events = [Event(EventType.CONTRACT_DELIVERED, row.provider, row.key.pcid, row.emaid) for row in rows]
+        events = [Event(EventType.CONTRACT_DELIVERED, row.emaid[:_PROVIDER], row.pcid, row.emaid) for row in rows]
         with self._store.transaction(forgettable=True) as work:
             work.outbox.append(self._clock.now(), events)
 
@@ -210,7 +227,7 @@ def _read(exi: bytes, edition: Edition) -> _Asked:
     raise MalformedError(INVALID_EXI)
 
 
-def _in_order(found: Sequence[ContractData], emaids: Sequence[str]) -> list[ContractData]:
+def _in_order(found: Sequence[HeldContract], emaids: Sequence[str]) -> list[HeldContract]:
     """Put the contracts a vehicle names first, in its order; the default and the others follow."""
     wanted: dict[str, int] = {}
     for place, text in enumerate(emaids):
@@ -218,7 +235,7 @@ def _in_order(found: Sequence[ContractData], emaids: Sequence[str]) -> list[Cont
             wanted.setdefault(Emaid.parse(text).canonical, place)
         except MalformedError:
             continue  # a name of something else than one of our contracts
-    return sorted(found, key=lambda one: wanted.get(one.contract.emaid, len(wanted)))
+    return sorted(found, key=lambda one: wanted.get(one.emaid, len(wanted)))
 
 
 def _no_contract(edition: Edition) -> str:

@@ -139,18 +139,6 @@ class ContractPool:
                 raise NotFoundError(CONTRACT_OR_VEHICLE_NOT_FOUND)
             return ContractData(contract, work.contract_pool.signed_data(contract.emaid))
 
-    def for_installation(self, key: ProvisioningKey) -> list[ContractData]:
-        """Return what a charging vehicle gets, its default contract first; for the installation service only.
-
-        Raises:
-            NotFoundError: there is none that could be trusted now.
-        """
-        with self._store.reading() as work:
-            live = [one for one in self._live(work, key.pcid) if one.key == key]
-            if not live:
-                raise NotFoundError(CONTRACT_OR_VEHICLE_NOT_FOUND)
-            return [ContractData(one, work.contract_pool.signed_data(one.emaid)) for one in live]
-
     def of_vehicle(self, partner: Partner, pcid: str) -> list[ContractRow]:
         """Return the contracts of an OEM's own vehicle, the default first."""
         vehicle = self._vehicle(partner, pcid)

@@ -4,9 +4,11 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import BigInteger, Connection, bindparam, cast, select, update
+from sqlalchemy import BigInteger, Connection, and_, bindparam, cast, select, update
 
+from pki_core.model.pools import Namespace
 from pki_core.model.signer import KeyAlgorithm
+from pki_core.model.states import CertificateState
 from pki_core.store import tables
 from pki_core.store.bulk import insert_rows, is_one_of
 from pki_core.store.pool_tables import contract, contract_data
@@ -45,6 +47,34 @@ _REPLACE_DATA = (
 )
 
 
+_status = tables.certificate_status
+_HELD = (
+    select(
+        contract.c.emaid,
+        contract.c.emaid_as_issued,
+        contract.c.pcid,
+        contract.c.algorithm,
+        contract.c.key_sha256,
+        contract.c.namespace,
+        contract.c.is_default,
+        contract.c.valid_from,
+        contract.c.valid_to,
+        contract.c.cps_fingerprint,
+        contract_data.c.signed_data,
+        _status.c.status,
+    )
+    .join_from(contract, contract_data, contract_data.c.emaid == contract.c.emaid)
+    .join(tables.certificate, tables.certificate.c.id == contract.c.certificate_id, isouter=True)
+    .join(
+        _status,
+        and_(_status.c.issuer_id == tables.certificate.c.issuer_id, _status.c.serial == tables.certificate.c.serial),
+        isouter=True,
+    )
+    .where(contract.c.pcid == bindparam("the_pcid"))
+    .order_by(contract.c.is_default.desc(), contract.c.emaid)
+)
+
+
 class MadeRow(NamedTuple):
     """A contract of ours, in the order of the columns: this is the hot path."""
 
@@ -73,6 +103,23 @@ class DueContract(NamedTuple):
     valid_to: datetime
     renew_days: int
     partner_id: str
+
+
+class HeldContract(NamedTuple):
+    """What an answer to a vehicle needs of a contract."""
+
+    emaid: str
+    emaid_as_issued: str
+    pcid: str
+    algorithm: KeyAlgorithm
+    key_sha256: bytes
+    namespace: Namespace
+    is_default: bool
+    valid_from: datetime
+    valid_to: datetime
+    cps_fingerprint: str
+    signed_data: bytes
+    state: CertificateState | None  # of a certificate of ours
 
 
 class ContractMakingGateway:
@@ -135,3 +182,24 @@ class ContractMakingGateway:
             .limit(limit)
         )
         return [DueContract(row[0], row[1], KeyAlgorithm(row[2]), from_seconds(row[3]), row[4], row[5]) for row in rows]
+
+    def held_by(self, pcid: str) -> list[HeldContract]:
+        """Return a vehicle's contracts with their signed data, the default first, by one look."""
+        rows = self._connection.execute(_HELD, {"the_pcid": pcid})
+        return [
+            HeldContract(
+                row[0],
+                row[1],
+                row[2],
+                KeyAlgorithm(row[3]),
+                bytes(row[4]),
+                Namespace(row[5]),
+                row[6],
+                from_seconds(row[7]),
+                from_seconds(row[8]),
+                row[9],
+                bytes(row[10]),
+                None if row[11] is None else CertificateState(row[11]),
+            )
+            for row in rows
+        ]

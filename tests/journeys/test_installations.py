@@ -1,5 +1,7 @@
 """Answers to vehicles: EXI in, EXI out, and no key is touched on the way."""
 
+from datetime import timedelta
+
 import pytest
 
 from pki_core.model.errors import MalformedError, NotAuthorizedError, NotFoundError
@@ -21,7 +23,7 @@ from tests.journeys.contract_acts import (
     make,
     wanted,
 )
-from tests.journeys.pool_acts import OTHER_OEM, events, forget_events, partner
+from tests.journeys.pool_acts import OTHER_OEM, events, forget_events, opened, partner
 from tests.vehicle import SESSION
 
 pytest_plugins = ["tests.journeys.environments"]
@@ -168,3 +170,16 @@ def test_a_maker_pulls_the_contract_of_his_own_vehicle(environment):
 def test_a_session_id_is_eight_octets_in_hexadecimal_at_most(text):
     with pytest.raises(MalformedError, match="Invalid SessionID format"):
         session_id_of(text)
+
+
+def test_a_contract_that_was_revoked_or_has_ended_is_not_given_out(home):
+    with opened(home) as runtime:
+        vehicle = Garage(runtime).build()
+        make(runtime, wanted(runtime, ends=runtime.clock.now() + timedelta(days=30)))
+        assert ask(runtime, vehicle).is_found
+        runtime.clock.advance(days=31)
+        assert code_of(ask(runtime, vehicle)) == NO_CERTIFICATE_2
+        (made,) = make(runtime, wanted(runtime))
+        assert ask(runtime, vehicle).is_found
+        runtime.revocations.revoke(f"{made.serial:x}", Reason.KEY_COMPROMISE, actor="test")
+        assert code_of(ask(runtime, vehicle)) == NO_CERTIFICATE_2

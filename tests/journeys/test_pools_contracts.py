@@ -274,20 +274,15 @@ def test_revocation_can_be_skipped_on_demand(light, ca):  # noqa: ARG001  # as a
 def test_a_vehicle_gets_no_contract_that_is_revoked_ended_or_for_another_key(light, ca):
     upload, serial = own_contract(light)
     light.pools.contracts.publish(MO, upload)
-    key = ProvisioningKey(PCID, KeyAlgorithm.SECP256R1)
-    assert [one.contract.emaid for one in light.pools.contracts.for_installation(key)] == [EMAID]
+    assert [one.emaid for one in light.pools.contracts.of_vehicle(OEM, PCID)] == [EMAID]
     revoke(light, serial)
-    for look in (
-        lambda: light.pools.contracts.for_installation(key),
-        lambda: light.pools.contracts.provide(OEM, EMAID, PCID),
-    ):
-        with pytest.raises(NotFoundError, match=r"^Contract or Vehicle not found\.$"):
-            look()
+    assert light.pools.contracts.of_vehicle(OEM, PCID) == []
+    with pytest.raises(NotFoundError, match=r"^Contract or Vehicle not found\.$"):
+        light.pools.contracts.provide(OEM, EMAID, PCID)
     light.pools.contracts.publish(MO, contract_of(ca, OTHER_EMAID))
-    assert [one.contract.emaid for one in light.pools.contracts.for_installation(key)] == [OTHER_EMAID]
+    assert [one.emaid for one in light.pools.contracts.of_vehicle(OEM, PCID)] == [OTHER_EMAID]
     light.clock.advance(days=3 * 365)
-    with pytest.raises(NotFoundError):
-        light.pools.contracts.for_installation(key)
+    assert light.pools.contracts.of_vehicle(OEM, PCID) == []
 
 
 @pytest.mark.slow
