@@ -46,4 +46,5 @@ def caller_reader(runtime: Runtime) -> CallerReader:
     _ = runtime.callers  # reads the trust anchors of third parties
     settings = runtime.settings.est
     peers = PeerReader(settings.proxy, runtime.home)
-    return CallerReader(peers, TokenReader(settings.bearer, runtime.home, runtime.clock, runtime.access.tokens))
+    call = runtime.access.identity_provider.call
+    return CallerReader(peers, TokenReader(settings.bearer, runtime.home, runtime.clock, runtime.access.tokens, call))

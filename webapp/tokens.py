@@ -1,37 +1,26 @@
 """Bearer tokens (RFC 6750, RFC 7519, RFC 8725): whose partner does a signed token name?
 
 Tokens of our own, and those of an identity provider, told apart by the issuer they claim; each is then held against
-the keys, issuer and audience of that one. Keys come from a JWKS (RFC 7517): our own store, a file or an https URL.
+the keys, issuer and audience of that one. Keys are our own, or an identity provider's (``webapp/provider_keys.py``).
 Only asymmetric algorithms are believed, and the time comes from our clock.
 """
 
-import json
-import logging
-import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import jwt
 
 from pki_core.model.clock import Clock
-from pki_core.model.errors import NotAuthenticatedError, NotAuthorizedError, SettingsError, UnavailableError
+from pki_core.model.errors import NotAuthenticatedError, NotAuthorizedError
 from pki_core.model.est import BearerTokens
 from pki_core.services.tokens import CREDENTIAL_CLAIM, Tokens
+from webapp.provider_keys import Call, ProviderKeys
 
 _ALGORITHMS = ("ES256", "ES384", "ES512", "EdDSA", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512")
 _LEEWAY_SECONDS = 30
-_KEPT_SECONDS = 300
-_ASKED_AGAIN_SECONDS = 30  # for a key that is not known: a forged key id must not become a flood of fetches
-_STALE_SECONDS = 3600  # old keys go on while the provider is away; it withdraws a key at most this much later
-_AWAY_SECONDS = 5  # a provider that is away is not asked by every request
-_TIMEOUT_SECONDS = 5
 _MAX_TOKEN = 8192
-_MAX_JWKS = 1_048_576
-
-_log = logging.getLogger("pncpki.web")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,17 +39,12 @@ class _Provider:
 class TokenReader:
     """Reads tokens of one environment."""
 
-    def __init__(self, settings: BearerTokens, home: Path, clock: Clock, own: Tokens | None = None) -> None:
-        self._settings = settings
-        self._home = home
+    def __init__(
+        self, settings: BearerTokens, home: Path, clock: Clock, own: Tokens | None = None, call: Call | None = None
+    ) -> None:
         self._clock = clock
-        self._keys: dict[str, jwt.PyJWK] = {}
-        self._read_at = 0.0
-        self._asked_at = 0.0
-        self._lock = Lock()
-        if settings.jwks.startswith("http:"):
-            raise SettingsError("keys of an identity provider are fetched over https only")
-        self._foreign = None if not settings.jwks else self._of_settings(settings)
+        keys = ProviderKeys(settings.jwks, home, clock, call) if settings.jwks else None
+        self._foreign = None if keys is None else _of_settings(settings, keys)
         self._own = None if own is None else _of_ourselves(own)
 
     def partner_of(self, token: str, scope: str = "") -> str:
@@ -110,16 +94,6 @@ class TokenReader:
         claimed = jwt.decode(token, options={"verify_signature": False}).get("iss")
         return self._own if claimed == self._own.issuer else self._foreign
 
-    def _of_settings(self, settings: BearerTokens) -> _Provider:
-        return _Provider(
-            issuer=settings.issuer or None,
-            audiences=[settings.audience] if settings.audience else None,
-            scope=settings.scope,
-            partner_claim=settings.partner_claim,
-            partners=dict(settings.partners),
-            key=self._key,
-        )
-
     def _check_time(self, claims: dict[str, Any]) -> None:
         now = self._clock.now().timestamp()
         until, since = claims.get("exp"), claims.get("nbf", 0)
@@ -128,48 +102,16 @@ class TokenReader:
         if not since - _LEEWAY_SECONDS <= now < until + _LEEWAY_SECONDS:
             raise NotAuthenticatedError("the token is not valid now")
 
-    def _key(self, key_id: str) -> jwt.PyJWK:
-        now = self._clock.now().timestamp()
-        with self._lock:
-            age = now - self._read_at
-            if age > _KEPT_SECONDS or (key_id not in self._keys and age > _ASKED_AGAIN_SECONDS):
-                self._refresh(now)
-            key = self._keys.get(key_id)
-            if key is None and not key_id and len(self._keys) == 1:
-                key = next(iter(self._keys.values()))
-        if key is None:
-            raise NotAuthenticatedError("the token is signed by a key that is not known")
-        return key
 
-    def _refresh(self, now: float) -> None:
-        """Fetch the keys; while that fails, the old ones go on for a time."""
-        is_remote = self._settings.jwks.startswith("https:")
-        if not is_remote or now - self._asked_at >= _AWAY_SECONDS:
-            self._asked_at = now
-            found = self._read_keys()
-            if found is not None:
-                self._keys, self._read_at = found, now
-        if now - self._read_at > _STALE_SECONDS:
-            self._keys = {}
-            raise UnavailableError("the identity provider's keys cannot be had")
-
-    def _read_keys(self) -> dict[str, jwt.PyJWK] | None:
-        source = self._settings.jwks
-        try:
-            if source.startswith("https:"):
-                with urllib.request.urlopen(source, timeout=_TIMEOUT_SECONDS) as answer:  # noqa: S310  # https, as checked
-                    octets = answer.read(_MAX_JWKS)
-            else:
-                octets = (self._home / source).read_bytes()
-            document = json.loads(octets)
-            listed = document.get("keys") if isinstance(document, dict) else None
-            if not isinstance(listed, list) or not all(isinstance(key, dict) for key in listed):
-                return None
-            keys = jwt.PyJWKSet.from_dict(document).keys
-        except (OSError, ValueError, RecursionError, jwt.PyJWTError) as error:
-            _log.warning("the identity provider's keys cannot be had: %s", type(error).__name__)
-            return None
-        return {key.key_id or "": key for key in keys}
+def _of_settings(settings: BearerTokens, keys: ProviderKeys) -> _Provider:
+    return _Provider(
+        issuer=settings.issuer or None,
+        audiences=[settings.audience] if settings.audience else None,
+        scope=settings.scope,
+        partner_claim=settings.partner_claim,
+        partners=dict(settings.partners),
+        key=keys.key,
+    )
 
 
 def _of_ourselves(tokens: Tokens) -> _Provider:

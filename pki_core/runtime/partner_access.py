@@ -24,6 +24,8 @@ from pki_core.services.webhooks import Webhooks
 from pki_core.settings import Settings
 from pki_core.store.unit_of_work import Store
 
+_EVERYWHERE = (ip_network("0.0.0.0/0"), ip_network("::/0"))
+
 
 class Parts(Protocol):
     """What this needs of the runtime."""
@@ -79,16 +81,24 @@ class PartnerAccess:
     @cached_property
     def dispatch_poke(self) -> DispatchPoke:
         """Tells Prefect that a batch is queued. Its server is the operator's own: any address will do."""
-        everywhere = (ip_network("0.0.0.0/0"), ip_network("::/0"))
-        policy = OutboundPolicy(allowed_networks=everywhere, connect_seconds=1, total_seconds=3)
+        policy = OutboundPolicy(allowed_networks=_EVERYWHERE, connect_seconds=1, total_seconds=3)
         return DispatchPoke(OutboundClient(policy), os.environ, self._parts.settings.environment)
+
+    @cached_property
+    def identity_provider(self) -> OutboundClient:
+        """Fetches the keys of the provider the settings name: the operator's own choice, at any address."""
+        policy = OutboundPolicy(allowed_networks=_EVERYWHERE, connect_seconds=3, total_seconds=5)
+        return OutboundClient(policy, self._ca_file)
+
+    @property
+    def _ca_file(self) -> str:
+        settings = self._parts.settings.outbound
+        return str(self._parts.home / settings.ca_file) if settings.ca_file else ""
 
     @cached_property
     def outbound(self) -> OutboundClient:
         """Calls to other people's servers."""
-        settings = self._parts.settings
-        ca_file = str(self._parts.home / settings.outbound.ca_file) if settings.outbound.ca_file else ""
-        return OutboundClient(settings.outbound_policy, ca_file)
+        return OutboundClient(self._parts.settings.outbound_policy, self._ca_file)
 
     @cached_property
     def foreign_status(self) -> ForeignStatuses:

@@ -1,46 +1,53 @@
 """The keys tokens are signed with: fetched seldom, kept while the provider is away (RFC 7517)."""
 
-import io
 import json
-import urllib.error
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from pki_core.model.errors import NotAuthenticatedError, SettingsError, UnavailableError
+from pki_core.model.errors import NotAuthenticatedError, OutboundUnavailableError, SettingsError, UnavailableError
 from pki_core.model.est import BearerTokens
+from pki_core.model.outbound import OutboundAnswer
 from tests.builders import SetClock
+from tests.journeys.serving_acts import wait_for
 from webapp.tokens import TokenReader
 
 URL = "https://id.example/jwks"
 
 
 class Provider:
-    """An identity provider at the other end of urlopen."""
+    """An identity provider at the other end of our calls."""
 
     def __init__(self):
         self.keys = {"one": ec.generate_private_key(ec.SECP256R1())}
         self.asked = 0
         self.is_away = False
+        self.may_answer = threading.Event()  # cleared: it hangs
+        self.may_answer.set()
+        self.answer = None
 
-    def urlopen(self, url, timeout):
-        assert (url, timeout <= 5) == (URL, True)
+    def call(self, request):
+        assert (request.method, request.url) == ("GET", URL)
         self.asked += 1
+        self.may_answer.wait(10)
         if self.is_away:
-            raise urllib.error.URLError("away")
+            raise OutboundUnavailableError("away")
+        if self.answer is not None:
+            return self.answer
         keys = [
             {**json.loads(jwt.algorithms.ECAlgorithm.to_jwk(key.public_key())), "kid": kid}
             for kid, key in self.keys.items()
         ]
-        return io.BytesIO(json.dumps({"keys": keys}).encode())
+        return OutboundAnswer(status=200, body=json.dumps({"keys": keys}).encode())
 
 
 @pytest.fixture
-def provider(monkeypatch):
-    provider = Provider()
-    monkeypatch.setattr("urllib.request.urlopen", provider.urlopen)
-    return provider
+def provider():
+    return Provider()
 
 
 @pytest.fixture
@@ -49,8 +56,9 @@ def clock():
 
 
 @pytest.fixture
-def reader(provider, clock, tmp_path):  # noqa: ARG001  # the provider is behind urlopen
-    return TokenReader(BearerTokens(jwks=URL, partners=(("client", "demo-cpo"),)), tmp_path, clock)
+def reader(provider, clock, tmp_path):
+    settings = BearerTokens(jwks=URL, partners=(("client", "demo-cpo"),))
+    return TokenReader(settings, tmp_path, clock, call=provider.call)
 
 
 def token(provider, clock, kid="one", key=None, **claims):
@@ -65,7 +73,7 @@ def test_keys_are_fetched_once_and_again_after_five_minutes(reader, provider, cl
     assert provider.asked == 1
     clock.advance(seconds=301)
     reader.partner_of(token(provider, clock))
-    assert provider.asked == 2
+    assert wait_for(lambda: provider.asked == 2)
 
 
 def test_a_new_key_of_the_provider_is_found_and_a_forged_key_id_is_no_flood(reader, provider, clock):
@@ -81,10 +89,12 @@ def test_a_new_key_of_the_provider_is_found_and_a_forged_key_id_is_no_flood(read
 
 
 def test_old_keys_go_on_for_an_hour_while_the_provider_is_away(reader, provider, clock):
+    threads = threading.active_count()
     reader.partner_of(token(provider, clock))
     provider.is_away = True
     clock.advance(seconds=3000)
     assert reader.partner_of(token(provider, clock)) == "demo-cpo"
+    assert wait_for(lambda: threading.active_count() == threads)  # it was asked beside that
     clock.advance(seconds=700)
     with pytest.raises(UnavailableError):
         reader.partner_of(token(provider, clock))
@@ -102,10 +112,35 @@ def test_a_provider_that_is_away_is_not_asked_by_every_request(reader, provider,
 
 
 @pytest.mark.parametrize("answer", [b"", b"{}", b"[]", b'{"keys": [{}]}', b'{"keys": [1]}', b'{"keys": 1}', b"\xff"])
-def test_an_answer_that_holds_no_keys_is_a_provider_that_is_away(reader, provider, clock, monkeypatch, answer):
-    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: io.BytesIO(answer))
-    with pytest.raises((UnavailableError, NotAuthenticatedError)):
+def test_an_answer_that_holds_no_keys_is_a_provider_that_is_away(reader, provider, clock, answer):
+    provider.answer = OutboundAnswer(status=200, body=answer)
+    with pytest.raises(UnavailableError):
         reader.partner_of(token(provider, clock))
+
+
+def test_a_redirect_is_not_followed(reader, provider, clock):
+    provider.answer = OutboundAnswer(status=302, body=b'{"keys": []}')
+    with pytest.raises(UnavailableError):
+        reader.partner_of(token(provider, clock))
+    assert provider.asked == 1
+
+
+def test_a_provider_that_hangs_holds_up_nobody(reader, provider, clock, monkeypatch):
+    monkeypatch.setattr("webapp.provider_keys._WAIT_SECONDS", 0.5)
+    good = token(provider, clock)
+    reader.partner_of(good)
+    forged = token(provider, clock, "forged", key=provider.keys["one"])
+    clock.advance(seconds=31)
+    provider.may_answer.clear()
+    with ThreadPoolExecutor(20) as pool:
+        begun = time.monotonic()
+        refused = [pool.submit(reader.partner_of, forged) for _ in range(80)]
+        assert [type(one.exception()) for one in refused] == [NotAuthenticatedError] * 80
+        clock.advance(seconds=300)  # known keys are to be looked at again, too
+        assert reader.partner_of(good) == "demo-cpo"
+        assert time.monotonic() - begun < 1.5  # one waited, one after the other would be forty seconds
+    assert provider.asked == 2
+    provider.may_answer.set()
 
 
 def test_keys_are_never_fetched_in_the_clear(tmp_path, clock):
