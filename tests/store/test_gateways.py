@@ -339,5 +339,5 @@ def test_audit_rows_are_appended_in_order_with_all_they_tell(store, ids):
 def test_audit_has_no_way_to_change_or_remove_a_row(store):
     with store.reading() as work:
         public = {name for name in dir(work.audit) if not name.startswith("_")}
-        reading = {"settled_id", "rows", "count_after", "last_checkpoint", "checkpoints"}
+        reading = {"settled_id", "rows", "count_after", "oldest_after", "last_checkpoint", "checkpoints"}
         assert public - reading == {"append", "add_checkpoint"}
