@@ -41,6 +41,11 @@ class BatchLimits:
     max_csr_octets: int = 8192
     piece_rows: int = 5000
 
+    @property
+    def max_cell(self) -> int:
+        """What of a cell is looked at, in characters: a request at its limit in any spelling."""
+        return 4 * self.max_csr_octets + _CELL_SLACK
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchRow:

@@ -71,23 +71,27 @@ def read_parquet(path: Path, limits: BatchLimits, kind: type[RowBuilder] = CsrRo
     """Yield the rows of a Parquet file in pieces.
 
     The sizes in the footer are all there is to go by before a page is unpacked. They are checked, but a file may lie:
-    the memory limit of the process that reads is the second line.
+    the memory limit of the process that reads is the second line. Text is read as a dictionary and stays one: a value
+    that a thousand rows share is held once, and one that is too long is cut before any row gets it.
     """
     import pyarrow as pa  # noqa: PLC0415  # as pandas: 50 MB that only a flow should pay
     import pyarrow.parquet as pq  # noqa: PLC0415
 
     builder = kind(limits)
     try:
+        with pq.ParquetFile(path) as file:
+            schema, metadata = file.schema_arrow, file.metadata
+        columns = _parquet_columns(schema, kind)
+        rows = _rows_at_once(metadata, limits)
+        names = list(columns.values())
+        texts = [name for name in names if _is_text(schema.field(name).type) or _is_octets(schema.field(name).type)]
         # buffer_size: read pages as they come, not whole column chunks
-        with pq.ParquetFile(path, buffer_size=256 * 1024, pre_buffer=False) as file:
-            columns = _parquet_columns(file.schema_arrow, kind)
-            _check_parquet_size(file.metadata, limits)
-            names = list(columns.values())
-            for batch in file.iter_batches(batch_size=limits.piece_rows, columns=names, use_threads=False):
+        with pq.ParquetFile(path, buffer_size=256 * 1024, pre_buffer=False, read_dictionary=texts) as file:
+            for batch in file.iter_batches(batch_size=rows, columns=names, use_threads=False):
                 batch.validate(full=True)  # the reader believes the file about UTF-8
-                frame = batch.to_pandas(integer_object_nulls=True)  # a gap must not turn numbers into floats
-                if rows := builder.build({name: _cells(frame[spelt]) for name, spelt in columns.items()}):
-                    yield rows
+                cells = {name: _cells(batch.column(spelt), limits.max_cell) for name, spelt in columns.items()}
+                if found := builder.build(cells):
+                    yield found
     except (pa.ArrowException, OSError, ValueError) as error:
         raise MalformedError(f"the Parquet file cannot be read: {_one_line(str(error))}") from error
     builder.finish("the file has no row")
@@ -101,8 +105,7 @@ def _parquet_columns(schema: "pa.Schema", rows: type[RowBuilder]) -> dict[str, s
     for name, at in columns.items():
         kind = schema.types[at]
         kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-        is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-        is_octets = name in rows.octets and (pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+        is_text, is_octets = _is_text(kind), name in rows.octets and _is_octets(kind)
         is_number = name in rows.numbers and pa.types.is_integer(kind)  # as in a sheet or NDJSON
         is_moment = name in rows.moments and (pa.types.is_timestamp(kind) or pa.types.is_date(kind))
         if not (is_text or is_octets or is_number or is_moment):
@@ -110,12 +113,27 @@ def _parquet_columns(schema: "pa.Schema", rows: type[RowBuilder]) -> dict[str, s
     return {name: schema.names[at] for name, at in columns.items()}
 
 
-def _check_parquet_size(metadata: "pq.FileMetaData", limits: BatchLimits) -> None:
+def _is_text(kind: "pa.DataType") -> bool:
+    import pyarrow as pa  # noqa: PLC0415
+
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _is_octets(kind: "pa.DataType") -> bool:
+    import pyarrow as pa  # noqa: PLC0415
+
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _rows_at_once(metadata: "pq.FileMetaData", limits: BatchLimits) -> int:
+    """Return how many rows a piece has: long rows make shorter pieces. A file beyond the limits is refused."""
     if metadata.num_rows > limits.max_rows:
         raise LimitExceededError(f"the file has more than {limits.max_rows} rows")
-    unpacked = sum(metadata.row_group(at).total_byte_size for at in range(metadata.num_row_groups))
+    unpacked: int = sum(metadata.row_group(at).total_byte_size for at in range(metadata.num_row_groups))
     if unpacked > limits.max_archive_octets:
         raise LimitExceededError(f"the file unpacks to more than {limits.max_archive_octets} octets")
+    shorter: int = _PIECE_OCTETS * metadata.num_rows // max(unpacked, 1)
+    return max(1, min(limits.piece_rows, shorter))
 
 
 def _one_line(message: str) -> str:
@@ -124,8 +142,26 @@ def _one_line(message: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in first)
 
 
-def _cells(column: "pd.Series[Any]") -> list[object]:
-    """Return the values of a column, None where there is none."""
-    if not column.hasnans:
-        return column.tolist()
-    return column.astype(object).where(column.notna(), None).tolist()
+def _cells(column: "pa.Array", longest: int) -> list[object]:
+    """Return the values of a column, None where there is none; rows that share a text share one object."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    if not pa.types.is_dictionary(column.type):
+        series: pd.Series[Any] = column.to_pandas(integer_object_nulls=True)  # else a gap turns numbers into floats
+        return (series.astype(object).where(series.notna(), None) if series.hasnans else series).tolist()
+    used = column.indices.unique()
+    values = column.dictionary.take(used)
+    cells = dict(zip(used.to_pylist(), _cut(values, longest).to_pylist(), strict=True))
+    return [cells[at] for at in column.indices.to_pylist()]
+
+
+def _cut(values: "pa.Array", longest: int) -> "pa.Array":
+    """Cut texts to one character, octets to one octet, more than a cell may have: enough to be refused for it."""
+    import pyarrow.compute as pc  # type: ignore[import-untyped]  # noqa: PLC0415
+
+    kind = values.type
+    if not (_is_text(kind) or _is_octets(kind)) or (pc.max(pc.binary_length(values)).as_py() or 0) <= longest:
+        return values
+    return (
+        pc.utf8_slice_codeunits(values, 0, longest + 1) if _is_text(kind) else pc.binary_slice(values, 0, longest + 1)
+    )

@@ -203,6 +203,37 @@ def test_parquet_text_may_be_of_any_text_type_and_have_gaps(tmp_path):
     assert (third.problem[0], fourth.problem[0]) == ("row.csr_missing", "row.csr_not_decodable")
 
 
+def shared_value(path, value, rows=5000):
+    """One value that all rows share: kilobytes of file, and as many copies as rows to whoever unfolds it."""
+    shared = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array([value]))
+    table = pa.table({"row_id": pa.array([f"r{n}" for n in range(rows)]), "csr": shared})
+    pq.write_table(table, path, compression="zstd", store_schema=False)
+
+
+@pytest.mark.parametrize("value", ["A" * 100_000, "\N{EURO SIGN}" * 40_000, b"\x30" + bytes(100_000)], ids=type)
+def test_a_parquet_value_that_many_rows_share_takes_the_memory_of_one(tmp_path, value):
+    path = tmp_path / "batch.parquet"
+    shared_value(path, value)
+    usual, counted = pa.default_memory_pool(), pa.proxy_memory_pool(pa.default_memory_pool())
+    pa.set_memory_pool(counted)
+    try:
+        found = read(path)
+    finally:
+        pa.set_memory_pool(usual)
+    assert {one.problem[0] for one in found} == {"row.csr_too_large"}
+    assert len(found) == 5000
+    assert counted.max_memory() < 10_000_000  # unfolded: 500 MB
+
+
+def test_long_parquet_rows_come_in_shorter_pieces(tmp_path, monkeypatch):
+    monkeypatch.setattr("pki_core.wire.batch_tables._PIECE_OCTETS", 1000)
+    path = tmp_path / "batch.parquet"
+    as_parquet(path, [(str(n), f"{n:03}" * 100, "") for n in range(10)])
+    pieces = list(read_batch(path, limits()))
+    assert len(pieces) > 2
+    assert sum(len(piece) for piece in pieces) == 10
+
+
 def test_parquet_row_ids_may_be_whole_numbers_as_in_a_sheet(tmp_path):
     path = tmp_path / "batch"
     pq.write_table(pa.table({"row_id": pa.array([7, None, 10**18 + 1]), "csr": [pem(1), pem(2), pem(3)]}), path)
