@@ -12,7 +12,8 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from math import ceil, inf
@@ -104,7 +105,7 @@ def _silent_for(number: int, port: int, *, end_at: float = inf) -> float:
     another connection's meanwhile.
     """
     try:
-        with socket.socket(fileno=os.dup(number)) as connection:
+        with socket_of(number) as connection:
             if not is_ours(connection, port):
                 return -1
             known = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_OCTETS)
@@ -114,6 +115,19 @@ def _silent_for(number: int, port: int, *, end_at: float = inf) -> float:
             return seconds
     except OSError:  # closed meanwhile, or no socket
         return -1
+
+
+@contextmanager
+def socket_of(number: int) -> Iterator[socket.socket]:
+    """Give a socket by its file handle, under a handle of its own; OSError when there is none, or it is no socket."""
+    handle = os.dup(number)
+    try:
+        connection = socket.socket(fileno=handle)
+    except OSError:
+        os.close(handle)
+        raise
+    with connection:
+        yield connection
 
 
 def is_ours(connection: socket.socket, port: int) -> bool:

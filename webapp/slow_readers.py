@@ -11,7 +11,7 @@ import sys
 import time
 from threading import Event, Thread
 
-from webapp.plain_front import DESCRIPTORS, is_ours
+from webapp.plain_front import DESCRIPTORS, is_ours, socket_of
 
 LEAST_OCTETS = 8_192  # a second
 _LOOK_EVERY = 1.0
@@ -50,7 +50,7 @@ class SlowReaders:
         waiting: dict[_Connection, tuple[float, int]] = {}
         for name in os.listdir(DESCRIPTORS):  # noqa: PTH208  # numbers, not paths
             try:
-                with socket.socket(fileno=os.dup(int(name))) as connection:
+                with socket_of(int(name)) as connection:
                     if is_ours(connection, self._port):
                         self._judge(int(name), connection, waiting, now)
             except OSError:

@@ -1,9 +1,10 @@
 """Readers of long answers who take their time: OCSP goes on, memory stays, and they are sent away."""
 
+import os
 import socket
 import sqlite3
 import time
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from pki_core.runtime import open_runtime
 from tests.journeys.crl_acts import LABEL, published
 from tests.journeys.serving_acts import SHORT_TIMES, add_settings, is_closed_by_server, serving
 from webapp.long_answers import LONG, AnswerLimits, LongAnswers
+from webapp.plain_front import DESCRIPTORS
+from webapp.slow_readers import SlowReaders
 
 pytest_plugins = ["tests.journeys.environments", "tests.journeys.serving_environment"]
 
@@ -77,6 +80,28 @@ def memory(served):
 def test_the_status_of_certificates_is_not_behind_tls(served, path):
     assert served.https("GET", path)[0] == 404
     assert served.https("POST", path)[0] == 404
+
+
+@pytest.mark.enable_socket
+def test_looking_for_slow_readers_keeps_nothing_open_and_ends_those_alone():
+    with socket.create_server(("127.0.0.1", 0)) as listener, ExitStack() as stack:
+        port = listener.getsockname()[1]
+        slow = stack.enter_context(slow_reader(port, "/"))
+        quick = stack.enter_context(socket.create_connection(("127.0.0.1", port), 5))
+        served = [stack.enter_context(listener.accept()[0]) for _ in range(2)]
+        for one in served:
+            one.settimeout(0.2)
+            with suppress(TimeoutError):
+                one.sendall(bytes(20_000_000) if one.getpeername() == slow.getsockname() else b"short")
+        readers = SlowReaders(port, 10)
+        before = sorted(os.listdir(DESCRIPTORS))  # noqa: PTH208
+        readers._look(0)
+        readers._look(9)
+        readers._look(11)
+        assert sorted(os.listdir(DESCRIPTORS)) == before  # noqa: PTH208
+        assert is_closed_by_server(slow, 5)
+        assert quick.recv(10) == b"short"
+        assert not is_closed_by_server(quick, 0.1)
 
 
 class Body:
