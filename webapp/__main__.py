@@ -57,7 +57,11 @@ def _act(options: argparse.Namespace) -> int:
 
 def _batch_job(options: argparse.Namespace) -> int:
     from webapp.batch_jobs import load_file, write_bundle  # noqa: PLC0415
+    from webapp.job_limits import end_with_the_front, limit_memory  # noqa: PLC0415
 
+    limit_memory()
+    if options.lifeline:
+        end_with_the_front(lambda: options.file.unlink(missing_ok=True) if options.act == "load" else None)
     if options.act == "bundle":
         answer = write_bundle(options.home, options.batch, options.out)
     else:
@@ -132,6 +136,8 @@ def _parser() -> argparse.ArgumentParser:
     bundle = acts.add_parser("bundle", help="write the results of a batch")
     bundle.add_argument("--batch", required=True)
     bundle.add_argument("--out", type=Path, required=True)
+    for job in (load, bundle):
+        job.add_argument("--lifeline", action="store_true", help="end when the standard input does")
     described = acts.add_parser("openapi", help="write the API document")
     described.add_argument("--out", type=Path)
     for act in (serve, certificate, https, plain, load, bundle, described):

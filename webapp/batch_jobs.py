@@ -1,7 +1,8 @@
 """The heavy parts of batches in processes of their own: loading a file, writing results.
 
 pandas and pyarrow stay out of the web process, a file that eats memory ends its own process and no other, and what was
-begun goes on when the client has gone. A process is told by its arguments what to do and answers with one JSON line.
+begun goes on when the client has gone: for a while, and no longer than the front lives. Such a process has a limit of
+memory (webapp/job_limits.py), is told by its arguments what to do, and answers with one JSON line.
 """
 
 import contextlib
@@ -13,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import BoundedSemaphore, Thread
 from typing import Any
@@ -40,6 +42,7 @@ _REFUSALS: tuple[type[RequestError], ...] = (
     NotFoundError,
 )
 _DAY = 86_400
+_LONGEST = 1800  # seconds of one job, however patient its client is: a million rows take a few minutes
 _OWNER_ONLY = 0o700
 
 
@@ -58,14 +61,18 @@ class BatchJobs:
         }
 
     @contextlib.contextmanager
-    def turn(self) -> Any:  # noqa: ANN401  # a context manager
-        """Hold one of the places for uploads; OverloadedError when all are taken."""
+    def turn(self) -> Iterator["Turn"]:
+        """Hold one of the places for uploads; OverloadedError when all are taken.
+
+        A job that goes on behind its request keeps the place until it ends.
+        """
         if not self._at_work.acquire(blocking=False):
             raise OverloadedError("other files are being loaded; come back in a moment")
+        turn = Turn(self._at_work.release)
         try:
-            yield
+            yield turn
         finally:
-            self._at_work.release()
+            turn.close()
 
     def new_file(self, suffix: str) -> Path:
         """Return where to write an upload; what earlier ones left a day ago is removed."""
@@ -73,8 +80,8 @@ class BatchJobs:
         _remove_old(directory, _DAY)
         return directory / f"{secrets.token_hex(16)}{suffix}"
 
-    def load(self, upload: Upload) -> dict[str, Any]:
-        """Load a file into the store; the job removes the file. Returns batch_id, total, new.
+    def load(self, upload: Upload, turn: "Turn") -> dict[str, Any]:
+        """Load a file into the store, then remove it. Returns batch_id, total, new.
 
         Raises:
             RequestError: as ``Uploads.submit``.
@@ -89,7 +96,8 @@ class BatchJobs:
             "kind": upload.kind.value,
         }
         arguments = [f"--{name}={value}" for name, value in named.items()]
-        return self._run("load", [*arguments, f"--name={upload.source_name}"])
+        turn.file = upload.path
+        return self._run("load", [*arguments, f"--name={upload.source_name}"], turn)
 
     def results(self, batch_id: str) -> Path:
         """Return the directory with the result bundle of a finished batch, which is written at most once.
@@ -102,28 +110,69 @@ class BatchJobs:
         directory = spool / batch_id
         if not (directory / "manifest.json").is_file():
             _remove_old(spool, self._keep)
-            self._run("bundle", [f"--batch={batch_id}", f"--out={directory}"])
+            with contextlib.closing(Turn()) as turn:
+                self._run("bundle", [f"--batch={batch_id}", f"--out={directory}"], turn)
         with contextlib.suppress(OSError):
             os.utime(directory)  # its days count from the last fetch
         return directory
 
-    def _run(self, act: str, arguments: list[str]) -> dict[str, Any]:
-        command = [sys.executable, "-m", "webapp", act, "--home", str(self._home), "--json", *arguments]
-        job = subprocess.Popen(  # noqa: S603  # our own module; values are single arguments
-            command,
-            env=self._environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            umask=0o077,
-            start_new_session=True,
-        )
+    def _run(self, act: str, arguments: list[str], turn: "Turn") -> dict[str, Any]:
+        command = [sys.executable, "-m", "webapp", act, "--home", str(self._home), "--json", "--lifeline", *arguments]
+        lifeline, held = (
+            os.pipe()
+        )  # nobody writes: the job ends when the end that is held here closes, with us or by us
+        turn.held = held
+        with os.fdopen(lifeline, "rb") as standard_input:
+            job = subprocess.Popen(  # noqa: S603  # our own module; values are single arguments
+                command,
+                env=self._environment,
+                stdin=standard_input,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                umask=0o077,
+                start_new_session=True,
+            )
         try:
             output, _ = job.communicate(timeout=self._wait)
         except subprocess.TimeoutExpired:
-            Thread(target=job.communicate, daemon=True).start()  # it goes on without us; somebody has to bury it
+            turn.goes_on = True
+            Thread(target=_bury, args=(job, turn), daemon=True).start()
             raise OverloadedError("this takes longer; send the same request again in a while") from None
         return _answer_of(output, job.returncode)
+
+
+class Turn:
+    """What a job holds while it runs, beyond its request if need be: a place, its lifeline, its file."""
+
+    def __init__(self, release: Callable[[], None] = lambda: None) -> None:
+        self.goes_on = False
+        self.file: Path | None = None
+        self.held: int | None = None
+        self._release = release
+
+    def close(self) -> None:
+        """The request is over."""
+        if not self.goes_on:
+            self.end()
+
+    def end(self) -> None:
+        """The job is over: what it held is free, and nothing is left of its file, however it ended."""
+        if self.held is not None:
+            os.close(self.held)
+        if self.file is not None:
+            self.file.unlink(missing_ok=True)
+        self._release()
+
+
+def _bury(job: "subprocess.Popen[bytes]", turn: Turn) -> None:
+    """Wait for a job whose client has gone, and end it when it takes too long."""
+    try:
+        job.communicate(timeout=_LONGEST)
+    except subprocess.TimeoutExpired:
+        job.kill()
+        job.communicate()
+    finally:
+        turn.end()
 
 
 def load_file(home: Path, upload: Upload) -> dict[str, Any]:

@@ -42,7 +42,7 @@ class BatchViews:
     def submit(self) -> Response:
         """Take a file: 202 and where to look, the same for the same file."""
         partner = self._partner()
-        with self._jobs.turn():
+        with self._jobs.turn() as turn:
             path = self._jobs.new_file(suffix_of(request.args.get("name", "")))
             try:
                 received = receive(request, path, self._limit)
@@ -57,7 +57,7 @@ class BatchViews:
             except BaseException:
                 path.unlink(missing_ok=True)  # what broke off is not loaded
                 raise
-            loaded = self._jobs.load(upload)
+            loaded = self._jobs.load(upload, turn)
         batch_id = loaded["batch_id"]
         if loaded["new"]:
             self._runtime.access.dispatch_poke.poke(batch_id)

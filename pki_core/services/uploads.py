@@ -94,6 +94,9 @@ class Uploads:
             except PkiError:
                 self._discard(batch, runner)
                 raise
+            except MemoryError as error:  # the limit of the process that loads for the front
+                self._discard(batch, runner)
+                raise LimitExceededError("the file takes more memory than one may") from error
 
     def _discard(self, batch: BatchRecord, runner: str) -> None:
         """Keep nothing of a refused file. When the store is away too, the next upload or sweep does it."""

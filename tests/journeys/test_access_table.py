@@ -201,7 +201,7 @@ def test_every_route_for_partners_has_its_row(steady):
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: "-".join(row[:2]))
 def test_each_caller_gets_what_is_his_and_nothing_else(read_only, populated, row, tmp_path, monkeypatch):
-    monkeypatch.setattr(BatchJobs, "load", lambda jobs, upload: load_file(jobs._home, upload))  # in this process
+    monkeypatch.setattr(BatchJobs, "load", lambda jobs, upload, _turn: load_file(jobs._home, upload))  # in this process
     endpoint, kind, *statuses = row
     expected = dict(zip(CALLERS, map(int, statuses), strict=True))
     for number, placed in enumerate(declared(read_only)[endpoint]):

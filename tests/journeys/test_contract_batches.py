@@ -134,7 +134,7 @@ def test_what_is_no_table_of_contracts_is_refused_whole(environment):
 
 
 def test_a_table_of_contracts_comes_in_over_http_and_tells_its_kind(rest_home, tmp_path, monkeypatch):
-    monkeypatch.setattr(BatchJobs, "load", lambda jobs, upload: load_file(jobs._home, upload))  # in this process
+    monkeypatch.setattr(BatchJobs, "load", lambda jobs, upload, _turn: load_file(jobs._home, upload))  # in this process
     home, secrets = rest_home
     with api_of(copy_home(home, tmp_path / "home"), secrets) as api:
         Garage(api.runtime).build(pcid_of(0))

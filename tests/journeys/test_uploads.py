@@ -18,6 +18,7 @@ from pki_core.model.errors import (
 )
 from pki_core.model.states import BatchState
 from pki_core.runtime.wiring import open_runtime
+from pki_core.services import uploads
 from pki_core.services.runners import running
 from pki_core.services.uploads import Uploads
 from tests.journeys.acts import LIMITS, copy_home, hold, in_base64, rows, sub2, upload_of, write_rows
@@ -269,6 +270,16 @@ def test_a_file_that_cannot_be_read_is_refused_whole_and_leaves_nothing(
     (tmp_path / file_name).write_bytes(content)
     with pytest.raises(MalformedError, match=message):
         with_limits(untouched).submit(upload_of(tmp_path / file_name))
+    assert nothing_is_kept(untouched)
+
+
+def test_a_file_that_takes_all_memory_is_refused_as_too_large(untouched, sample, monkeypatch):
+    def devour(*_arguments):
+        raise MemoryError
+
+    monkeypatch.setattr(uploads, "read_batch", devour)
+    with pytest.raises(LimitExceededError, match="more memory than one may"):
+        with_limits(untouched).submit(upload_of(sample))
     assert nothing_is_kept(untouched)
 
 
