@@ -12,7 +12,14 @@ from pki_core.hsm.connection import Fault, TokenAccess, TokenRecord, TokenSessio
 from pki_core.hsm.ecdsa_value import encode_ecdsa_values
 from pki_core.hsm.gate import locked
 from pki_core.hsm.pin import PinSource
-from pki_core.hsm.token_keys import TokenKey, generate_key, read_key, refuse_taken_label, supported_algorithms
+from pki_core.hsm.token_keys import (
+    TokenKey,
+    generate_key,
+    is_label_taken,
+    read_key,
+    refuse_taken_label,
+    supported_algorithms,
+)
 from pki_core.hsm.tokens import identity_of
 from pki_core.model.errors import InvariantError, SettingsError
 from pki_core.model.signer import KeyAlgorithm, TokenIdentity
@@ -174,6 +181,12 @@ class Pkcs11KeyStore:
         access = self._here().access
         access.refuse(access.run(make))  # not tried again: the first attempt may have made the key
         return self.bind(label)
+
+    def is_taken(self, label: str) -> bool:
+        """Tell whether any object of the token has that label."""
+        found: list[bool] = []
+        self._use(lambda session: found.append(is_label_taken(session.session, label)))
+        return found[-1]
 
     def bind(self, label: str) -> Pkcs11Signer:
         """Return the signer for a key and check its attributes; KeyRejectedError when they are wrong."""

@@ -135,6 +135,10 @@ class FileKeyStore:
             raise HsmUnavailableError(f"key file {path}: {error.strerror}") from error
         return self.bind(label)
 
+    def is_taken(self, label: str) -> bool:
+        """Tell whether there is a file of that name."""
+        return self._path(label).exists()
+
     def bind(self, label: str) -> FileSigner:
         """Return the signer for a key file; KeyRejectedError when it is missing, readable by others or damaged."""
         path = self._path(label)

@@ -97,9 +97,14 @@ def find_private_key(session: pkcs11.Session, key: TokenKey) -> pkcs11.Object:
     return _only(session, _template(ObjectClass.PRIVATE_KEY, key.locator), "private key")
 
 
+def is_label_taken(session: pkcs11.Session, label: str) -> bool:
+    """Tell whether any object of the token has that label."""
+    return bool(list(session.get_objects({Attribute.LABEL: label})))
+
+
 def refuse_taken_label(session: pkcs11.Session, label: str) -> None:
     """Raise ConflictError when any object of the token has that label."""
-    if list(session.get_objects({Attribute.LABEL: label})):
+    if is_label_taken(session, label):
         raise ConflictError(f"the token has an object labelled {label!r} already")
 
 

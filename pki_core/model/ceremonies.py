@@ -21,6 +21,14 @@ class Act(StrEnum):
         return self in {Act.CREATE_ROOT, Act.CREATE_SUB_CA}
 
 
+@dataclass(frozen=True, slots=True)
+class BegunCeremony:
+    """A ceremony that may have made its key, and has made its certificate when that has a number."""
+
+    file_sha256: str
+    certificate_id: int | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CeremonyPlan:
     """The content of a ceremony file."""

@@ -76,6 +76,10 @@ class KeyStore(Protocol):
         """Make a new key pair inside the store; ConflictError when the label is taken."""
         ...
 
+    def is_taken(self, label: str) -> bool:
+        """Tell whether anything in the store has that label, a key of ours or not."""
+        ...
+
     def bind(self, label: str) -> Signer:
         """Return the signer for a key and check its attributes; KeyRejectedError when they are wrong."""
         ...

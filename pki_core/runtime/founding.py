@@ -19,7 +19,7 @@ from pki_core.model.partners import Partner
 from pki_core.model.profiles import Level
 from pki_core.model.signer import KeyAlgorithm
 from pki_core.runtime.wiring import Runtime, module_path_of, open_key_store, open_runtime
-from pki_core.services.ceremonies import check_witnesses
+from pki_core.services.ceremony_rules import check_witnesses
 from pki_core.services.crls import raise_failures
 from pki_core.services.hierarchy import HierarchyNames, plan_hierarchy
 from pki_core.settings import HOME_FILE, Settings, check_settings

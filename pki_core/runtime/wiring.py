@@ -17,7 +17,8 @@ from pki_core.runtime.pools import Pools
 from pki_core.services.ages import Ages
 from pki_core.services.audit import AuditLog
 from pki_core.services.batches import Batches, Ways
-from pki_core.services.ceremonies import Ceremonies, CeremonyEnvironment
+from pki_core.services.ceremonies import Ceremonies
+from pki_core.services.ceremony_rules import CeremonyEnvironment
 from pki_core.services.certificates import Certificates
 from pki_core.services.credentials import Credentials
 from pki_core.services.crl_shelf import CrlShelf

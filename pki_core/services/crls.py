@@ -15,7 +15,7 @@ from pki_core.model.errors import ConflictError, KeyRejectedError, PkiError, Req
 from pki_core.model.issuers import IssuerRecord
 from pki_core.model.profiles import Profile
 from pki_core.model.signer import KeyStore
-from pki_core.services.ceremonies import check_witnesses
+from pki_core.services.ceremony_rules import check_witnesses
 from pki_core.services.crl_scope import MARGIN, Scope, ScopePublisher, Task
 from pki_core.store.audit import AuditEntry
 from pki_core.store.revocations import Listing

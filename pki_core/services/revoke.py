@@ -18,7 +18,7 @@ from pki_core.model.partners import Partner
 from pki_core.model.profiles import Edition
 from pki_core.model.revocations import Reason
 from pki_core.model.states import CERTIFICATE_TRANSITIONS, CertificateState
-from pki_core.services.ceremonies import check_witnesses
+from pki_core.services.ceremony_rules import check_witnesses
 from pki_core.store.audit import AuditEntry
 from pki_core.store.revocations import InForce, RevocationRow
 from pki_core.store.unit_of_work import Store, UnitOfWork

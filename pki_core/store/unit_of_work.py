@@ -11,6 +11,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from pki_core.model.errors import ConflictError, StoreUnavailableError
 from pki_core.store.audit import AuditGateway
 from pki_core.store.batches import BatchGateway
+from pki_core.store.ceremonies import CeremonyGateway
 from pki_core.store.certificates import CertificateGateway
 from pki_core.store.chunks import ChunkGateway
 from pki_core.store.contract_making import ContractMakingGateway
@@ -59,6 +60,7 @@ class UnitOfWork:
 
     audit = _Made(AuditGateway)
     batches = _Made(BatchGateway)
+    ceremonies = _Made(CeremonyGateway)
     certificates = _Made(CertificateGateway)
     chains = _Made(ChainGateway)
     chunks = _Made(ChunkGateway)

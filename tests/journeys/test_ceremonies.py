@@ -144,7 +144,7 @@ def test_a_token_that_fails_leaves_no_issuer_that_could_issue(environment, monke
 
 def test_an_artefact_that_is_not_what_was_issued_is_seen(environment, monkeypatch):
     other = artefact(environment, "mo-sub2")
-    monkeypatch.setattr("pki_core.services.ceremonies.pem_to_der", lambda *_: other)
+    monkeypatch.setattr("pki_core.services.ceremony_artefacts.pem_to_der", lambda *_: other)
     with pytest.raises(InvariantError, match="does not hold the certificate that was issued"):
         hold(environment, sub2())
 

@@ -11,7 +11,8 @@ from sqlalchemy import text
 from pki_core.model.ceremonies import Act, CeremonyPlan
 from pki_core.model.errors import CeremonyError, ConflictError, NotFoundError, RequestError
 from pki_core.model.signer import KeyAlgorithm
-from pki_core.services.ceremonies import Ceremonies, CeremonyEnvironment
+from pki_core.services.ceremonies import Ceremonies
+from pki_core.services.ceremony_rules import CeremonyEnvironment
 from pki_core.services.hierarchy import ceremony_file
 from tests.journeys.acts import hold, plan_for, rows, sub2, write_plan
 

@@ -3,13 +3,13 @@
 from alembic import context
 from sqlalchemy import Connection, Engine
 
-from pki_core.store import partner_tables
+from pki_core.store import ceremony_tables
 
 
 def _run(connection: Connection) -> None:
     context.configure(
         connection=connection,
-        target_metadata=partner_tables.metadata,
+        target_metadata=ceremony_tables.metadata,
         render_as_batch=True,
         transaction_per_migration=False,
     )

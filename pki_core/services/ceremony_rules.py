@@ -1,0 +1,125 @@
+"""What a ceremony file may ask for: held against environment, profile, parent and sizes before a key is made."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pki_core.issuance.subject import Subject, build_subject
+from pki_core.model.ceremonies import Act, CeremonyPlan
+from pki_core.model.errors import CeremonyError, CsrRejectedError
+from pki_core.model.issuers import IssuerRecord
+from pki_core.model.profiles import Edition, Level, Profile
+from pki_core.model.requests import RequestedSubject
+from pki_core.services.budget import certificate_octets, check_ocpp_budget
+from pki_core.services.cps_signers import signer_octets
+from pki_core.store.unit_of_work import Store
+from pki_core.wire.certificate import name_der
+
+_WITNESSES = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CeremonyEnvironment:
+    """Where ceremonies take place."""
+
+    name: str
+    directory: Path
+    profiles: Mapping[str, Profile]
+
+
+def check_witnesses(environment: str, witnesses: Sequence[str]) -> None:
+    """Raise CeremonyError when an environment's ceremonies need more people than are named."""
+    if environment != "dev" and len({name.strip().casefold() for name in witnesses} - {""}) < _WITNESSES:
+        raise CeremonyError(f"outside dev a ceremony needs {_WITNESSES} different witnesses")
+
+
+def check_plan(plan: CeremonyPlan, environment: CeremonyEnvironment) -> None:
+    """Raise CeremonyError when an environment carries out no such plan."""
+    profile = environment.profiles.get(plan.profile)
+    if plan.environment != environment.name:
+        raise CeremonyError(f"this file is for {plan.environment!r}, but this environment is {environment.name!r}")
+    if profile is None:
+        raise CeremonyError(f"there is no profile {plan.profile!r}")
+    fits = {
+        Act.CREATE_ROOT: profile.level is Level.ROOT and not plan.parent,
+        Act.CREATE_SUB_CA: profile.level in {Level.SUB1, Level.SUB2} and bool(plan.parent),
+        Act.CREATE_RESPONDER: profile.is_of_responders and bool(plan.parent),
+        Act.CREATE_CPS_SIGNER: (profile.branch, profile.level) == ("cps", Level.LEAF) and bool(plan.parent),
+    }
+    if not fits[plan.act]:
+        raise CeremonyError(f"profile {plan.profile} and parent {plan.parent!r} do not fit {plan.act}")
+    if plan.algorithm not in profile.key_algorithms:
+        raise CeremonyError(f"profile {plan.profile} allows no {plan.algorithm} key")
+    if not plan.label.replace("-", "").isalnum() or not plan.label.isascii() or len(plan.label) > 64:  # noqa: PLR2004  # column width
+        raise CeremonyError("a label has at most 64 letters, digits and dashes: it becomes part of URLs")
+    if not 0 < len(plan.key_label) <= 64:  # noqa: PLR2004  # column width
+        raise CeremonyError("a key label has 1 to 64 characters")
+    try:
+        named = subject_of(plan, profile)[-1][1].strip()
+    except CsrRejectedError as error:
+        raise CeremonyError(str(error)) from error
+    if not named:
+        raise CeremonyError("a certificate needs a common name")
+
+
+def check_parent(plan: CeremonyPlan, profile: Profile, parent: IssuerRecord) -> None:
+    """Refuse a parent the certificate may not stand below. A responder answers for a CA of any level and branch."""
+    if parent.algorithm is not plan.algorithm:
+        raise CeremonyError(f"a chain keeps one algorithm: {plan.parent} is {parent.algorithm}")
+    is_above = parent.level is profile.issuer_level and (
+        parent.level is Level.ROOT or parent.branch == profile.branch  # a root is above every branch
+    )
+    if parent.edition is not profile.edition or not (is_above or plan.act is Act.CREATE_RESPONDER):
+        raise CeremonyError(f"profile {profile.id} makes no certificate below {plan.parent}")
+
+
+def check_size(
+    plan: CeremonyPlan, profiles: Mapping[str, Profile], parent: IssuerRecord | None, store: Store
+) -> int | None:
+    """Measure the planned certificate, alone and in its installation answer, before a key is made for it.
+
+    Returns the octets of the certificates of that answer, None when the plan is no part of one.
+
+    Raises:
+        CeremonyError: it is larger than its profile allows.
+        ConflictError: the answer would not fit.
+    """
+    profile = profiles[plan.profile]
+    subject = subject_of(plan, profile)
+    planned = IssuerRecord(
+        id=0,
+        label=plan.label,
+        branch=profile.branch,
+        edition=profile.edition,
+        level=profile.level,
+        algorithm=plan.algorithm,
+        parent_id=parent.id if parent else None,
+        key_label=plan.key_label,
+        subject_der=name_der(subject),
+        spki_der=b"",
+        key_identifier=bytes(profile.extensions.key_identifier_octets),
+        certificate_der=b"",
+        not_before=None,
+        not_after=None,
+    )
+    octets = certificate_octets(profile, parent or planned, subject)
+    if octets > profile.max_der_octets:
+        raise CeremonyError(f"the certificate would have {octets} octets; {profile.max_der_octets} are allowed")
+    if parent is None:
+        return None
+    with store.reading() as work:
+        issuers, signers = work.issuers.all(), signer_octets(work)
+    measured = replace(planned, certificate_der=bytes(octets))
+    if (plan.act, profile.edition) == (Act.CREATE_CPS_SIGNER, Edition.ISO_2):
+        signers = octets
+    return check_ocpp_budget(profiles, [*issuers, measured], signers)
+
+
+def requested_of(plan: CeremonyPlan) -> RequestedSubject:
+    """Return the names a plan asks for."""
+    return RequestedSubject(common_name=plan.common_name, organization=plan.organization, country=plan.country)
+
+
+def subject_of(plan: CeremonyPlan, profile: Profile) -> Subject:
+    """Return the subject a profile makes of them; CsrRejectedError when it cannot."""
+    return build_subject(profile.subject, requested_of(plan), plan.common_name)
