@@ -5,13 +5,14 @@ certificates, and proves each: the signature verifies and the signed bytes are t
 """
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
 from weakref import WeakSet
 
 from pki_core.issuance.lint import Finding, TbsLint
+from pki_core.issuance.pace import Pace
 from pki_core.issuance.public_lint import refuse_findings
 from pki_core.issuance.subject import Subject
 from pki_core.model.errors import (
@@ -90,6 +91,7 @@ class Issuer:
         self._kinds: dict[str, tuple[tuple[CertificateTemplate, TbsLint], ...]] = {}
         self._made: dict[str, int] = {}
         self._unsigned: WeakSet[Prepared] = WeakSet()
+        self._pace = Pace()
 
     def prepare(
         self, profile: Profile, profile_hash: str, drafts: Sequence[Draft], now: datetime
@@ -134,8 +136,10 @@ class Issuer:
         self._sample(profile, profile_hash, prepared)
         return prepared
 
-    def sign(self, prepared: Sequence[Prepared]) -> list[bytes]:
+    def sign(self, prepared: Sequence[Prepared], before_piece: Callable[[], None] | None = None) -> list[bytes]:
         """Sign and prove; returns certificates in DER.
+
+        The key is asked piece by piece, and ``before_piece`` is called ahead of each: its errors end the call.
 
         Raises:
             HsmUnavailableError: the token is away.
@@ -147,7 +151,7 @@ class Issuer:
             except KeyError:
                 message = "a prepared certificate is signed once, by the issuer that prepared it"
                 raise InvariantError(message) from None
-        signatures = self._signer.sign([one.tbs_der for one in prepared])
+        signatures = self._pace.run([one.tbs_der for one in prepared], self._signer.sign, before_piece)
         if len(signatures) != len(prepared):
             raise SignatureInvalidError(f"key {self._signer.label!r} returned {len(signatures)} signatures")
         algorithm = self.record.algorithm

@@ -144,9 +144,15 @@ class OrchestratorUnavailableError(UnavailableError):
 
 
 class LeaseLostError(UnavailableError):
-    """The lease ran out or another runner took it over: what was signed under it is void."""
+    """Another runner took the work over, or its lease ran out: what was signed under it is void."""
 
     code = "lease.lost"
+
+
+class LeaseExpiredError(LeaseLostError):
+    """The lease ran out before the work was done, and nobody else had a hand in it."""
+
+    code = "lease.expired"
 
 
 class VehicleChangedError(UnavailableError):

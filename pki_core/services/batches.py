@@ -10,11 +10,17 @@ however often that breaks off.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from pki_core.model.batches import BatchCounts, BatchItem, BatchKind, BatchRecord, Chunk, Verdict
 from pki_core.model.clock import Clock
-from pki_core.model.errors import ConflictError, CsrRejectedError, PkiError, StoreUnavailableError
+from pki_core.model.errors import (
+    ConflictError,
+    CsrRejectedError,
+    LeaseExpiredError,
+    PkiError,
+    StoreUnavailableError,
+)
 from pki_core.model.requests import Issued, Outcome
 from pki_core.model.states import BatchState
 from pki_core.services.contracts import Contracts
@@ -55,6 +61,9 @@ class _ChunkHooks(NoHooks):
 
     def reserved(self, work: UnitOfWork, reservation: int) -> None:
         work.chunks.attach(self._chunk, reservation)
+
+    def renewed(self, work: UnitOfWork, times: tuple[datetime, datetime]) -> None:
+        work.chunks.renew(self._chunk, *times)
 
     def recorded(self, work: UnitOfWork, outcomes: Sequence[Outcome]) -> None:
         verdicts = [*self._early]
@@ -212,6 +221,10 @@ class Batches:
             )
             hooks = self._issue(batch, chunk, order, items)
             finished = True
+        except LeaseExpiredError:
+            # Too much for one lease: a smaller chunk may not be. But no row is given up because the token is slow.
+            innocent = chunk.first_seq == chunk.last_seq
+            raise
         except (PkiError, KeyboardInterrupt):
             innocent = True  # what went wrong has a name, and it is not these rows
             raise

@@ -1,7 +1,8 @@
 """Contract data signed by the provisioning service: in the token, by the CPS leaf, verified before it leaves."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from pki_core.issuance.pace import Pace
 from pki_core.model.contracts import ContractMessage
 from pki_core.model.cps import CpsSigner
 from pki_core.model.signer import KeyAlgorithm
@@ -14,6 +15,7 @@ class ContractSigning:
 
     def __init__(self, signers: CpsSigners) -> None:
         self._signers = signers
+        self._pace = Pace()
 
     def choose(self, algorithm: KeyAlgorithm, root_sha256: str = "") -> CpsSigner:
         """Return the signer of new contract data; ConflictError when there is none."""
@@ -23,8 +25,10 @@ class ContractSigning:
         """Bind the key of the newest signer; ConflictError when there is none."""
         self._signers.key_of(self.choose(algorithm))
 
-    def signed(self, messages: Sequence[ContractMessage], signer: CpsSigner) -> list[bytes]:
-        """Return messages signed and encoded; the token is called once for all.
+    def signed(
+        self, messages: Sequence[ContractMessage], signer: CpsSigner, before_piece: Callable[[], None] | None = None
+    ) -> list[bytes]:
+        """Return messages signed and encoded; ``before_piece`` is called ahead of each piece the token is asked for.
 
         Raises:
             SignatureInvalidError: a signature does not verify; none leaves.
@@ -33,4 +37,5 @@ class ContractSigning:
         if not messages:
             return []
         key = self._signers.key_of(signer)
-        return [encode_message(message) for message in sign_messages(messages, key)]
+        signed = self._pace.run(messages, lambda piece: sign_messages(piece, key), before_piece)
+        return [encode_message(message) for message in signed]

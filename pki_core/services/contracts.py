@@ -11,7 +11,8 @@ A private key that is not wrapped is never stored: what broke off starts over wi
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import NamedTuple
 
 from pki_core.issuance.issuer import Issuer
@@ -110,9 +111,11 @@ class Contracts:
             not_after=one.ends.replace(microsecond=0),
         )
 
-    def sign(self, messages: Sequence[ContractMessage], signer: CpsSigner) -> list[bytes]:
+    def sign(
+        self, messages: Sequence[ContractMessage], signer: CpsSigner, before_piece: Callable[[], None]
+    ) -> list[bytes]:
         """Return signed contract data as it is stored."""
-        return self._signing.signed(messages, signer)
+        return self._signing.signed(messages, signer, before_piece)
 
     @property
     def aad_form(self) -> AadForm:
@@ -156,16 +159,19 @@ class _Making(NoHooks):
     def reserved(self, work: UnitOfWork, reservation: int) -> None:
         self._hooks.reserved(work, reservation)
 
-    def signed(self, outcomes: Sequence[Outcome]) -> None:
-        """Wrap the keys, forget them, and sign the answers in one call."""
+    def renewed(self, work: UnitOfWork, times: tuple[datetime, datetime]) -> None:
+        self._hooks.renewed(work, times)
+
+    def signed(self, outcomes: Sequence[Outcome], keep: Callable[[], None]) -> None:
+        """Wrap the keys, forget them, and sign the answers."""
         messages = [
             self._answer(outcome, vehicle, key)
             for outcome, (_, vehicle), key in zip(outcomes, self._good, self._keys, strict=True)
             if isinstance(outcome, Issued)
         ]
         self._keys = []
-        self._data = self._contracts.sign(messages, self._signer)
-        self._hooks.signed(outcomes)
+        self._data = self._contracts.sign(messages, self._signer, keep)
+        self._hooks.signed(outcomes, keep)
 
     def recorded(self, work: UnitOfWork, outcomes: Sequence[Outcome]) -> None:
         """Write the contracts beside the certificates."""

@@ -5,16 +5,16 @@ The order of acts, and what a power cut leaves behind each:
 1. *judge*    names, keys, proofs: nothing stored.
 2. *prepare*  serials drawn, to-be-signed bytes built and linted: nothing stored.
 3. *reserve*  serials and bytes committed under a lease: a reservation to void.
-4. *sign*     exactly those bytes, outside any transaction: signatures nobody saw.
+4. *sign*     exactly those bytes, outside any transaction, the lease renewed meanwhile: signatures nobody saw.
 5. *record*   certificate, status, audit and the caller's rows in one transaction: all or nothing.
 
 A reservation that was not recorded is voided, its serials burned, and new ones drawn: no bytes are signed twice.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from pki_core.issuance.issuer import Draft, Issuer, Prepared
@@ -25,6 +25,7 @@ from pki_core.model.errors import CsrRejectedError, PkiError, StoreUnavailableEr
 from pki_core.model.partners import Partner
 from pki_core.model.profiles import Profile
 from pki_core.model.requests import Issued, IssueRequest, Outcome, Refused
+from pki_core.services.leases import Lease
 from pki_core.services.names import JudgedName, NamePolicy, judge_alternative_names, judge_name
 from pki_core.services.pool_issued import PCP, IssuedToPool, PoolEntry
 from pki_core.store.audit import AuditEntry
@@ -55,8 +56,15 @@ class IssueHooks(Protocol):
         """Write beside the reservation."""
         ...
 
-    def signed(self, outcomes: Sequence[Outcome]) -> None:
-        """Do what needs the certificates before they are recorded; no transaction is open."""
+    def renewed(self, work: UnitOfWork, times: tuple[datetime, datetime]) -> None:
+        """Hold on what the caller holds beside the reservation; ``times`` is (now, the new end of its lease)."""
+        ...
+
+    def signed(self, outcomes: Sequence[Outcome], keep: Callable[[], None]) -> None:
+        """Do what needs the certificates before they are recorded; no transaction is open.
+
+        What may take longer than a second calls ``keep`` in between: it renews the lease, or says that it is lost.
+        """
         ...
 
     def recorded(self, work: UnitOfWork, outcomes: Sequence[Outcome]) -> None:
@@ -70,7 +78,10 @@ class NoHooks:
     def reserved(self, work: UnitOfWork, reservation: int) -> None:
         """Write nothing."""
 
-    def signed(self, outcomes: Sequence[Outcome]) -> None:
+    def renewed(self, work: UnitOfWork, times: tuple[datetime, datetime]) -> None:
+        """Hold nothing."""
+
+    def signed(self, outcomes: Sequence[Outcome], keep: Callable[[], None]) -> None:
         """Do nothing."""
 
     def recorded(self, work: UnitOfWork, outcomes: Sequence[Outcome]) -> None:
@@ -87,9 +98,13 @@ class _Pooled:
         """Write beside the reservation."""
         self._inner.reserved(work, reservation)
 
-    def signed(self, outcomes: Sequence[Outcome]) -> None:
+    def renewed(self, work: UnitOfWork, times: tuple[datetime, datetime]) -> None:
+        """Hold on what the caller holds."""
+        self._inner.renewed(work, times)
+
+    def signed(self, outcomes: Sequence[Outcome], keep: Callable[[], None]) -> None:
         """Do what the caller does."""
-        self._inner.signed(outcomes)
+        self._inner.signed(outcomes, keep)
 
     def recorded(self, work: UnitOfWork, outcomes: Sequence[Outcome]) -> None:
         """Write beside the certificates."""
@@ -129,9 +144,10 @@ class Enrollment:
             entry = self._pool.entry(issuer.record, order.profile, requests)
             hooks = _Pooled(hooks, entry, self._clock, order.actor)
         ready = [one for _, one, _ in prepared]
-        reservation = self._reserve(issuer, order, ready, hooks)
+        lease = self._reserve(issuer, order, ready, hooks)
+        reservation = lease.reservation
         try:
-            certificates = issuer.sign(ready)
+            certificates = issuer.sign(ready, lease.keep)
             for index, ((position, one, name), certificate_der) in enumerate(zip(prepared, certificates, strict=True)):
                 outcomes[position] = Issued(
                     reference=one.reference,
@@ -144,7 +160,7 @@ class Enrollment:
                     warnings=name.warnings,
                 )
             ordered = [outcomes[position] for position in range(len(requests))]
-            hooks.signed(ordered)
+            hooks.signed(ordered, lease.keep)
             self._record(issuer, order, reservation, (ready, certificates), (ordered, hooks))
         except PkiError:
             self._give_up(reservation)
@@ -201,14 +217,14 @@ class Enrollment:
                 )
         return ready
 
-    def _reserve(self, issuer: Issuer, order: Order, prepared: Sequence[Prepared], hooks: IssueHooks) -> int:
+    def _reserve(self, issuer: Issuer, order: Order, prepared: Sequence[Prepared], hooks: IssueHooks) -> Lease:
         now = self._clock.now()
         intents = [(serial_text(one.serial), one.tbs_der, one.not_after) for one in prepared]
         with self._store.transaction() as work:
             number = work.reservations.open(issuer.record.id, order.profile_id, order.runner, (now, now + self._lease))
             work.reservations.reserve(number, issuer.record.id, intents)
             hooks.reserved(work, number)
-        return number
+        return Lease(self._store, self._clock, self._lease, now, (number, order.runner, hooks))
 
     def _record(
         self,

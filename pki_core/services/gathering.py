@@ -4,7 +4,8 @@ Nobody waits for company: who finds nobody at work begins at once, alone. Those 
 and one of them works for all. So a list is as long as the load is high, and two durable commits serve all of it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from threading import Event, Lock
 from typing import NamedTuple
 
@@ -49,10 +50,15 @@ class _Together:
         for one in self._waiting:
             one.hooks.reserved(work, reservation)
 
-    def signed(self, outcomes: Sequence[Outcome]) -> None:
+    def renewed(self, work: UnitOfWork, times: tuple[datetime, datetime]) -> None:
+        """Hold on what each caller holds."""
+        for one in self._waiting:
+            one.hooks.renewed(work, times)
+
+    def signed(self, outcomes: Sequence[Outcome], keep: Callable[[], None]) -> None:
         """Tell each caller of its own."""
         for one, outcome in zip(self._waiting, outcomes, strict=True):
-            one.hooks.signed([outcome])
+            one.hooks.signed([outcome], keep)
 
     def recorded(self, work: UnitOfWork, outcomes: Sequence[Outcome]) -> None:
         """Write beside the certificates, each caller for its own."""

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, or_, select, update
 
 from pki_core.model.batches import Chunk
-from pki_core.model.errors import LeaseLostError
+from pki_core.model.errors import LeaseExpiredError, LeaseLostError
 from pki_core.model.states import ChunkState
 from pki_core.store import tables
 from pki_core.store.times import to_seconds
@@ -75,6 +75,10 @@ class ChunkGateway:
     def attach(self, chunk: Chunk, reservation: int | None) -> None:
         """Note the reservation a chunk's runner works under; LeaseLostError when the chunk is no longer its own."""
         self._change(chunk, reservation=reservation)
+
+    def renew(self, chunk: Chunk, now: datetime, lease_until: datetime) -> None:
+        """Hold a chunk on under a lease that has not run out; LeaseLostError when it is no longer this runner's."""
+        self._change(chunk, _CHUNK.lease_until > to_seconds(now), lease_until=to_seconds(lease_until))
 
     def finish(self, chunk: Chunk, now: datetime, issued: int, refused: int) -> None:
         """Mark a chunk done and add to its counts; LeaseLostError when it is no longer this runner's."""
@@ -156,8 +160,14 @@ class ChunkGateway:
         changed = self._connection.execute(
             update(tables.batch_chunk).where(*self._mine(chunk), *conditions).values(**values)
         ).rowcount
-        if changed != 1:
-            raise LeaseLostError(f"the chunk at row {chunk.first_seq} was taken over by another runner")
+        if changed == 1:
+            return
+        if self._connection.scalar(select(_CHUNK.first_seq).where(*self._mine(chunk))) is not None:
+            raise LeaseExpiredError(
+                f"the lease of the chunk at row {chunk.first_seq} ran out before it was signed; nobody else took it. "
+                "Where the token is slow, a larger issuance.lease_seconds or smaller issuance.chunk_rows helps"
+            )
+        raise LeaseLostError(f"the chunk at row {chunk.first_seq} was taken over by another runner")
 
 
 def _chunk(row: Row[Any], *, runner: str, attempts: int) -> Chunk:

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from sqlalchemy import Connection, Update, bindparam, delete, insert, select, update
 
-from pki_core.model.errors import InvariantError, LeaseLostError
+from pki_core.model.errors import InvariantError, LeaseExpiredError, LeaseLostError
 from pki_core.model.states import CertificateState
 from pki_core.store import tables
 from pki_core.store.bulk import insert_rows, is_in_list, list_of
@@ -81,6 +81,21 @@ class ReservationGateway:
             },
         )
 
+    def renew(self, number: int, runner: str, times: tuple[datetime, datetime]) -> None:
+        """Hold a reservation on under a lease that has not run out; ``times`` is (now, the new end).
+
+        Raises:
+            LeaseLostError: it is no longer this runner's, or its lease ran out.
+        """
+        held = tables.reservation.c
+        renewed = self._connection.execute(
+            update(tables.reservation)
+            .where(held.number == number, held.runner == runner, held.lease_until > to_seconds(times[0]))
+            .values(lease_until=to_seconds(times[1]))
+        ).rowcount
+        if renewed != 1:
+            raise self._loss(number, runner)
+
     def close(self, number: int, runner: str, now: datetime, count: int) -> None:
         """Turn a reservation's serials good and drop it.
 
@@ -91,7 +106,7 @@ class ReservationGateway:
         held = {"held": number, "holder": runner, "now": to_seconds(now)}
         issuer_id = self._connection.execute(_CLOSE, held).scalar()
         if issuer_id is None:
-            raise LeaseLostError(f"reservation {number} is no longer held by this runner")
+            raise self._loss(number, runner)
         if self._settle(number, issuer_id, CertificateState.GOOD) != count:
             raise InvariantError(f"reservation {number} does not hold the {count} certificates that were signed")
 
@@ -125,6 +140,13 @@ class ReservationGateway:
             select(tables.reservation.c.number, tables.reservation.c.runner).order_by(tables.reservation.c.number)
         )
         return [(row.number, row.runner) for row in rows]
+
+    def _loss(self, number: int, runner: str) -> LeaseLostError:
+        held = tables.reservation.c
+        mine = select(held.number).where(held.number == number, held.runner == runner)
+        if self._connection.scalar(mine) is None:
+            return LeaseLostError(f"reservation {number} is no longer held by this runner")
+        return LeaseExpiredError(f"the lease of reservation {number} ran out before everything was signed")
 
     def _settle(self, number: int, issuer_id: int, state: CertificateState) -> int:
         stored = self._connection.scalar(_TAKE_SERIALS, {"held": number})

@@ -51,7 +51,10 @@ class Hooks:
     def reserved(self, _work, reservation):
         self.reservations.append(reservation)
 
-    def signed(self, outcomes):
+    def renewed(self, _work, _times):
+        """Nothing is held beside the reservation."""
+
+    def signed(self, outcomes, keep):
         """Nothing to do in between."""
 
     def recorded(self, _work, outcomes):

@@ -1,13 +1,16 @@
 """Leases: a runner that comes too late records nothing, and nobody's living work is taken away (HOUSE 5, law 1)."""
 
+import sys
 import threading
 from contextlib import suppress
 from datetime import timedelta
 
 import pytest
 
+from pki_core.issuance import pace
 from pki_core.issuance.issuer import Issuer
-from pki_core.model.errors import LeaseLostError, UnavailableError
+from pki_core.model.errors import LeaseExpiredError, LeaseLostError, UnavailableError
+from pki_core.services import batches
 from pki_core.services.batches import Batches
 from pki_core.services.enroll import Enrollment
 from pki_core.services.runners import runner_token
@@ -228,3 +231,88 @@ def test_a_takeover_during_the_record_ends_in_one_of_the_two_and_never_in_both(f
 def _try_to_sign_a_chunk(runtime, batch_id):
     with suppress(UnavailableError):
         runtime.batches.sign_next_chunk(batch_id, runner_token())
+
+
+# --- a token that needs longer than a lease
+
+
+@pytest.fixture
+def slow(opened, monkeypatch):
+    """A runtime whose token needs 13 seconds for a signature, by the runtime's own clock."""
+    runtime = opened()
+    runtime.clock = Still(runtime.clock.now())
+    issuer = runtime.issuers.get("mo-sub2")
+    plain = type(issuer._signer).sign
+
+    def sign_slowly(signer, messages):
+        wait_still(runtime, SIGNATURE_SECONDS * len(messages))
+        return plain(signer, messages)
+
+    monkeypatch.setattr(type(issuer._signer), "sign", sign_slowly)
+    monkeypatch.setattr(pace, "monotonic", lambda: runtime.clock.now().timestamp())
+    return runtime
+
+
+def wait_still(runtime, seconds):
+    runtime.clock.time += timedelta(seconds=seconds)
+
+
+SIGNATURE_SECONDS = 13  # five in a lease, for the nine of a chunk
+
+
+def test_a_slow_token_signs_a_chunk_under_one_lease_renewed_meanwhile(faulty, opened, slow, expected_codes):
+    slow.issuers.get("mo-sub2")._pace._count = 2
+    sweeper, left = opened(), []
+    sweeper.clock = slow.clock
+
+    def look():
+        left.append((sweeper.maintenance.sweep_stuck(), sweeper.batches._claim(batch, "next")[0].first_seq))
+
+    batch = sweeper.batches.get(faulty.batch_id)
+    with interposed(Point(Enrollment, "_record", "before"), look):
+        report = slow.batches.sign_next_chunk(faulty.batch_id, runner_token())
+    assert report.rows == OPEN_ROWS
+    assert [(report.voided_reservations, first_seq) for report, first_seq in left] == [(0, CHUNK_ROWS)]
+    wait_still(slow, LEASE_SECONDS)  # of the chunk that nobody signs
+    assert finish_and_check(slow, faulty, expected_codes).void == 0
+
+
+def test_a_chunk_too_long_for_its_lease_says_so_and_is_signed_by_the_next_who_tries(faulty, slow, expected_codes):
+    with pytest.raises(LeaseExpiredError, match="nobody else took it"):
+        slow.batches.sign_next_chunk(faulty.batch_id, runner_token())
+    check_at_any_time(faulty.url)
+    # The key's speed is known now.
+    assert finish_and_check(slow, faulty, expected_codes).void == OPEN_ROWS
+
+
+def test_a_chunk_whose_lease_runs_out_again_and_again_is_cut_smaller_and_no_row_is_given_up(
+    faulty, slow, monkeypatch, expected_codes
+):
+    monkeypatch.setattr(pace.Pace, "_learn", lambda *_: None)  # a token whose speed tells nothing
+    runner = runner_token()
+    for _ in range(batches.MAX_ATTEMPTS):
+        with pytest.raises(LeaseExpiredError):
+            slow.batches.sign_next_chunk(faulty.batch_id, runner)
+    assert slow.batches.sign_next_chunk(faulty.batch_id, runner).rows == 0  # cut
+    monkeypatch.setattr(sys.modules[__name__], "SIGNATURE_SECONDS", 2 * LEASE_SECONDS)
+    for _ in range(2 * batches.MAX_ATTEMPTS):
+        with pytest.raises(LeaseExpiredError):
+            slow.batches.sign_next_chunk(faulty.batch_id, runner)
+    monkeypatch.setattr(sys.modules[__name__], "SIGNATURE_SECONDS", 1)
+    finish_and_check(slow, faulty, expected_codes)
+
+
+def test_a_runner_is_told_that_another_one_took_its_chunk(faulty, opened, slow):
+    slow.issuers.get("mo-sub2")._pace._count = 2
+    other = opened(LEASE_SECONDS)
+
+    def take_over():
+        slow.clock.time += timedelta(seconds=LEASE_SECONDS)
+        other.batches._claim(other.batches.get(faulty.batch_id), "other")
+
+    with (
+        interposed(Point(pace.Pace, "_learn", "after"), take_over),
+        pytest.raises(LeaseLostError, match="taken over by another runner"),
+    ):
+        slow.batches.sign_next_chunk(faulty.batch_id, runner_token())
+    check_at_any_time(faulty.url)
