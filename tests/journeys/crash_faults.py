@@ -7,6 +7,7 @@ from tests.invariants import check_books, connected
 from tests.journeys.crash_points import interposed
 
 INTEGRITY, OWN, DISK_FULL = "23514", "P0001", "53100"  # SQLSTATEs
+SILENTLY = ""
 
 
 def sign_all(runtime, batch_id):
@@ -26,13 +27,15 @@ def finish_and_check(runtime, place, expected_codes):
 
 @contextmanager
 def refusing(url, table, condition, state=OWN, act="INSERT"):
-    """A trigger that refuses some rows of a table."""
+    """A trigger that refuses some rows of a table, or drops them silently."""
     with connected(url) as connection:
         if connection.dialect.name == "sqlite":
-            body = f"BEFORE {act} ON {table} WHEN {condition} BEGIN SELECT RAISE(ABORT, 'refused'); END"
+            refusal = "RAISE(ABORT, 'refused')" if state else "RAISE(IGNORE)"
+            body = f"BEFORE {act} ON {table} WHEN {condition} BEGIN SELECT {refusal}; END"
             connection.exec_driver_sql(f"CREATE TRIGGER refusal {body}")
         else:
-            body = f"BEGIN RAISE EXCEPTION 'refused' USING ERRCODE = '{state}'; END"
+            refusal = f"RAISE EXCEPTION 'refused' USING ERRCODE = '{state}'" if state else "RETURN NULL"
+            body = f"BEGIN {refusal}; END"
             connection.exec_driver_sql(f"CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $${body}$$")
             rows = f"BEFORE {act} ON {table} FOR EACH ROW WHEN ({condition})"
             connection.exec_driver_sql(f"CREATE TRIGGER refusal {rows} EXECUTE FUNCTION refuse()")
