@@ -25,6 +25,7 @@ from pki_core.services.names import NamePolicy
 
 ENVIRONMENTS = ("dev", "qa", "prod")
 HOME_FILE = "pncpki.toml"
+FOUNDING_FILE = "founding.unfinished"  # there from the first act of a founding until its last
 DATABASE_VARIABLE = "PNCPKI_DATABASE_URL"
 
 
@@ -316,9 +317,14 @@ def load_settings(home: Path) -> Settings:
     """Return the settings of the environment in a home directory.
 
     Raises:
-        SettingsError: no environment there, unknown or missing keys, or a combination that must not run.
+        SettingsError: no environment there or an unfinished one, unknown or missing keys, or a combination that must
+            not run.
     """
     path = home / HOME_FILE
+    if (home / FOUNDING_FILE).exists():
+        raise SettingsError(
+            f"the environment in {home} is not finished: give the same pncpki init again and it goes on where it was"
+        )
     try:
         own = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

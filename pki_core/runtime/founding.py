@@ -1,8 +1,13 @@
-"""Founds an environment: directory, secrets, token, database, hierarchy by ceremony, partners."""
+"""Founds an environment: directory, secrets, token, database, hierarchy by ceremony, partners.
+
+A file says that a founding is not finished: with it, no other command works here, and the same founding goes on.
+"""
 
 import hashlib
 import json
+import os
 import secrets
+import shutil
 import tomllib
 import uuid
 from collections.abc import Callable
@@ -10,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pki_core.hsm.gate import locked
 from pki_core.hsm.pin import PinSource
 from pki_core.hsm.softhsm import mend_tokens
 from pki_core.hsm.tokens import create_token
@@ -22,8 +28,12 @@ from pki_core.runtime.wiring import Runtime, module_path_of, open_key_store, ope
 from pki_core.services.ceremony_rules import check_witnesses
 from pki_core.services.crls import raise_failures
 from pki_core.services.hierarchy import HierarchyNames, plan_hierarchy
-from pki_core.settings import HOME_FILE, Settings, check_settings
+from pki_core.settings import FOUNDING_FILE, HOME_FILE, Settings, check_settings
 from pki_core.store.schema import migrate
+
+_LOCK_FILE = "founding.lock"
+_NEW = ".new"
+_PATIENCE_SECONDS = 1.0
 
 # The providers of the sample data; other environments get their partners one by one.
 DEV_PARTNERS = (
@@ -65,50 +75,92 @@ class Founding:
 
 
 def found_environment(founding: Founding, say: Say) -> Runtime:
-    """Make a whole environment in an empty directory and return it open.
+    """Make a whole environment in an empty directory, or go on with one that was interrupted, and return it open.
 
     Raises:
-        ConflictError: the directory holds something already.
+        ConflictError: the directory holds something else, or a founding that was told something else.
+        HsmUnavailableError: another process founds there now.
         SettingsError: the settings must not run, or there is no PKCS#11 module.
-        CeremonyError: a ceremony was refused; what was made so far is useless, remove the directory.
+        CeremonyError: a ceremony was refused.
     """
     home = founding.home.resolve()
-    if home.exists() and any(home.iterdir()):
-        raise ConflictError(f"{home} is not empty: an environment is made once and nothing is overwritten")
+    _refuse_taken_home(home)
     own = _own_settings(founding)
     settings = check_settings(own, home)
     check_witnesses(settings.environment, founding.witnesses)
     load_profiles(settings.environment_values)  # before anything is made: a switch may be misspelt
-    try:
-        return _make(home, own, founding.witnesses, say)
-    except PkiError as error:
-        raise type(error)(f"{error}; what was made is of no use: remove {home} before the next try") from error
-
-
-def _make(home: Path, own: dict[str, Any], witnesses: tuple[str, ...], say: Say) -> Runtime:
-    settings = check_settings(own, home)
     home.mkdir(parents=True, exist_ok=True)
     home.chmod(0o700)
+    with locked(home / _LOCK_FILE, _PATIENCE_SECONDS):
+        _refuse_taken_home(home)  # somebody else may have finished meanwhile
+        own = _begin(home, own, settings.database_url, founding.witnesses)
+        try:
+            _make(home, own, founding.witnesses, say)
+        except PkiError as error:
+            raise type(error)(f"{error}; the same command goes on from here; to start over remove {home}") from error
+        (home / FOUNDING_FILE).unlink()
+        (home / _LOCK_FILE).unlink()
+    return open_runtime(home)
+
+
+def _refuse_taken_home(home: Path) -> None:
+    present = {path.name for path in home.iterdir()} if home.exists() else set()
+    if FOUNDING_FILE not in present and present - {_LOCK_FILE, f"{FOUNDING_FILE}{_NEW}"}:
+        raise ConflictError(f"{home} is not empty: an environment is made once and nothing is overwritten")
+
+
+def _begin(home: Path, own: dict[str, Any], database_url: str, witnesses: tuple[str, ...]) -> dict[str, Any]:
+    """Write down what is founded, or read what an interrupted founding was told: its id is the environment's."""
+    mark = home / FOUNDING_FILE
+    told = {"own": own, "witnesses": witnesses, "database": hashlib.sha256(database_url.encode()).hexdigest()}
+    if not mark.exists():
+        _write_private(mark, json.dumps(told, default=str), mode=0o600)
+        return own
+    before = json.loads(mark.read_text(encoding="utf-8"))
+    now = json.loads(json.dumps(told, default=str))
+    for one in (before, now):
+        one["id"] = one["own"].pop("environment_id")
+    if {**before, "id": ""} != {**now, "id": ""}:
+        raise ConflictError(
+            f"the founding that was interrupted in {home} was told something else: give the same command"
+        )
+    return {**own, "environment_id": before["id"]}
+
+
+def _make(home: Path, own: dict[str, Any], witnesses: tuple[str, ...], say: Say) -> None:
+    """Do what is left; every step may find itself done."""
+    settings = check_settings(own, home)
     migrate(settings.database_url)
-    _refuse_taken_database(Runtime(home, settings))
-    own["key_store"]["token_serial"] = _make_token(home, settings)
-    _write_private(home / HOME_FILE, _toml(own), mode=0o600)
+    stamped = _refuse_taken_database(Runtime(home, settings))
+    if (home / HOME_FILE).exists():
+        made = tomllib.loads((home / HOME_FILE).read_text(encoding="utf-8"))
+        own["key_store"]["token_serial"] = made["key_store"]["token_serial"]
+    else:
+        own["key_store"]["token_serial"] = _make_token(home, settings)
+        _write_private(home / HOME_FILE, _toml(own), mode=0o600)
     say(f"{settings.key_store.kind} token {settings.key_store.token_label} made")
     settings = check_settings(own, home)
     runtime = Runtime(home, settings)
-    with runtime.store.transaction() as work:
-        work.environment.stamp(
-            settings.environment, settings.environment_id, runtime.key_store.identity, runtime.clock.now()
-        )
-    runtime.close()
-    runtime = open_runtime(home)
-    _run_ceremonies(runtime, witnesses, say)
-    say(f"{len(runtime.responders.rotate().made)} OCSP responders")
-    for partner in DEV_PARTNERS if settings.environment == "dev" else ():
-        with runtime.store.transaction() as work:
-            work.partners.add(partner, runtime.clock.now())
-    say(f"{len(_publish_crls(runtime))} CRLs")
-    return runtime
+    try:
+        if not stamped:
+            with runtime.store.transaction() as work:
+                work.environment.stamp(
+                    settings.environment, settings.environment_id, runtime.key_store.identity, runtime.clock.now()
+                )
+        _run_ceremonies(runtime, witnesses, say)
+        say(f"{len(runtime.responders.rotate().made)} OCSP responders")
+        _add_partners(runtime)
+        say(f"{len(_publish_crls(runtime))} CRLs")
+    finally:
+        runtime.close()
+
+
+def _add_partners(runtime: Runtime) -> None:
+    present = {partner.id for partner in runtime.partners.all()}
+    for partner in DEV_PARTNERS if runtime.settings.environment == "dev" else ():
+        if partner.id not in present:
+            with runtime.store.transaction() as work:
+                work.partners.add(partner, runtime.clock.now())
 
 
 def _publish_crls(runtime: Runtime) -> tuple[str, ...]:
@@ -122,11 +174,14 @@ def _publish_crls(runtime: Runtime) -> tuple[str, ...]:
     return report.published
 
 
-def _refuse_taken_database(runtime: Runtime) -> None:
+def _refuse_taken_database(runtime: Runtime) -> bool:
+    """Return whether the database carries this founding's stamp."""
     try:
         with runtime.store.reading() as work:
-            if work.environment.read() is not None:
+            stamp = work.environment.read()
+            if stamp is not None and stamp[1] != runtime.settings.environment_id:
                 raise ConflictError("the database belongs to an environment already; give this one its own")
+            return stamp is not None
     finally:
         runtime.close()
 
@@ -147,6 +202,8 @@ def _own_settings(founding: Founding) -> dict[str, Any]:
 def _make_token(home: Path, settings: Settings) -> str:
     """Make token and PINs; returns the token's serial. PINs go to files, never to arguments or output."""
     section = settings.key_store
+    for directory in ("token", "keys"):  # of an interrupted attempt: before the settings are written, no key is made
+        shutil.rmtree(home / directory, ignore_errors=True)
     secrets_directory = home / "secrets"
     secrets_directory.mkdir(mode=0o700, exist_ok=True)
     pin_file = home / section.pin_file
@@ -154,7 +211,8 @@ def _make_token(home: Path, settings: Settings) -> str:
         _write_private(pin_file, secrets.token_urlsafe(24), mode=0o400)
     if section.kind == "softhsm":
         so_pin_file = secrets_directory / "so-pin"
-        _write_private(so_pin_file, secrets.token_urlsafe(24), mode=0o400)
+        if not so_pin_file.exists():
+            _write_private(so_pin_file, secrets.token_urlsafe(24), mode=0o400)
         identity = create_token(
             module_path_of(home, section),
             section.token_label,
@@ -178,20 +236,28 @@ def _run_ceremonies(runtime: Runtime, witnesses: tuple[str, ...], say: Say) -> N
     )
     ed448 = section.ed448_hierarchy and KeyAlgorithm.ED448 in runtime.key_store.algorithms()
     directory = runtime.home / "ceremonies"
-    directory.mkdir()
-    (runtime.home / "ca").mkdir()
+    directory.mkdir(exist_ok=True)
+    (runtime.home / "ca").mkdir(exist_ok=True)
     for name, content in plan_hierarchy(names, ed448=ed448):
         path = directory / name
         path.write_text(content, encoding="utf-8")
         plan = runtime.ceremonies.read(path)
-        runtime.ceremonies.run(plan, lambda _line: None, reviewed_sha256=hashlib.sha256(content.encode()).hexdigest())
+        if not runtime.ceremonies.is_complete(plan):
+            reviewed = hashlib.sha256(content.encode()).hexdigest()
+            runtime.ceremonies.run(plan, lambda _line: None, reviewed_sha256=reviewed)
         say(f"{plan.label}: {plan.common_name}")
 
 
 def _write_private(path: Path, text: str, *, mode: int) -> None:
-    with path.open("x", encoding="utf-8") as file:
-        path.chmod(mode)
+    """Write a secret's file whole or not at all: whoever goes on after a kill takes what is there."""
+    unfinished = path.with_name(f"{path.name}{_NEW}")
+    unfinished.unlink(missing_ok=True)
+    with unfinished.open("x", encoding="utf-8") as file:
+        unfinished.chmod(mode)
         file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.rename(path)
 
 
 def _toml(own: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ Run as ``python -m tests.journeys.founding_child FUNCTION ARGUMENT...``; the ans
 import hashlib
 import json
 import os
+import signal
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -23,6 +24,19 @@ def init(record, *arguments):
 
     code = app(["init", *arguments], standalone_mode=False)
     Path(record).write_text(json.dumps({"spawned": spawned, "environment": dict(os.environ), "code": code}))
+
+
+def die(name, *arguments):
+    """Run ``pncpki init`` and be killed when a file would get its name."""
+
+    def watch(event, values):
+        if event == "os.rename" and Path(os.fspath(values[1])).name == name:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(watch)
+    from flows.cli import app
+
+    app(["init", *arguments], standalone_mode=False)
 
 
 def attempt(home, *attempts):
@@ -67,4 +81,4 @@ def _run_reviewed_plan(runtime, path):
 _ATTEMPTS = {"key": _use_key, "read": _read_plan, "run": _run_plan, "reviewed": _run_reviewed_plan}
 
 if __name__ == "__main__":
-    {"init": init, "attempt": attempt}[sys.argv[1]](*sys.argv[2:])
+    {"init": init, "die": die, "attempt": attempt}[sys.argv[1]](*sys.argv[2:])
