@@ -41,7 +41,7 @@ from pki_core.services.responders import ResponderRules, Responders
 from pki_core.services.results import Results
 from pki_core.services.revoke import Revocations
 from pki_core.services.tls import ServerCertificate, TlsPlace
-from pki_core.services.uploads import Uploads
+from pki_core.services.uploads import UploadRules, Uploads
 from pki_core.settings import KeyStoreSettings, Settings, load_settings
 from pki_core.store.schema import is_current, migrate
 from pki_core.store.unit_of_work import Store
@@ -92,19 +92,19 @@ class Runtime:
     def uploads(self) -> Uploads:
         """Files into batches."""
         limits = self.settings.batches
-        return Uploads(
-            self.store,
-            self.clock,
-            self.profiles,
-            BatchLimits(
+        rules = UploadRules(
+            profiles=self.profiles,
+            names=self.settings.name_policy,
+            limits=BatchLimits(
                 max_octets=limits.max_octets,
                 max_rows=limits.max_rows,
                 max_archive_octets=limits.max_archive_octets,
                 max_archive_ratio=limits.max_archive_ratio,
                 max_archive_entries=limits.max_archive_entries,
             ),
-            self.settings.issuance.chunk_rows,
+            chunk_rows=self.settings.issuance.chunk_rows,
         )
+        return Uploads(self.store, self.clock, rules)
 
     @cached_property
     def certificates(self) -> Certificates:

@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from pki_core.issuance.issuer import Draft, Issuer, Prepared
-from pki_core.issuance.subject import build_subject
+from pki_core.issuance.subject import Subject, build_subject
 from pki_core.model.certificates import serial_text
 from pki_core.model.clock import Clock
 from pki_core.model.errors import CsrRejectedError, PkiError, StoreUnavailableError
@@ -174,9 +174,7 @@ class Enrollment:
         drafts: list[tuple[int, Draft, JudgedName]] = []
         for position, request in enumerate(requests):
             try:
-                name = judge_name(request, order.profile, order.partner, self._names)
-                subject = build_subject(order.profile.subject, request.subject, name.common_name)
-                names = judge_alternative_names(request, order.profile)
+                name, subject, names = judge_request(request, order.profile, order.partner, self._names)
             except CsrRejectedError as error:
                 outcomes[position] = _refused(request, error)
                 continue
@@ -263,6 +261,19 @@ class Enrollment:
                 work.reservations.void(reservation)
         except StoreUnavailableError:
             return
+
+
+def judge_request(
+    request: IssueRequest, profile: Profile, partner: Partner | None, policy: NamePolicy
+) -> tuple[JudgedName, Subject, tuple[str, ...]]:
+    """Return the name, the subject and the alternative names a certificate will carry; its key is not looked at.
+
+    Raises:
+        CsrRejectedError: one of them may not be certified.
+    """
+    name = judge_name(request, profile, partner, policy)
+    subject = build_subject(profile.subject, request.subject, name.common_name)
+    return name, subject, judge_alternative_names(request, profile)
 
 
 def prove_possession(request: IssueRequest, profile: Profile) -> PublicKey:

@@ -4,7 +4,6 @@ A file is loaded in pieces, each in its own transaction, under the state ``loadi
 with the last step. Rows that cannot be requests, and rows that repeat an earlier one, get their verdict here.
 """
 
-import hashlib
 import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ from pki_core.model.batches import BatchKind, BatchRecord, Verdict
 from pki_core.model.clock import Clock
 from pki_core.model.errors import (
     ConflictError,
-    CsrRejectedError,
     LimitExceededError,
     MalformedError,
     NotAuthorizedError,
@@ -25,8 +23,9 @@ from pki_core.model.errors import (
 from pki_core.model.issuers import IssuerRecord
 from pki_core.model.profiles import IdentifierRule, Level, Profile
 from pki_core.model.states import BatchState
-from pki_core.services.enroll import prove_possession
+from pki_core.services.names import NamePolicy
 from pki_core.services.runners import is_dead, running
+from pki_core.services.upload_repeats import RepeatJudge, name_key
 from pki_core.store.audit import AuditEntry
 from pki_core.store.times import to_seconds
 from pki_core.store.unit_of_work import Store, UnitOfWork
@@ -34,18 +33,9 @@ from pki_core.wire.batch_duplicates import RepeatedRows
 from pki_core.wire.batch_file import BatchLimits, BatchRow, RowBuilder, file_digest, read_batch
 from pki_core.wire.batch_rows import CsrRows
 from pki_core.wire.contract_rows import ContractRows
-from pki_core.wire.csr import parse_csr, peek_common_name
 
-_REPEATS = {
-    "row_id": ("row.duplicate_id", "The row id was used before in this file, in row {first}."),
-    "csr": ("row.duplicate_csr", "The same request stands in row {first} of this file."),
-    "name": ("row.duplicate_identifier", "Row {first} of this file names the same identifier."),
-}
 _ROWS: Mapping[BatchKind, type[RowBuilder]] = {BatchKind.CSR: CsrRows, BatchKind.CONTRACT: ContractRows}
 _CONTRACT_POOL = "ccp"
-_SEPARATORS = b"-*"
-_EMAID_KEY = 14  # without its check digit an EMAID is the same identifier
-_WHOLE_NAME = 255
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,17 +49,26 @@ class Upload:
     kind: BatchKind = BatchKind.CSR
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadRules:
+    """What uploads of an environment are held against."""
+
+    profiles: Mapping[str, Profile]
+    names: NamePolicy
+    limits: BatchLimits
+    chunk_rows: int
+
+
 class Uploads:
     """Turns files into batches."""
 
-    def __init__(
-        self, store: Store, clock: Clock, profiles: Mapping[str, Profile], limits: BatchLimits, chunk_rows: int
-    ) -> None:
+    def __init__(self, store: Store, clock: Clock, rules: UploadRules) -> None:
         self._store = store
         self._clock = clock
-        self._profiles = profiles
-        self._limits = limits
-        self._chunk_rows = chunk_rows
+        self._profiles = rules.profiles
+        self._limits = rules.limits
+        self._chunk_rows = rules.chunk_rows
+        self._repeats = RepeatJudge(store, rules.names)
 
     def submit(self, upload: Upload) -> tuple[BatchRecord, bool]:
         """Load a file; returns the batch and whether it is a new one.
@@ -154,33 +153,6 @@ class Uploads:
             work.audit.append("batches", now, [entry])
             return work.batches.get(batch.id)
 
-    def _settle_names(
-        self, batch: BatchRecord, repeats: RepeatedRows, refused: set[int]
-    ) -> Iterator[tuple[int, str, int]]:
-        """Yield the rows that repeat another. A name belongs to the first row whose request proves its key."""
-        profile = self._profiles[batch.profile_name]
-        same_name: dict[int, list[int]] = {}
-        for seq, kind, first in repeats.found():
-            if kind == "name":
-                same_name.setdefault(first, [first]).append(seq)
-            elif seq not in refused:
-                yield seq, kind, first
-        for rows in same_name.values():
-            is_proven = batch.kind is BatchKind.CONTRACT  # nobody has to prove a key that we make
-            holder = next((seq for seq in rows if is_proven or self._is_provable(batch, seq, profile)), None)
-            if holder is not None:
-                yield from ((seq, "name", holder) for seq in rows if seq > holder)
-
-    def _is_provable(self, batch: BatchRecord, seq: int, profile: Profile) -> bool:
-        with self._store.reading() as work:
-            items = work.batches.open_items(batch.number, seq, seq)
-        try:
-            for item in items:
-                prove_possession(parse_csr(item.row_id, item.csr_der), profile)
-        except CsrRejectedError:
-            return False
-        return bool(items)
-
     @staticmethod
     def _refuse_lost_batch(work: UnitOfWork, batch: BatchRecord) -> None:
         if not work.batches.still_loading(batch):
@@ -189,52 +161,37 @@ class Uploads:
     def _store_rows(self, batch: BatchRecord, path: Path) -> tuple[list[tuple[int, int, int]], int]:
         """Store items and early verdicts; return chunks as (first, last, refused rows) and the number of rows."""
         repeats = RepeatedRows()
-        is_emaid = self._profiles[batch.profile_name].subject.identifier is IdentifierRule.EMAID
-        key_length = _EMAID_KEY if is_emaid else _WHOLE_NAME
+        rule = self._profiles[batch.profile_name].subject.identifier
         refused: set[int] = set()
         total = 0
         for piece in read_batch(path, self._limits, _ROWS[batch.kind]):
             items = [
                 (seq, row.row_id, row.csr_der, row.expected_identifier) for seq, row in enumerate(piece, start=total)
             ]
-            early = list(_problems(piece, total, repeats, (batch.kind, key_length)))
-            refused.update(verdict.seq for verdict in early)
+            early = list(_problems(piece, total, repeats, (batch.kind, rule)))
             with self._store.transaction() as work:
                 self._refuse_lost_batch(work, batch)
                 work.batches.add_items(batch.number, items)
                 work.batches.add_verdicts(batch.number, early)
+            refused.update(verdict.seq for verdict in early)
             total += len(piece)
-        again = [
-            Verdict(
-                seq=seq,
-                certificate_id=None,
-                code=_REPEATS[kind][0],
-                message=_REPEATS[kind][1].format(first=first + 1),
-                common_name="",
-            )
-            for seq, kind, first in self._settle_names(batch, repeats, refused)
-            if seq not in refused
-        ]
-        if again:
+        for verdicts in self._repeats.verdicts(batch, repeats):
             with self._store.transaction() as work:
                 self._refuse_lost_batch(work, batch)
-                work.batches.add_verdicts(batch.number, again)
-        refused.update(verdict.seq for verdict in again)
+                work.batches.add_verdicts(batch.number, verdicts)
+            refused.update(verdict.seq for verdict in verdicts)
         return _slices(total, sorted(refused), self._chunk_rows), total
 
 
 def _problems(
-    piece: list[BatchRow], start: int, repeats: RepeatedRows, named: tuple[BatchKind, int]
+    piece: list[BatchRow], start: int, repeats: RepeatedRows, named: tuple[BatchKind, IdentifierRule]
 ) -> Iterator[Verdict]:
-    kind, key_length = named
     for seq, row in enumerate(piece, start=start):
         if row.problem is not None:
             code, message = row.problem
             yield Verdict(seq=seq, certificate_id=None, code=code, message=message, common_name="")
             continue
-        name = row.expected_identifier.encode() if kind is BatchKind.CONTRACT else peek_common_name(row.csr_der)
-        name = name.upper().translate(None, _SEPARATORS)[:key_length]
-        repeats.add(seq, row_id=row.row_id.encode(), csr=hashlib.sha256(row.csr_der).digest(), name=name)
+        repeats.add(seq, row_id=row.row_id.encode(), name=name_key(row, *named))
 
 
 def _slices(total: int, refused: list[int], step: int) -> list[tuple[int, int, int]]:

@@ -139,6 +139,13 @@ class BatchGateway:
         )
         return [BatchItem(*row) for row in rows if row.seq not in judged]
 
+    def items(self, number: int, seqs: Sequence[int]) -> list[BatchItem]:
+        """Return items by their sequence numbers, a few hundred at most; whether they have a verdict is not asked."""
+        item = tables.batch_item.c
+        query = select(item.seq, item.row_id, item.csr_der, item.expected_identifier)
+        rows = self._connection.execute(query.where(item.batch_number == number, item.seq.in_(seqs)))
+        return [BatchItem(*row) for row in rows]
+
     def results(self, number: int, piece: int) -> Iterator[list[BatchResult]]:
         """Yield every row with its verdict in pieces, in order, by keyset.
 

@@ -1,10 +1,11 @@
-"""Finds rows of a batch that repeat an earlier one, in 24 octets of memory a row."""
+"""Finds rows of a batch that may repeat an earlier one, in 20 octets of memory a row."""
 
 from array import array
 from collections.abc import Iterator
 from hashlib import blake2b
+from typing import Literal
 
-_KINDS = ("row_id", "csr", "name")
+Kind = Literal["row_id", "name"]
 
 
 class RepeatedRows:
@@ -15,27 +16,16 @@ class RepeatedRows:
 
     def __init__(self) -> None:
         self._seqs = array("I")
-        self._hashes = {kind: array("Q") for kind in _KINDS}
+        self._hashes: dict[Kind, array[int]] = {"row_id": array("Q"), "name": array("Q")}
 
-    def add(self, seq: int, *, row_id: bytes, csr: bytes, name: bytes) -> None:
+    def add(self, seq: int, *, row_id: bytes, name: bytes) -> None:
         """Remember a row; an empty name repeats nothing."""
         self._seqs.append(seq)
-        hashes = self._hashes
-        hashes["row_id"].append(_hash(row_id))
-        hashes["csr"].append(int.from_bytes(csr[:8], "big"))
-        hashes["name"].append(_hash(name) if name else 0)
+        self._hashes["row_id"].append(_hash(row_id))
+        self._hashes["name"].append(_hash(name) if name else 0)
 
-    def found(self) -> Iterator[tuple[int, str, int]]:
-        """Yield (row, kind, first row of that value) for rows that repeat; each row once, for its first kind."""
-        repeated: dict[int, tuple[str, int]] = {}
-        for kind in _KINDS:
-            for row, first in self._repeated(kind):
-                repeated.setdefault(row, (kind, first))
-        for row in sorted(repeated):
-            kind, first = repeated[row]
-            yield row, kind, first
-
-    def _repeated(self, kind: str) -> Iterator[tuple[int, int]]:
+    def groups(self, kind: Kind) -> Iterator[list[int]]:
+        """Yield the rows of each value that occurs more than once, in the order of the file."""
         import numpy  # noqa: ICN001, PLC0415  # comes with pandas; the web front must not pay for it
 
         hashes = numpy.frombuffer(self._hashes[kind], dtype=numpy.uint64)
@@ -44,12 +34,11 @@ class RepeatedRows:
         seqs = numpy.frombuffer(self._seqs, dtype=numpy.uint32)
         order = numpy.argsort(hashes, kind="stable")
         in_order = hashes[order]
-        same = numpy.flatnonzero((in_order[1:] == in_order[:-1]) & (in_order[1:] != 0)) + 1
-        first_of_run: dict[int, int] = {}
-        for position in same.tolist():
-            value = int(in_order[position])
-            first = first_of_run.setdefault(value, int(seqs[order[position - 1]]))
-            yield int(seqs[order[position]]), first
+        starts = numpy.flatnonzero(numpy.append(True, in_order[1:] != in_order[:-1]))
+        ends = numpy.append(starts[1:], len(hashes))
+        repeated = (ends - starts > 1) & (in_order[starts] != 0)
+        for start, end in zip(starts[repeated].tolist(), ends[repeated].tolist(), strict=True):
+            yield seqs[order[start:end]].tolist()
 
 
 def _hash(octets: bytes) -> int:

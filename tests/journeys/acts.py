@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sqlalchemy import text
@@ -20,7 +20,7 @@ from pki_core.runtime.founding import Founding, found_environment
 from pki_core.services.enroll import Order
 from pki_core.services.hierarchy import ceremony_file
 from pki_core.services.runners import runner_token
-from pki_core.services.uploads import Upload, issuer_for
+from pki_core.services.uploads import Upload, UploadRules, Uploads, issuer_for
 from pki_core.wire.batch_file import BatchLimits
 from pki_core.wire.pem import pem_to_der
 from tests.builders import EMAID, new_key, spki
@@ -112,6 +112,17 @@ def write_plan(runtime, content):
     path = runtime.home / "plan.toml"
     path.write_text(content, encoding="utf-8")
     return path
+
+
+def uploads_with(runtime, chunk_rows=1000, **limits):
+    """Uploads of the environment under other limits; pieces of four rows, so that files have several."""
+    rules = UploadRules(
+        profiles=runtime.profiles,
+        names=runtime.settings.name_policy,
+        limits=replace(LIMITS, **limits),
+        chunk_rows=chunk_rows,
+    )
+    return Uploads(runtime.store, runtime.clock, rules)
 
 
 def hold(runtime, plan, say=lambda _line: None):

@@ -13,8 +13,7 @@ from pki_core.model.errors import ConflictError, InvariantError, NotFoundError
 from pki_core.model.states import BatchState
 from pki_core.runtime.wiring import open_runtime
 from pki_core.services.runners import runner_token
-from pki_core.services.uploads import Uploads
-from tests.journeys.acts import LIMITS, artefact, edit, hold, in_base64, rows, sub2, upload_of, write_rows
+from tests.journeys.acts import artefact, edit, hold, in_base64, rows, sub2, upload_of, uploads_with, write_rows
 
 pytest_plugins = ["tests.journeys.environments"]
 
@@ -44,8 +43,7 @@ def sign_all(runtime, batch):
 
 
 def submit(runtime, path, chunk_rows=10, **upload):
-    uploads = Uploads(runtime.store, runtime.clock, runtime.profiles, LIMITS, chunk_rows)
-    return uploads.submit(upload_of(path, **upload))[0]
+    return uploads_with(runtime, chunk_rows).submit(upload_of(path, **upload))[0]
 
 
 def sample(path, count, bad=0):

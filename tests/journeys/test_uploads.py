@@ -3,7 +3,6 @@
 import base64
 import hashlib
 from contextlib import closing
-from dataclasses import replace
 
 import pytest
 from sqlalchemy import text
@@ -19,18 +18,13 @@ from pki_core.model.errors import (
 from pki_core.model.states import BatchState
 from pki_core.runtime.wiring import open_runtime
 from pki_core.services import uploads
-from pki_core.services.runners import running
-from pki_core.services.uploads import Uploads
-from tests.journeys.acts import LIMITS, copy_home, hold, in_base64, rows, sub2, upload_of, write_rows
+from pki_core.services.runners import runner_token, running
+from tests.builders import SET, new_key, raw_csr, sequence, tlv
+from tests.journeys.acts import copy_home, hold, in_base64, rows, sub2, upload_of, uploads_with, write_rows
 
 pytest_plugins = ["tests.journeys.environments"]
 
 BATCH_TABLES = ("batch", "batch_item", "batch_verdict", "batch_chunk")
-
-
-def with_limits(runtime, chunk_rows=1000, **limits):
-    """Uploads of the environment under other limits; pieces of four rows, so that files have several."""
-    return Uploads(runtime.store, runtime.clock, runtime.profiles, replace(LIMITS, **limits), chunk_rows)
 
 
 @pytest.fixture
@@ -116,7 +110,7 @@ def test_rows_are_cut_into_chunks_that_know_what_was_refused(any_environment, tm
     table = [*sample_rows(10)]
     table[4] = ("no-csr", "", "")
     path = write_rows(tmp_path / "rows.csv", table)
-    batch, _ = with_limits(any_environment, chunk_rows=4).submit(upload_of(path))
+    batch, _ = uploads_with(any_environment, chunk_rows=4).submit(upload_of(path))
     assert rows(any_environment, "SELECT first_seq, last_seq, refused, state FROM batch_chunk ORDER BY first_seq") == [
         (0, 3, 0, "open"),
         (4, 7, 1, "open"),
@@ -181,7 +175,7 @@ def test_rows_that_cannot_be_requests_are_refused_one_by_one(any_environment, tm
         ("x" * 129, good[1][1], ""),
         good[2],
     ]
-    batch, _ = with_limits(any_environment).submit(upload_of(write_rows(tmp_path / "rows.csv", table)))
+    batch, _ = uploads_with(any_environment).submit(upload_of(write_rows(tmp_path / "rows.csv", table)))
     codes = [code for code, _ in verdicts(any_environment, batch).values()]
     assert codes == [
         "row.id_missing",
@@ -210,7 +204,7 @@ def test_a_row_that_repeats_another_is_refused_with_the_row_it_repeats(any_envir
         ("same name, spelled otherwise", spelled, ""),
         ("again", "", ""),
     ]
-    batch, _ = with_limits(any_environment).submit(upload_of(write_rows(tmp_path / "rows.csv", table)))
+    batch, _ = uploads_with(any_environment).submit(upload_of(write_rows(tmp_path / "rows.csv", table)))
     assert batch.total == len(table)
     found = rows(any_environment, "SELECT seq, code, message FROM batch_verdict ORDER BY seq")
     assert [(seq, code) for seq, code, _ in found] == [
@@ -269,7 +263,7 @@ def test_a_file_that_cannot_be_read_is_refused_whole_and_leaves_nothing(
 ):
     (tmp_path / file_name).write_bytes(content)
     with pytest.raises(MalformedError, match=message):
-        with_limits(untouched).submit(upload_of(tmp_path / file_name))
+        uploads_with(untouched).submit(upload_of(tmp_path / file_name))
     assert nothing_is_kept(untouched)
 
 
@@ -279,7 +273,7 @@ def test_a_file_that_takes_all_memory_is_refused_as_too_large(untouched, sample,
 
     monkeypatch.setattr(uploads, "read_batch", devour)
     with pytest.raises(LimitExceededError, match="more memory than one may"):
-        with_limits(untouched).submit(upload_of(sample))
+        uploads_with(untouched).submit(upload_of(sample))
     assert nothing_is_kept(untouched)
 
 
@@ -287,7 +281,7 @@ def test_pieces_that_were_stored_before_the_fault_are_gone_too(any_environment, 
     # the fault stands in the third piece of four rows
     sample.write_bytes(sample.read_bytes() + b"11,MAA=,x,y,z\n")
     with pytest.raises(MalformedError, match="line "):
-        with_limits(any_environment).submit(upload_of(sample))
+        uploads_with(any_environment).submit(upload_of(sample))
     assert nothing_is_kept(any_environment)
 
 
@@ -297,13 +291,13 @@ def test_pieces_that_were_stored_before_the_fault_are_gone_too(any_environment, 
 )
 def test_a_file_beyond_a_limit_is_refused_with_the_limit(untouched, sample, limits, message):
     with pytest.raises(LimitExceededError, match=message):
-        with_limits(untouched, **limits).submit(upload_of(sample))
+        uploads_with(untouched, **limits).submit(upload_of(sample))
     assert nothing_is_kept(untouched)
 
 
 def test_a_file_at_its_limits_is_taken(environment, sample):
     limits = {"max_rows": 10, "max_octets": sample.stat().st_size}
-    assert with_limits(environment, **limits).submit(upload_of(sample))[0].total == 10
+    assert uploads_with(environment, **limits).submit(upload_of(sample))[0].total == 10
 
 
 def test_a_refused_file_can_be_mended_and_submitted(environment, sample):
@@ -337,5 +331,76 @@ def test_a_name_belongs_to_the_first_row_that_proves_its_key(any_environment, tm
     ]
     batch, _ = any_environment.uploads.submit(upload_of(write_rows(tmp_path / "rows.csv", table)))
     found = verdicts(any_environment, batch)
-    assert {row_id: code for row_id, (code, _) in found.items()} == {late[0]: "row.duplicate_identifier"}
+    assert {row_id: code for row_id, (code, _) in found.items()} == {
+        bad[0]: "csr.bad_signature",
+        late[0]: "row.duplicate_identifier",
+    }
     assert "Row 2" in found[late[0]][1]
+
+
+COMMON_NAME, SERIAL_NUMBER, ORGANIZATION, COUNTRY = "0603550403", "0603550405", "060355040a", "0603550406"
+PRINTABLE, UTF8, BMP, UNIVERSAL = 0x13, 0x0C, 0x1E, 0x1C
+OTHER_EMAID = "DEPNCC00000002"
+
+
+def part(oid, tag, octets):
+    return tlv(SET, sequence(bytes.fromhex(oid), tlv(tag, octets)))
+
+
+def csr_named(*parts):
+    return in_base64(raw_csr(new_key(), subject=sequence(*parts)))
+
+
+def csr_of(emaid, *before, tag=PRINTABLE):
+    codec = {BMP: "utf-16-be", UNIVERSAL: "utf-32-be"}.get(tag, "ascii")
+    return csr_named(*before, part(COMMON_NAME, tag, emaid.encode(codec)))
+
+
+def codes_of(runtime, tmp_path, table):
+    """Row number -> code of the verdicts of an upload; the rest is signed, and all of it issued."""
+    named = [(f"row-{number}" if row_id is None else row_id, *row) for number, (row_id, *row) in enumerate(table)]
+    batch, _ = runtime.uploads.submit(upload_of(write_rows(tmp_path / "rows.csv", named)))
+    found = dict(rows(runtime, "SELECT seq, code FROM batch_verdict ORDER BY seq"))
+    runner = runner_token()
+    while runtime.batches.sign_next_chunk(batch.id, runner) is not None:
+        pass
+    assert runtime.batches.status(batch.id)[1].issued == len(table) - len(found)
+    return found
+
+
+def test_names_in_wide_characters_are_told_apart(environment, tmp_path):
+    table = [(None, csr_of(f"DEPNCC0000000{n}", tag=tag), "") for n, tag in enumerate((BMP, UNIVERSAL, BMP, UNIVERSAL))]
+    assert codes_of(environment, tmp_path, table) == {}
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        csr_of(OTHER_EMAID, tag=BMP),
+        csr_of(OTHER_EMAID, tag=UNIVERSAL),
+        csr_of(OTHER_EMAID, part(SERIAL_NUMBER, 0x04, bytes.fromhex(COMMON_NAME) + b"\x0c\x03abc")),
+        csr_of(OTHER_EMAID, part(SERIAL_NUMBER, 0x04, bytes.fromhex(COMMON_NAME))),
+        csr_of("de-pnc-c00000002", tag=UTF8),
+    ],
+    ids=["two octets a letter", "four octets a letter", "behind a false name", "behind a false start", "with dashes"],
+)
+def test_a_name_is_found_again_however_it_is_written(environment, tmp_path, hidden):
+    table = [(None, hidden, ""), (None, csr_of(OTHER_EMAID), ""), (None, hidden, "")]
+    assert codes_of(environment, tmp_path, table) == {1: "row.duplicate_identifier", 2: "row.duplicate_csr"}
+
+
+GOOD = csr_of(OTHER_EMAID)
+BAD_FIRST_ROWS = {
+    "another identifier expected": ((None, csr_of(OTHER_EMAID), "DEPNCC00000009"), "identifier.unexpected"),
+    "the same request, another identifier expected": ((None, GOOD, "DEPNCC00000009"), "identifier.unexpected"),
+    "too long": ((None, csr_of(OTHER_EMAID + "ZZZZ"), ""), "identifier.invalid"),
+    "country": ((None, csr_of(OTHER_EMAID, part(COUNTRY, PRINTABLE, b"D1")), ""), "subject.country_invalid"),
+    "organization": ((None, csr_of(OTHER_EMAID, part(ORGANIZATION, UTF8, b"x" * 65)), ""), "subject.too_long"),
+    "row id": (("row-0", csr_of(OTHER_EMAID), ""), "row.duplicate_id"),
+}
+
+
+@pytest.mark.parametrize(("bad", "code"), BAD_FIRST_ROWS.values(), ids=BAD_FIRST_ROWS)
+def test_a_row_that_is_refused_keeps_no_name_from_the_next(environment, tmp_path, bad, code):
+    table = [(None, csr_of("DEPNCC00000001"), ""), bad, (None, GOOD, OTHER_EMAID), (None, GOOD, "")]
+    assert codes_of(environment, tmp_path, table) == {1: code, 3: "row.duplicate_csr"}

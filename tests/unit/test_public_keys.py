@@ -139,6 +139,20 @@ def test_a_private_key_anybody_can_guess_is_weak(curve, scalar):
     assert refusal(refuse_weak_key, algorithm, spki(key)) == "key.weak"
 
 
+ORDERS = {  # FIPS 186-4 D.1.2.3 and D.1.2.5
+    "secp256r1": 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551,
+    "secp521r1": (1 << 521) - 0x5AE79787C40D069948033FEB708F65A2FC44A36477663B851449048E16EC79BF7,
+}
+
+
+@pytest.mark.parametrize("curve", [ec.SECP256R1(), ec.SECP521R1()], ids=["P-256", "P-521"])
+@pytest.mark.parametrize("scalar", [1, 32])
+def test_the_negative_of_a_private_key_anybody_can_guess_is_weak(curve, scalar):
+    key = ec.derive_private_key(ORDERS[curve.name] - scalar, curve)
+    algorithm, _ = load_public_key(spki(key))
+    assert refusal(refuse_weak_key, algorithm, spki(key)) == "key.weak"
+
+
 @pytest.mark.parametrize("sign_bit", [0, 0x80])
 @pytest.mark.parametrize(
     "y", [0, 1, ED448_PRIME - 1, ED448_PRIME, ED448_PRIME + 1], ids=["0", "1", "-1", "0 + p", "1 + p"]
