@@ -24,6 +24,7 @@ from sqlalchemy import (
 
 from pki_core.model.errors import ConflictError, InvariantError, StoreUnavailableError
 from pki_core.store.engine import is_postgres
+from pki_core.store.faults import words_for
 
 _POSTGRES_TYPES = (
     (SmallInteger, "int2"),
@@ -95,7 +96,7 @@ def _copy(connection: Connection, table: Table, columns: Sequence[str], rows: Se
     except errors.IntegrityError as error:
         raise ConflictError(f"the database refused a row of {table.name} that breaks a constraint") from error
     except errors.Error as error:
-        raise StoreUnavailableError(f"the database did not take {table.name}: {type(error).__name__}") from error
+        raise StoreUnavailableError(words_for(error)) from error
 
 
 def _many(connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> int:

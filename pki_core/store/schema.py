@@ -8,6 +8,7 @@ from sqlalchemy.exc import DBAPIError
 
 from pki_core.model.errors import StoreUnavailableError
 from pki_core.store.engine import open_engine
+from pki_core.store.faults import words_for
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -31,7 +32,7 @@ def migrate(url: str) -> None:
             command.upgrade(config, "head")
     except DBAPIError as error:
         raise StoreUnavailableError(
-            f"the schema could not be brought up to date: {type(error.orig).__name__}"
+            f"the schema could not be brought up to date: {words_for(error.orig or error)}"
         ) from error
     finally:
         engine.dispose()
@@ -46,7 +47,7 @@ def is_current(url: str) -> bool:
                 return False
             return bool(connection.scalar(text("SELECT version_num FROM alembic_version")) == NEWEST)
     except DBAPIError as error:
-        raise StoreUnavailableError(f"the database did not answer: {type(error.orig).__name__}") from error
+        raise StoreUnavailableError(words_for(error.orig or error)) from error
     finally:
         engine.dispose()
 

@@ -21,6 +21,7 @@ from pki_core.store.credentials import CredentialGateway
 from pki_core.store.crls import CrlGateway
 from pki_core.store.engine import FORGETTABLE, open_engine
 from pki_core.store.est_requests import EstRequestGateway
+from pki_core.store.faults import words_for
 from pki_core.store.issuers import IssuerGateway
 from pki_core.store.marks import MarkGateway
 from pki_core.store.ocsp import OcspGateway
@@ -138,4 +139,4 @@ def _translated() -> Iterator[None]:
         raise ConflictError("the database refused a row that breaks a constraint") from error
     except (DBAPIError, PoolTimeoutError) as error:
         cause = getattr(error, "orig", None) or error
-        raise StoreUnavailableError(f"the database did not answer: {type(cause).__name__}") from error
+        raise StoreUnavailableError(words_for(cause)) from error
