@@ -1,5 +1,6 @@
 """Runners: who holds a lease. A runner's token tells, on its own machine, whether it is still alive."""
 
+import hashlib
 import os
 import secrets
 import socket
@@ -9,6 +10,8 @@ from functools import lru_cache
 from pathlib import Path
 
 _PROC = Path("/proc")
+_MACHINE_ID = Path("/etc/machine-id")  # machine-id(5): of one installation, kept over restarts
+_MACHINE_ID_DIGITS = 32
 _STARTED_AT = 19  # field 22 of /proc/PID/stat, counted behind the parenthesised command name
 
 _REMEMBERED = 1000
@@ -18,7 +21,7 @@ _ended: dict[str, None] = {}
 
 
 def runner_token() -> str:
-    """Return a new token for work this process does: ``host/boot/pid namespace/pid/start/random``."""
+    """Return a new token for work this process does: ``host/machine/boot/pid namespace/pid/start/random``."""
     pid = os.getpid()
     return f"{_here()}/{pid}/{_start_of(pid)}/{secrets.token_hex(8)}"
 
@@ -45,12 +48,20 @@ def is_dead(token: str) -> bool:
     place, _, rest = token.rpartition("/")
     place, _, start = place.rpartition("/")
     place, _, pid = place.rpartition("/")
-    if not rest or not (pid.isascii() and pid.isdecimal()) or place.partition("/")[0] != _here().partition("/")[0]:
+    if not rest or not (pid.isascii() and pid.isdecimal()):
         return False
-    if place != _here():
-        # Same host name: another boot is over; another pid namespace is another container.
-        return place.split("/")[1:2] != _here().split("/")[1:2]
-    return _start_of(int(pid)) != start
+    if place == _here():
+        return _start_of(int(pid)) != start
+    return _is_of_an_earlier_boot(place)
+
+
+def _is_of_an_earlier_boot(place: str) -> bool:
+    """Tell whether a place is this machine before it was started anew; another pid namespace is another container.
+
+    By its machine id: two machines may have one name. Where there is none, only the lease can tell.
+    """
+    theirs, (host, machine, boot, _) = place.split("/"), _here().split("/")
+    return bool(machine and boot) and theirs[:2] == [host, machine] and theirs[2] != boot
 
 
 @lru_cache(maxsize=1)
@@ -60,7 +71,17 @@ def _here() -> str:
         namespace = str((_PROC / "self/ns/pid").readlink())
     except OSError:
         namespace = ""
-    return f"{socket.gethostname()[:40]}/{boot[:18]}/{namespace.removeprefix('pid:').strip('[]')}"
+    host, namespace = socket.gethostname()[:40], namespace.removeprefix("pid:").strip("[]")
+    return f"{host}/{_machine()}/{boot[:18]}/{namespace}"
+
+
+def _machine() -> str:
+    """Return what tells this machine from another of its name; "" when nothing does, as in many containers."""
+    machine_id = _read(_MACHINE_ID)
+    if len(machine_id) != _MACHINE_ID_DIGITS:
+        return ""
+    # machine-id(5): not to be shown as it is; hashed for one purpose.
+    return hashlib.sha256(f"pncpki runner {machine_id}".encode()).hexdigest()[:16]
 
 
 def _start_of(pid: int) -> str:

@@ -31,8 +31,16 @@ def other_runner():
 
 
 def parts(token):
-    host, boot, namespace, pid, start, random = token.split("/")
-    return {"host": host, "boot": boot, "namespace": namespace, "pid": pid, "start": start, "random": random}
+    host, machine, boot, namespace, pid, start, random = token.split("/")
+    return {
+        "host": host,
+        "machine": machine,
+        "boot": boot,
+        "namespace": namespace,
+        "pid": pid,
+        "start": start,
+        "random": random,
+    }
 
 
 def changed(**values):
@@ -43,7 +51,7 @@ def test_a_token_names_host_boot_container_and_process():
     token = parts(runner_token())
     assert token["host"] == socket.gethostname()[:40]
     assert int(token["pid"]) == os.getpid()
-    assert all(token.values())
+    assert all(value for part, value in token.items() if part != "machine")
 
 
 def test_every_piece_of_work_has_a_token_of_its_own_that_fits_its_column():
@@ -100,8 +108,50 @@ def test_a_process_that_got_the_number_of_a_dead_one_is_not_taken_for_it():
     assert is_dead(changed(start="1"))
 
 
-def test_a_runner_of_an_earlier_boot_is_dead():
+@pytest.fixture
+def on_machine(tmp_path, monkeypatch):
+    """Let this machine have an id."""
+
+    def have(machine_id):
+        file = tmp_path / "machine-id"
+        file.write_text(machine_id)
+        monkeypatch.setattr(runners, "_MACHINE_ID", file)
+        runners._here.cache_clear()
+
+    yield have
+    runners._here.cache_clear()
+
+
+def test_a_runner_of_an_earlier_boot_is_dead(on_machine):
+    on_machine("0123456789abcdef" * 2 + "\n")
     assert is_dead(changed(boot="0" * 18))
+    assert not is_dead(runner_token())
+
+
+def test_a_machine_of_the_same_name_is_another_machine(on_machine):
+    on_machine("fedcba9876543210" * 2)
+    theirs = runner_token()
+    on_machine("0123456789abcdef" * 2)
+    assert parts(theirs)["machine"] != parts(runner_token())["machine"]
+    assert not is_dead("/".join({**parts(theirs), "boot": "0" * 18}.values()))
+
+
+@pytest.mark.parametrize("machine_id", ["", "uninitialized\n"])
+def test_without_an_id_an_earlier_boot_may_be_another_machine_of_the_same_name(on_machine, machine_id):
+    on_machine(machine_id)
+    assert not is_dead(changed(boot="0" * 18))
+    assert is_dead(changed(start="1"))
+
+
+def test_the_id_of_the_machine_is_not_shown(on_machine):
+    on_machine("0123456789abcdef" * 2)
+    assert "0123456789abcdef" not in runner_token()
+
+
+def test_a_token_of_an_earlier_version_says_nothing_of_another_boot():
+    token = parts(runner_token())
+    del token["machine"]
+    assert not is_dead("/".join({**token, "boot": "0" * 18, "start": "1"}.values()))
 
 
 def test_nothing_is_known_of_another_machine():
