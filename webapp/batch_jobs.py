@@ -27,19 +27,19 @@ from pki_core.model.errors import (
     NotFoundError,
     OverloadedError,
     PkiError,
-    RequestError,
     UnavailableError,
     WorkerLostError,
 )
 from pki_core.runtime import Runtime, open_runtime
 from pki_core.services.uploads import Upload
 
-_REFUSALS: tuple[type[RequestError], ...] = (
+_ERRORS: tuple[type[PkiError], ...] = (
     ConflictError,
     LimitExceededError,
     MalformedError,
     NotAuthorizedError,
     NotFoundError,
+    OverloadedError,
 )
 _DAY = 86_400
 _LONGEST = 1800  # seconds of one job, however patient its client is: a million rows take a few minutes
@@ -211,9 +211,9 @@ def _answer_of(output: bytes, code: int) -> dict[str, Any]:
 
 
 def _error_of(code: str, message: str) -> PkiError:
-    for refusal in _REFUSALS:
-        if refusal.code == code:
-            return refusal(message)
+    for known in _ERRORS:
+        if known.code == code:
+            return known(message)
     return UnavailableError(f"{code}: {message}")
 
 

@@ -17,6 +17,7 @@ from pki_core.model.errors import (
     MalformedError,
     NotAuthorizedError,
     NotFoundError,
+    OverloadedError,
     PkiError,
     UnavailableError,
 )
@@ -76,7 +77,8 @@ class Uploads:
         Raises:
             NotFoundError, NotAuthorizedError: no such partner or profile, or not for this partner's roles.
             MalformedError, LimitExceededError: the file is refused whole; nothing of it is kept.
-            ConflictError: another process is loading this very file.
+            ConflictError: this file is a batch of another kind already.
+            OverloadedError: another process is loading this very file; the same call finds its batch in a moment.
         """
         if not upload.path.is_file():
             raise MalformedError(f"{upload.source_name} is not a regular file")
@@ -85,7 +87,10 @@ class Uploads:
             raise LimitExceededError(f"the file has {size} octets; batches.max_octets allows {self._limits.max_octets}")
         digest = file_digest(upload.path)
         with running() as runner:
-            batch, fresh = self._begin(upload, digest, runner)
+            try:
+                batch, fresh = self._begin(upload, digest, runner)
+            except ConflictError:  # PostgreSQL lets two look at once, and refuses the second row: now it can be seen
+                batch, fresh = self._begin(upload, digest, runner)
             if not fresh:
                 return batch, False
             try:
@@ -122,7 +127,7 @@ class Uploads:
                 return known, False
             if known is not None:
                 if not is_dead(known.runner) or not work.batches.restart_loading(known, runner):
-                    raise ConflictError("another process is loading this file right now")
+                    raise OverloadedError("another process is loading this file right now; submit it again in a while")
                 return work.batches.get(known.id), True
             batch_id = f"{self._clock.now():%Y%m%d}-{secrets.token_hex(5)}"
             work.batches.add(

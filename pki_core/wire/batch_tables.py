@@ -25,10 +25,14 @@ def read_ndjson(path: Path, limits: BatchLimits, kind: type[RowBuilder] = CsrRow
     with a gap into floats, and cannot say where an error is.
     """
     builder = kind(limits)
+    names = (*kind.required, *kind.optional)
     with path.open("rb") as stream:
         lines = _json_objects(stream)
+        found_before: set[str] = set()
         while objects := _json_piece(lines, limits.piece_rows):
-            names = (*kind.required, *kind.optional)
+            if not found_before:  # a table of something else is refused whole, as in every other format
+                found_before.update(*objects)
+                kind.find(list(found_before), "")
             yield builder.build({name: [found.get(name) for found in objects] for name in names})
     builder.finish("the file is empty")
 

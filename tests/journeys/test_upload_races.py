@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import text
 
-from pki_core.model.errors import ConflictError, LeaseLostError, PkiError, RequestError, StoreUnavailableError
+from pki_core.model.errors import ConflictError, LeaseLostError, OverloadedError, PkiError, StoreUnavailableError
 from pki_core.services import maintenance, uploads
 from pki_core.services.runners import is_dead, runner_token
 from pki_core.services.uploads import Uploads
@@ -82,7 +82,7 @@ def test_two_uploads_of_one_file_at_once_are_one_batch(faulty, opened, other_sam
         for_both.wait()
         try:
             results.append(hand_in(runtime, other_sample)[1])
-        except ConflictError:
+        except OverloadedError:
             results.append(None)
 
     threads = [threading.Thread(target=load, args=(opened(),)) for _ in range(2)]
@@ -99,7 +99,7 @@ def test_two_processes_that_submit_one_file_at_once_make_one_batch(crashing, oth
     with Job(submit, crashing, other_sample) as one, Job(submit, crashing, other_sample) as other:
         news = []
         for job in (one, other):
-            with suppress(ConflictError):
+            with suppress(OverloadedError):
                 news.append(job.result()[1])
     assert news.count(True) == 1
     batch_id, is_new = run(submit, crashing, other_sample)
@@ -153,7 +153,7 @@ def test_a_batch_loaded_anew_by_two_at_once_is_loaded_by_one(faulty, opened, cra
     def load(runtime):
         try:
             results.append(hand_in(runtime, crash_sample))
-        except RequestError as error:
+        except PkiError as error:
             results.append(type(error))
 
     monkeypatch.setattr(BatchGateway, "find_source", find_and_meet)
@@ -164,7 +164,7 @@ def test_a_batch_loaded_anew_by_two_at_once_is_loaded_by_one(faulty, opened, cra
     for thread in threads:
         thread.join()
     assert (faulty.batch_id, True) in results
-    assert ConflictError in results or (faulty.batch_id, False) in results
+    assert OverloadedError in results or (faulty.batch_id, False) in results
     runtime = opened()
     sign_all(runtime, faulty.batch_id)
     check_books(faulty.url, faulty.batch_id)
@@ -206,6 +206,6 @@ def test_a_slow_second_loader_does_not_empty_a_batch_that_was_loaded_and_signed_
         return is_dead(runner)
 
     monkeypatch.setattr(uploads, "is_dead", look_slowly)
-    with suppress(ConflictError):
+    with suppress(OverloadedError):
         assert hand_in(slow, crash_sample) == (faulty.batch_id, False)
     finish_and_check(slow, faulty, expected_codes)

@@ -9,11 +9,11 @@ from sqlalchemy import text
 
 from flows.sample_batch import sample_csr, sample_emaid, sample_rows, write_sample
 from pki_core.model.errors import (
-    ConflictError,
     LimitExceededError,
     MalformedError,
     NotAuthorizedError,
     NotFoundError,
+    OverloadedError,
 )
 from pki_core.model.states import BatchState
 from pki_core.runtime.wiring import open_runtime
@@ -316,7 +316,7 @@ def test_a_file_that_a_living_process_is_loading_is_not_loaded_twice(environment
     with running() as runner:
         with environment.store.transaction() as work:
             work.audit._connection.execute(text("UPDATE batch SET runner = :runner"), {"runner": runner})
-        with pytest.raises(ConflictError, match="loading this file right now"):
+        with pytest.raises(OverloadedError, match="loading this file right now"):
             environment.uploads.submit(upload_of(sample))
 
 

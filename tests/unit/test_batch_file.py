@@ -152,6 +152,14 @@ def test_an_ndjson_file_with_a_bad_line_is_refused_with_line_and_column(tmp_path
     assert refusal(written(tmp_path, "batch.ndjson", content)) == sentence
 
 
+def test_an_ndjson_file_whose_first_rows_lack_a_column_is_refused_whole(tmp_path):
+    assert refusal(written(tmp_path, "a.ndjson", '{"a": 1}\n{}\n')) == "there is no column 'row_id'"
+    assert refusal(written(tmp_path, "b.ndjson", '{"row_id": "a"}\n')) == "there is no column 'csr'"
+    sparse = [{"row_id": "a"}, {"row_id": "b", "csr": b64(1)}, *[{"row_id": f"{n}"} for n in range(9)]]
+    found = read(written(tmp_path, "c.ndjson", "\n".join(map(json.dumps, sparse))))
+    assert [one.problem and one.problem[0] for one in found] == ["row.csr_missing", None, *["row.csr_missing"] * 9]
+
+
 def test_ndjson_values_that_are_not_text_are_bad_rows_or_plain_integers(tmp_path):
     lines = [
         {" Row_ID": 17, "CSR": b64(1)},
