@@ -19,7 +19,7 @@ from flows.cli_registration import registration_app
 from flows.cli_revoke import crl_app, release, revoke
 from flows.cli_serve import openapi, serve
 from flows.cli_webhook import token_app, webhook_app
-from flows.output import EXIT_USAGE, Home, Json, answer, chosen_home, open_home, reports_errors, say, tell
+from flows.output import EXIT_USAGE, OWNER_ONLY, Home, Json, answer, chosen_home, open_home, reports_errors, say, tell
 from pki_core.model.errors import MalformedError
 
 app = typer.Typer(
@@ -177,6 +177,7 @@ def demo(
 
 def main() -> None:
     """Run the command line; with ``--json`` a usage error is one JSON object too."""
+    os.umask(OWNER_ONLY)  # also for the servers and workers that a command becomes or starts
     if "--json" not in sys.argv:
         app()
         return

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 EXIT_REFUSED, EXIT_USAGE, EXIT_UNAVAILABLE, EXIT_FAULT = 1, 2, 3, 4
 EXIT_INTERRUPTED = 130
+OWNER_ONLY = 0o077  # the umask of commands: what they write is their owner's alone
 
 Home = Annotated[
     Path | None,

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ EXIT_REFUSED, EXIT_UNAVAILABLE, EXIT_FAULT = 1, 3, 4
 
 def main() -> int:
     """Do one act; returns the exit code of the process."""
+    os.umask(0o077)  # what a server or its jobs write is their owner's alone; gunicorn gives its socket to the group
     options = _parser().parse_args()
     try:
         return _act(options)

@@ -96,16 +96,17 @@ class FileSigner:
 class FileKeyStore:
     """A directory of encrypted private keys."""
 
-    def __init__(self, directory: Path, passphrase: PinSource) -> None:
+    def __init__(self, directory: Path, passphrase: PinSource, *, is_founded: bool = False) -> None:
         self._directory = directory
         self._passphrase = passphrase
+        self._is_founded = is_founded  # then the directory is there, and is never made anew
 
     @property
     def identity(self) -> TokenIdentity:
         """The directory and the random serial it got when it was first used."""
         path = self._directory / _SERIAL_FILE
         try:
-            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._make_directory()
             with suppress(FileExistsError):
                 _create(path, secrets.token_hex(_SERIAL_OCTETS).encode())
             serial = path.read_text(encoding="ascii")
@@ -127,7 +128,7 @@ class FileKeyStore:
             Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(self._passphrase.read().encode())
         )
         try:
-            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._make_directory()
             _create(path, pem)
         except FileExistsError:
             raise ConflictError(f"there is a key file {path} already") from None
@@ -165,6 +166,11 @@ class FileKeyStore:
 
     def __repr__(self) -> str:
         return f"FileKeyStore({str(self._directory)!r})"
+
+    def _make_directory(self) -> None:
+        if self._is_founded and not self._directory.is_dir():
+            raise HsmUnavailableError(f"the key directory {self._directory} is gone: put it back")
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def _path(self, label: str) -> Path:
         if not _LABEL.fullmatch(label):

@@ -31,20 +31,36 @@ def find_softhsm_module(root: Path = Path("/")) -> Path | None:
 
 
 def prepare_softhsm(directory: Path) -> None:
-    """Keep this process's SoftHSM tokens in the directory; call it before a key store is used.
+    """Make the directory of SoftHSM's tokens, and keep this process's tokens there. For founding alone.
 
     Raises:
-        SettingsError: another configuration is in force: SoftHSM reads one a process.
+        SettingsError: another configuration is in force, or the directory cannot be made.
     """
-    directory = directory.resolve()
-    configuration = directory / _CONFIGURATION_FILE
-    in_force = os.environ.get(_VARIABLE, "")
-    if in_force and Path(in_force).resolve() != configuration:
-        raise SettingsError(f"{_VARIABLE} names {in_force}; this environment needs {configuration}: unset it")
-    tokens = directory / "tokens"
+    _refuse_other_configuration(directory.resolve() / _CONFIGURATION_FILE)
+    tokens = directory.resolve() / "tokens"
     try:
         tokens.mkdir(mode=0o700, parents=True, exist_ok=True)
         tokens.chmod(0o700)
+    except OSError as error:
+        raise SettingsError(f"SoftHSM directory {directory}: {error.strerror}") from error
+    use_softhsm(directory)
+
+
+def use_softhsm(directory: Path) -> None:
+    """Keep this process's SoftHSM tokens in a directory that is there; call it before a key store is used.
+
+    A directory that is gone is not made anew: one that was moved away could not be moved back into its place.
+
+    Raises:
+        SettingsError: another configuration is in force: SoftHSM reads one a process. Or the directory is gone.
+    """
+    directory = directory.resolve()
+    configuration = directory / _CONFIGURATION_FILE
+    _refuse_other_configuration(configuration)
+    tokens = directory / "tokens"
+    if not tokens.is_dir():
+        raise SettingsError(f"the token directory {tokens} is gone: put it back")
+    try:
         _write(configuration, f"directories.tokendir = {tokens}\nobjectstore.backend = file\nlog.level = ERROR\n")
     except OSError as error:
         raise SettingsError(f"SoftHSM directory {directory}: {error.strerror}") from error
@@ -67,6 +83,12 @@ def mend_tokens(directory: Path, lock_file: Path) -> None:
                 _replace(copy, content)
             elif not content and kept:
                 _replace(file, kept)
+
+
+def _refuse_other_configuration(configuration: Path) -> None:
+    in_force = os.environ.get(_VARIABLE, "")
+    if in_force and Path(in_force).resolve() != configuration:
+        raise SettingsError(f"{_VARIABLE} names {in_force}; this environment needs {configuration}: unset it")
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 from pki_core.hsm.gate import locked
 from pki_core.hsm.pin import PinSource
-from pki_core.hsm.softhsm import mend_tokens
+from pki_core.hsm.softhsm import mend_tokens, prepare_softhsm
 from pki_core.hsm.tokens import create_token
 from pki_core.issuance.load import load_profiles
 from pki_core.model.errors import ConflictError, PkiError, SettingsError
@@ -210,6 +210,7 @@ def _make_token(home: Path, settings: Settings) -> str:
     if not pin_file.exists():
         _write_private(pin_file, secrets.token_urlsafe(24), mode=0o400)
     if section.kind == "softhsm":
+        prepare_softhsm(home / "token")
         so_pin_file = secrets_directory / "so-pin"
         if not so_pin_file.exists():
             _write_private(so_pin_file, secrets.token_urlsafe(24), mode=0o400)

@@ -329,7 +329,7 @@ def open_key_store(home: Path, section: KeyStoreSettings) -> KeyStore:
     if section.kind == "file":
         from pki_core.hsm.soft_key import FileKeyStore  # noqa: PLC0415  # dev only
 
-        return FileKeyStore(home / "keys", pin)
+        return FileKeyStore(home / "keys", pin, is_founded=bool(section.token_serial))
     from pki_core.hsm.pkcs11 import Pkcs11KeyStore  # noqa: PLC0415  # 65 ms to import
 
     return Pkcs11KeyStore(
@@ -344,10 +344,10 @@ def open_key_store(home: Path, section: KeyStoreSettings) -> KeyStore:
 
 def module_path_of(home: Path, section: KeyStoreSettings) -> Path:
     """Return the PKCS#11 module of a section; SoftHSM is pointed at this environment's own token directory."""
-    from pki_core.hsm.softhsm import find_softhsm_module, mend_tokens, prepare_softhsm  # noqa: PLC0415
+    from pki_core.hsm.softhsm import find_softhsm_module, mend_tokens, use_softhsm  # noqa: PLC0415
 
     if section.kind == "softhsm":
-        prepare_softhsm(home / "token")
+        use_softhsm(home / "token")
         mend_tokens(home / "token", home / "token.lock")
     path = Path(section.module) if section.module else find_softhsm_module()
     if path is None or not path.exists():

@@ -5,7 +5,7 @@ import stat
 
 import pytest
 
-from pki_core.hsm.softhsm import find_softhsm_module, prepare_softhsm
+from pki_core.hsm.softhsm import find_softhsm_module, prepare_softhsm, use_softhsm
 from pki_core.model.errors import SettingsError
 
 
@@ -51,6 +51,17 @@ def test_a_directory_that_cannot_be_made_is_a_fault_of_the_settings(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(SettingsError, match="Not a directory"):
         prepare_softhsm(tmp_path / "file" / "softhsm")
+
+
+@pytest.mark.usefixtures("no_configuration")
+def test_a_directory_that_was_moved_away_is_not_made_anew_and_can_be_moved_back(tmp_path):
+    prepare_softhsm(tmp_path / "token")
+    (tmp_path / "token").rename(tmp_path / "away")
+    with pytest.raises(SettingsError, match="is gone: put it back"):
+        use_softhsm(tmp_path / "token")
+    assert [path.name for path in tmp_path.iterdir()] == ["away"]
+    (tmp_path / "away").rename(tmp_path / "token")
+    use_softhsm(tmp_path / "token")
 
 
 @pytest.mark.parametrize(

@@ -3,16 +3,20 @@
 import csv
 import json
 import shutil
+import stat
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from flows.cli import app
 from flows.sample_batch import write_sample
 from pki_core.runtime.founding import Founding, found_environment
+from tests.journeys.acts import ROOT, operator_environment
 
 RUNNER = CliRunner()
 SETTINGS = "[certificates]\ned448_hierarchy = false\n[issuance]\nchunk_rows = 20\n"
@@ -227,6 +231,33 @@ def test_a_usage_error_is_one_object_too():
     )
     assert done.returncode == 2
     assert json.loads(done.stdout)["error"] == "usage"
+
+
+def commands(group, *names):
+    """Every command below a group: its name, and its options."""
+    for name, one in group.commands.items():
+        if hasattr(one, "commands"):
+            yield from commands(one, *names, name)
+        else:
+            yield " ".join([*names, name]), {option for parameter in one.params for option in parameter.opts}
+
+
+def test_commands_take_json_and_home_as_the_readme_says():
+    options = dict(commands(get_command(app)))
+    assert len(options) > 30
+    assert {name for name in options if "--json" not in options[name]} == {"demo", "schedule", "prefect-server"}
+    assert {name for name in options if "--home" not in options[name]} == {"demo", "sample", "prefect-server"}
+
+
+def test_what_commands_and_servers_write_is_their_owners_alone_whatever_the_umask(tmp_path):
+    (tmp_path / "settings.toml").write_text(SETTINGS)
+    init = ["flows", "init", "--home", "home", "--key-store", "file", "--settings", "settings.toml"]
+    for arguments in (init, ["webapp", "openapi", "--home", "home", "--out", "home/openapi.json"]):
+        environment = operator_environment(PYTHONPATH=str(ROOT))
+        subprocess.run([sys.executable, "-m", *arguments], cwd=tmp_path, env=environment, umask=0, check=True)
+    modes = {str(path): stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "home").rglob("*")}
+    assert {"openapi.json", "v2g-root.pem", "01-v2g-root.toml"} <= {Path(path).name for path in modes}
+    assert {path: oct(mode) for path, mode in modes.items() if mode & 0o077} == {}
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import create_engine, text
 
-from pki_core.model.errors import CeremonyError, ConflictError, KeyRejectedError, SettingsError
+from pki_core.model.errors import CeremonyError, ConflictError, HsmUnavailableError, KeyRejectedError, SettingsError
 from pki_core.model.signer import KeyAlgorithm
 from pki_core.runtime import founding as founding_module
 from pki_core.runtime.founding import DEV_PARTNERS, Founding, found_environment
@@ -154,6 +154,16 @@ def test_a_database_that_belongs_to_an_environment_gets_no_second_one(founded_ho
 @given(st.dictionaries(st.sampled_from("abc"), st.text() | st.booleans() | st.integers(0) | st.lists(st.text())))
 def test_whatever_a_home_is_told_stands_in_its_file(values):
     assert tomllib.loads(founding_module._toml({**values, "section": values})) == {**values, "section": values}
+
+
+def test_a_key_directory_that_is_gone_is_not_made_anew(home):
+    (home / "keys").rename(home / "away")
+    with closing(open_runtime(home)) as runtime:
+        with pytest.raises(HsmUnavailableError, match="is gone: put it back"):
+            _ = runtime.key_store.identity
+        with pytest.raises(HsmUnavailableError, match="is gone: put it back"):
+            runtime.key_store.generate("new", KeyAlgorithm.SECP256R1)
+    assert not (home / "keys").exists()
 
 
 # --- what is opened is closed
