@@ -2,13 +2,17 @@
 
 import csv
 import json
+from contextlib import closing
 
 import pytest
 
+from pki_core.issuance import pace
 from pki_core.model.batches import BatchKind
 from pki_core.model.errors import ConflictError, MalformedError, NotFoundError
+from pki_core.runtime.wiring import Runtime
 from pki_core.services.runners import runner_token
 from pki_core.services.uploads import Upload
+from tests.builders import SetClock
 from tests.journeys.acts import copy_home, rows, write_rows
 from tests.journeys.contract_acts import ED448, P521, SUFFIX, Garage, contract, signed_data
 from tests.journeys.rest_acts import api_of
@@ -146,3 +150,26 @@ def test_a_table_of_contracts_comes_in_over_http_and_tells_its_kind(rest_home, t
         assert sign(api.runtime, api.runtime.batches.get(accepted["id"])).issued == 1
         (item,) = api.good("mo", "GET", f"/v1/batches/{accepted['id']}/items")["items"]
         assert (item["verdict"], item["common_name"]) == ("issued", emaid_of(0))
+
+
+def test_a_slow_token_makes_contracts_under_one_lease_renewed_meanwhile(any_environment, monkeypatch):
+    vehicles = 6
+    Garage(any_environment).build_many([pcid_of(number) for number in range(vehicles)])
+    table = [(emaid_of(number), pcid_of(number), BEGINS, ENDS) for number in range(vehicles)]
+    batch = submit(any_environment, table)
+    clock = SetClock(any_environment.clock.now())
+    monkeypatch.setattr(pace, "FIRST", 1)
+    monkeypatch.setattr(pace, "monotonic", lambda: clock.now().timestamp())
+    with closing(Runtime(any_environment.home, any_environment.settings, clock)) as runtime:
+        lease, signer = runtime.settings.issuance.lease_seconds, type(runtime.issuers.get("mo-sub2")._signer)
+        plain = signer.sign
+
+        def sign_slowly(self, messages):
+            clock.advance(
+                seconds=lease / vehicles * len(messages)
+            )  # certificates fill a lease, their contracts another
+            return plain(self, messages)
+
+        monkeypatch.setattr(signer, "sign", sign_slowly)
+        assert runtime.batches.sign_next_chunk(batch.id, runner_token()).issued == vehicles
+        assert runtime.batches.status(batch.id)[1].issued == vehicles
