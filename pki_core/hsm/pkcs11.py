@@ -183,7 +183,7 @@ class Pkcs11KeyStore:
         return self.bind(label)
 
     def is_taken(self, label: str) -> bool:
-        """Tell whether any object of the token has that label."""
+        """Tell whether any object of the token has that label, besides what a kill left of a pair in the making."""
         found: list[bool] = []
         self._use(lambda session: found.append(is_label_taken(session.session, label)))
         return found[-1]

@@ -129,6 +129,8 @@ class FileKeyStore:
         )
         try:
             self._make_directory()
+            if not self.is_taken(label):
+                path.unlink(missing_ok=True)
             _create(path, pem)
         except FileExistsError:
             raise ConflictError(f"there is a key file {path} already") from None
@@ -137,8 +139,9 @@ class FileKeyStore:
         return self.bind(label)
 
     def is_taken(self, label: str) -> bool:
-        """Tell whether there is a file of that name."""
-        return self._path(label).exists()
+        """Tell whether there is a file of that name with anything in it: a kill may leave an empty one."""
+        path = self._path(label)
+        return path.exists() and path.stat().st_size > 0
 
     def bind(self, label: str) -> FileSigner:
         """Return the signer for a key file; KeyRejectedError when it is missing, readable by others or damaged."""

@@ -98,18 +98,42 @@ def find_private_key(session: pkcs11.Session, key: TokenKey) -> pkcs11.Object:
 
 
 def is_label_taken(session: pkcs11.Session, label: str) -> bool:
-    """Tell whether any object of the token has that label."""
-    return bool(list(session.get_objects({Attribute.LABEL: label})))
+    """Tell whether any object of the token has that label, besides what a kill left of a pair that was being made."""
+    found = list(session.get_objects({Attribute.LABEL: label}))
+    return bool(found) and not all(_is_remnant(session, one) for one in found)
 
 
 def refuse_taken_label(session: pkcs11.Session, label: str) -> None:
-    """Raise ConflictError when any object of the token has that label."""
+    """Raise ConflictError when a label is taken."""
     if is_label_taken(session, label):
         raise ConflictError(f"the token has an object labelled {label!r} already")
 
 
+def _is_remnant(session: pkcs11.Session, found: pkcs11.Object) -> bool:
+    """Tell whether an object is part of a pair that a kill kept from being made; nothing can be signed with it.
+
+    SoftHSM 2.6.1 writes the public key, then the private one, each first without its values. Public keys that were
+    brought from outside, and those whose private key has another label, are none of ours.
+    """
+    object_class = _read(found, Attribute.CLASS)
+    if object_class == ObjectClass.PRIVATE_KEY:
+        return not _read(found, Attribute.EC_PARAMS)
+    if object_class != ObjectClass.PUBLIC_KEY:
+        return False
+    if not _read(found, Attribute.EC_POINT):
+        return True
+    own = {Attribute.CLASS: ObjectClass.PRIVATE_KEY, Attribute.ID: _read(found, Attribute.ID) or b""}
+    has_private = any(_read(one, Attribute.EC_PARAMS) for one in session.get_objects(own))
+    return _read(found, Attribute.LOCAL) is True and not has_private
+
+
 def generate_key(session: pkcs11.Session, label: str, algorithm: KeyAlgorithm) -> None:
-    """Make a key pair that never leaves the token and can do nothing but sign. Needs a read-write session."""
+    """Make a key pair that never leaves the token and can do nothing but sign; the label is not taken.
+
+    Needs a read-write session. What a kill left of an earlier attempt is removed first.
+    """
+    for remnant in list(session.get_objects({Attribute.LABEL: label})):
+        remnant.destroy()
     kind = _KINDS[algorithm]
     domain = session.create_domain_parameters(kind.key_type, {Attribute.EC_PARAMS: kind.parameters[0]}, local=True)
     domain.generate_keypair(

@@ -166,6 +166,31 @@ def test_a_key_without_its_public_half_is_rejected(key_store, session, label):
         key_store.bind(label)
 
 
+def test_what_a_kill_left_of_a_pair_in_the_making_is_made_anew(key_store, session, label):
+    key_store.generate(label, KeyAlgorithm.SECP256R1)
+    objects(session, label)[ObjectClass.PRIVATE_KEY].destroy()
+    assert not key_store.is_taken(label)
+    new = key_store.generate(label, KeyAlgorithm.SECP256R1)
+    verify(new, b"message", new.sign([b"message"])[0])
+    assert len(list(session.get_objects({Attribute.LABEL: label}))) == 2
+    assert key_store.is_taken(label)
+
+
+def test_what_is_not_half_a_pair_of_ours_keeps_its_label(key_store, session, label):
+    outside = ec.generate_private_key(ec.SECP256R1()).public_key()
+    public_der = outside.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    session.create_object({**decode_ec_public_key(public_der), Attribute.TOKEN: True, Attribute.LABEL: label})
+    public, private = generate(session, f"{label}-private")
+    public.destroy()
+    key_store.generate(f"{label}-renamed", KeyAlgorithm.SECP256R1)
+    objects(session, f"{label}-renamed")[ObjectClass.PRIVATE_KEY][Attribute.LABEL] = f"{label}-other"
+    for taken in (label, f"{label}-private", f"{label}-renamed"):
+        assert key_store.is_taken(taken)
+        with pytest.raises(ConflictError):
+            key_store.generate(taken, KeyAlgorithm.SECP256R1)
+    private.destroy()
+
+
 def test_a_public_key_of_another_kind_is_rejected(key_store, session, label):
     public, _ = generate(session, label)
     public.destroy()
