@@ -10,6 +10,7 @@ Result = TypeVar("Result")
 FIRST = 50  # of a key whose speed is not known yet
 MOST = 500  # a token that slows down all at once is noticed behind these
 _SECONDS = 1.0  # that a piece should take: a lease lasts ten at least
+_NEARLY = 1.2
 
 
 class Pace:
@@ -36,6 +37,6 @@ class Pace:
 
     def _learn(self, count: int, seconds: float) -> None:
         fitting = int(count * _SECONDS / max(seconds, _SECONDS / MOST))
-        if seconds < 2 * _SECONDS:
+        if seconds < _NEARLY * _SECONDS:
             fitting = max(fitting, 2 * count)  # a token with many sessions is no slower with more to do
         self._count = min(max(fitting, 1), MOST)
