@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
@@ -75,8 +76,8 @@ def read_parquet(path: Path, limits: BatchLimits, kind: type[RowBuilder] = CsrRo
     """Yield the rows of a Parquet file in pieces.
 
     The sizes in the footer are all there is to go by before a page is unpacked. They are checked, but a file may lie:
-    the memory limit of the process that reads is the second line. Text is read as a dictionary and stays one: a value
-    that a thousand rows share is held once, and one that is too long is cut before any row gets it.
+    the memory limit of the process that reads is the second line. Where rows share long values, text is read as a
+    dictionary and stays one: such a value is held once, and one that is too long is cut before any row gets it.
     """
     import pyarrow as pa  # noqa: PLC0415  # as pandas: 50 MB that only a flow should pay
     import pyarrow.parquet as pq  # noqa: PLC0415
@@ -90,15 +91,33 @@ def read_parquet(path: Path, limits: BatchLimits, kind: type[RowBuilder] = CsrRo
         names = list(columns.values())
         texts = [name for name in names if _is_text(schema.field(name).type) or _is_octets(schema.field(name).type)]
         # buffer_size: read pages as they come, not whole column chunks
-        with pq.ParquetFile(path, buffer_size=256 * 1024, pre_buffer=False, read_dictionary=texts) as file:
-            for batch in file.iter_batches(batch_size=rows, columns=names, use_threads=False):
-                batch.validate(full=True)  # the reader believes the file about UTF-8
-                cells = {name: _cells(batch.column(spelt), limits.max_cell) for name, spelt in columns.items()}
-                if found := builder.build(cells):
-                    yield found
+        usual = partial(pq.ParquetFile, path, buffer_size=256 * 1024, pre_buffer=False)
+        with usual() as plain, usual(read_dictionary=texts) as folded:
+            for group in range(metadata.num_row_groups):
+                file = folded if _unfolds(folded, group, texts, rows) else plain
+                for batch in file.iter_batches(rows, row_groups=[group], columns=names, use_threads=False):
+                    batch.validate(full=True)  # the reader believes the file about UTF-8
+                    cells = {name: _cells(batch.column(spelt), limits.max_cell) for name, spelt in columns.items()}
+                    if found := builder.build(cells):
+                        yield found
+    except pa.ArrowMemoryError:
+        raise  # of a process with a limit: nothing is wrong with the file but its size
     except (pa.ArrowException, OSError, ValueError) as error:
         raise MalformedError(f"the Parquet file cannot be read: {_one_line(str(error))}") from error
     builder.finish("the file has no row")
+
+
+def _unfolds(folded: "pq.ParquetFile", group: int, texts: list[str], rows: int) -> bool:
+    """Tell whether the values that rows of a row group share would be large when each row had its own.
+
+    They stand before its first row. Read as a dictionary it would collect the others, too, so not every one is.
+    """
+    import pyarrow.compute as pc  # type: ignore[import-untyped]  # noqa: PLC0415
+
+    for batch in folded.iter_batches(1, row_groups=[group], columns=texts, use_threads=False):
+        lengths = [pc.max(pc.binary_length(column.dictionary)).as_py() or 0 for column in batch.columns]
+        return max(lengths, default=0) * rows > _PIECE_OCTETS
+    return False
 
 
 def _parquet_columns(schema: "pa.Schema", rows: type[RowBuilder]) -> dict[str, str]:
@@ -161,7 +180,7 @@ def _cells(column: "pa.Array", longest: int) -> list[object]:
 
 def _cut(values: "pa.Array", longest: int) -> "pa.Array":
     """Cut texts to one character, octets to one octet, more than a cell may have: enough to be refused for it."""
-    import pyarrow.compute as pc  # type: ignore[import-untyped]  # noqa: PLC0415
+    import pyarrow.compute as pc  # noqa: PLC0415
 
     kind = values.type
     if not (_is_text(kind) or _is_octets(kind)) or (pc.max(pc.binary_length(values)).as_py() or 0) <= longest:

@@ -218,19 +218,32 @@ def shared_value(path, value, rows=5000):
     pq.write_table(table, path, compression="zstd", store_schema=False)
 
 
+def read_counting(path, **changes):
+    """Rows of a file, and the most that pyarrow held at a time."""
+    usual, counted = pa.default_memory_pool(), pa.proxy_memory_pool(pa.default_memory_pool())
+    pa.set_memory_pool(counted)
+    try:
+        return read(path, **changes), counted.max_memory()
+    finally:
+        pa.set_memory_pool(usual)
+
+
 @pytest.mark.parametrize("value", ["A" * 100_000, "\N{EURO SIGN}" * 40_000, b"\x30" + bytes(100_000)], ids=type)
 def test_a_parquet_value_that_many_rows_share_takes_the_memory_of_one(tmp_path, value):
     path = tmp_path / "batch.parquet"
     shared_value(path, value)
-    usual, counted = pa.default_memory_pool(), pa.proxy_memory_pool(pa.default_memory_pool())
-    pa.set_memory_pool(counted)
-    try:
-        found = read(path)
-    finally:
-        pa.set_memory_pool(usual)
+    found, most = read_counting(path)
     assert {one.problem[0] for one in found} == {"row.csr_too_large"}
     assert len(found) == 5000
-    assert counted.max_memory() < 10_000_000  # unfolded: 500 MB
+    assert most < 10_000_000  # unfolded: 500 MB
+
+
+def test_parquet_values_that_no_rows_share_are_not_collected(tmp_path):
+    path = tmp_path / "batch.parquet"
+    as_parquet(path, [(str(n), f"{n:06}" * 200, "") for n in range(20_000)])
+    found, most = read_counting(path, max_rows=20_000, piece_rows=1000, max_archive_octets=10**8)
+    assert len(found) == 20_000
+    assert most < 12_000_000  # collected: 24 MB and their hashes
 
 
 def test_long_parquet_rows_come_in_shorter_pieces(tmp_path, monkeypatch):
