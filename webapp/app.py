@@ -1,11 +1,13 @@
 """The Flask application, one blueprint a protocol, and the WSGI application each listener serves."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from flask import Flask
 
+from pki_core.model.errors import UnavailableError
 from pki_core.runtime import Runtime
 from webapp.api_docs import docs_blueprint
 from webapp.batch_routes import batches_blueprint
@@ -27,7 +29,8 @@ from webapp.webhook_routes import webhooks_blueprint
 
 def create_app(runtime: Runtime, metrics: Metrics | None = None) -> Flask:
     """Return the WSGI application of one environment."""
-    runtime.contracts.check_budget()  # refuse to start: no station could carry the answers
+    with suppress(UnavailableError):  # a front comes up while its store is away; signing checks again before it begins
+        runtime.contracts.check_budget()  # refuse to start: no station could carry the answers
     app = Flask("pncpki", static_folder=None)
     app.url_map.merge_slashes = False  # RFC 7030 3.2.1: a redirect burdens the client
     register_error_answers(app)

@@ -389,10 +389,10 @@ def test_a_chunk_that_is_being_signed_when_the_batch_is_cancelled_stays_its_sign
     sign_all = type(issuer).sign
     during = []
 
-    def cancel_meanwhile(self, prepared):
+    def cancel_meanwhile(self, prepared, keep):
         if not during:
             during.append(client.post(f"/v1/batches/{batch_id}/cancel").json)
-        return sign_all(self, prepared)
+        return sign_all(self, prepared, keep)
 
     monkeypatch.setattr(type(issuer), "sign", cancel_meanwhile)
     sign(environment, batch_id)

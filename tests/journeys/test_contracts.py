@@ -144,8 +144,8 @@ def test_a_vehicle_that_changes_meanwhile_leaves_nothing_and_the_next_try_sees_i
     garage.build()
     plain = ContractSigning.signed
 
-    def changed_meanwhile(signing, messages, signer):
-        made = plain(signing, messages, signer)
+    def changed_meanwhile(signing, messages, signer, keep):
+        made = plain(signing, messages, signer, keep)
         garage.build()
         return made
 
