@@ -28,10 +28,9 @@ def client_of(runtime, metrics=None):
 
 
 def test_alive_looks_at_nothing(environment):
-    client = client_of(environment)
     environment.store.close()
     (environment.home / "store.db").unlink()
-    assert client.get("/healthz").json == {"status": "alive"}
+    assert client_of(environment).get("/healthz").json == {"status": "alive"}
 
 
 def test_a_whole_environment_is_ready(untouched):
@@ -69,9 +68,8 @@ def test_without_the_store_a_process_is_not_ready_and_says_no_more(environment, 
     def away():
         raise StoreUnavailableError("postgresql://user:secret@host is away")
 
-    client = client_of(environment)
     monkeypatch.setattr(environment.store, "reading", away)
-    answer = client.get("/readyz")
+    answer = client_of(environment).get("/readyz")
     assert answer.status_code == 503
     assert answer.json["checks"]["store"] == StoreUnavailableError.code
     assert "secret" not in answer.text
