@@ -23,6 +23,7 @@ from flows.output import EXIT_USAGE, OWNER_ONLY, Home, Json, answer, chosen_home
 from pki_core.model.errors import MalformedError
 
 app = typer.Typer(
+    rich_markup_mode=None,  # plain help: the panels of rich cost half of the time until it is read
     help="The open Plug & Charge PKI: certificates for ISO 15118 from a key in an HSM.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
