@@ -160,6 +160,7 @@ def measure_startup(_machine: Machine, plan: Plan, report: Report) -> None:
     report.add("pncpki --help", "s", startup.help_seconds(plan.starts), "< 0.3")
     inside, whole, heavy = startup.import_seconds(plan.starts)
     report.add("import webapp.app", "s", inside, "< 0.6")
+    report.add("of which flask, sqlalchemy, pydantic, cryptography", "s", startup.library_seconds(plan.starts))
     report.add("import webapp.app, with the interpreter", "s", whole)
     report.add("pandas or prefect loaded by it", "", [len(heavy)], "<= 0", note=", ".join(heavy))
 
