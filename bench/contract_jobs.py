@@ -12,6 +12,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from bench.certificates import issue, order_of, requests_of
 from bench.raw import RawOperations
 from bench.work import PARTNER, PROFILE, open_home, sign_here
 from pki_core.hsm.soft_key import FileSigner
@@ -19,11 +20,8 @@ from pki_core.model.batches import BatchKind
 from pki_core.model.contracts import Header2, InstallationRequest2, Message2, RootCertificateId
 from pki_core.model.partners import Partner
 from pki_core.model.pools import Namespace
-from pki_core.model.requests import Issued, IssueRequest, OwnKeyProof, RequestedSubject
 from pki_core.runtime import Runtime
-from pki_core.services.enroll import Order
-from pki_core.services.runners import runner_token
-from pki_core.services.uploads import Upload, issuer_for
+from pki_core.services.uploads import Upload
 from pki_core.wire.contract_data import encode_message, sign_message
 from pki_core.wire.csr import spki_of
 from pki_core.wire.pool_certificate import read_certificate
@@ -128,7 +126,8 @@ def _table(runtime: Runtime, count: int, made: list[tuple[bytes, ec.EllipticCurv
     keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(min(count, _KEYS if made is None else count))]
     for start in range(0, count, _CHUNK):
         numbers = range(first + start, first + min(start + _CHUNK, count))
-        issued = _vehicles(runtime, [(_pcid(number), keys[number % len(keys)]) for number in numbers])
+        wanted = [(_pcid(number), spki_of(keys[number % len(keys)].public_key())) for number in numbers]
+        issued = issue(runtime, order_of(runtime, "oem_provisioning_leaf"), requests_of(wanted))
         if made is not None:
             made += [
                 (one.certificate_der, keys[number % len(keys)]) for one, number in zip(issued, numbers, strict=True)
@@ -141,33 +140,6 @@ def _table(runtime: Runtime, count: int, made: list[tuple[bytes, ec.EllipticCurv
             writer.writerow((f"DEPNCB{number:08d}", _pcid(number), "2026-01-01T00:00:00Z", "2028-01-01T00:00:00Z"))
     upload = Upload(path=path, source_name=path.name, partner_id=PARTNER, profile_name=PROFILE, kind=BatchKind.CONTRACT)
     return runtime.uploads.submit(upload)[0].id
-
-
-def _vehicles(runtime: Runtime, wanted: list[tuple[str, ec.EllipticCurvePrivateKey]]) -> list[Issued]:
-    profile = runtime.profiles["oem_provisioning_leaf"]
-    label = issuer_for(profile, runtime.certificates.issuers()).label
-    with runtime.store.transaction() as work:
-        profile_id = work.issuers.pin_profile(profile, runtime.clock.now())
-    order = Order(
-        profile=profile,
-        profile_id=profile_id,
-        profile_hash=profile.hash,
-        partner=None,
-        actor="bench",
-        runner=runner_token(),
-    )
-    requests = [
-        IssueRequest(
-            reference=pcid,
-            subject=RequestedSubject(common_name=pcid, organization="Bench", country="DE"),
-            spki_der=spki_of(key.public_key()),
-            proof=OwnKeyProof(),
-        )
-        for pcid, key in wanted
-    ]
-    return [
-        one for one in runtime.enrollment.issue(runtime.issuers.get(label), order, requests) if isinstance(one, Issued)
-    ]
 
 
 def _request(runtime: Runtime, certificate_der: bytes, key: ec.EllipticCurvePrivateKey) -> bytes:

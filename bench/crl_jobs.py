@@ -17,19 +17,18 @@ from unittest.mock import patch
 from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy import text
 
+from bench.certificates import issue, order_of, requests_of
 from bench.filler import settle
 from bench.work import PROFILE
 from flows.sample_batch import sample_emaid
-from pki_core.model.requests import Issued, IssueRequest, OwnKeyProof, RequestedSubject
+from pki_core.model.certificates import serial_text
 from pki_core.model.revocations import Reason
 from pki_core.model.states import CertificateState
-from pki_core.runtime import Runtime, open_runtime
+from pki_core.runtime import open_runtime
 from pki_core.services import crl_scope
 from pki_core.services.crl_build import CrlFile
 from pki_core.services.crl_scope import ScopePublisher
 from pki_core.services.crls import Approval
-from pki_core.services.enroll import Order
-from pki_core.services.runners import runner_token
 from pki_core.settings import load_settings
 from pki_core.store import tables
 from pki_core.store.bulk import insert_rows
@@ -149,7 +148,9 @@ def _clocks() -> Iterator[dict[str, float]]:
 def revoke(home: str, count: int) -> dict[str, list[float]]:
     """Issue and revoke some certificates one by one; return the milliseconds of each revocation."""
     runtime = open_runtime(Path(home))
-    serials = issue(runtime, count + 1)
+    key = spki_of(ec.generate_private_key(ec.SECP256R1()).public_key())
+    requests = requests_of((sample_emaid(number), key) for number in range(1, count + 2))
+    serials = [serial_text(one.serial) for one in issue(runtime, order_of(runtime, PROFILE), requests)]
     milliseconds = []
     for serial in serials:
         started = time.perf_counter()
@@ -157,33 +158,6 @@ def revoke(home: str, count: int) -> dict[str, list[float]]:
         milliseconds.append((time.perf_counter() - started) * 1000)
     runtime.close()
     return {"milliseconds": milliseconds[1:]}
-
-
-def issue(runtime: Runtime, count: int) -> list[str]:
-    """Issue contract certificates with one key; return their serials."""
-    profile = runtime.profiles[PROFILE]
-    with runtime.store.transaction() as work:
-        profile_id = work.issuers.pin_profile(profile, runtime.clock.now())
-    order = Order(
-        profile=profile,
-        profile_id=profile_id,
-        profile_hash=profile.hash,
-        partner=None,
-        actor="bench",
-        runner=runner_token(),
-    )
-    spki_der = spki_of(ec.generate_private_key(ec.SECP256R1()).public_key())
-    requests = [
-        IssueRequest(
-            reference=str(number),
-            subject=RequestedSubject(common_name=sample_emaid(number), organization="bench", country="DE"),
-            spki_der=spki_der,
-            proof=OwnKeyProof(),
-        )
-        for number in range(1, count + 1)
-    ]
-    outcomes = runtime.enrollment.issue(runtime.issuers.get(LABEL), order, requests)
-    return [f"{one.serial:x}" for one in outcomes if isinstance(one, Issued)]
 
 
 def openssl(count: int) -> dict[str, float]:

@@ -17,13 +17,12 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from bench.certificates import issue, order_of, requests_of
 from bench.child import ROOT, clean_environment, run_job
 from bench.machine import Machine, NotMeasurableError
-from pki_core.model.requests import IssueRequest, OwnKeyProof, RequestedSubject
+from pki_core.model.certificates import serial_text
 from pki_core.model.signer import KeyAlgorithm
 from pki_core.runtime.founding import Founding, found_environment
-from pki_core.services.enroll import Order
-from pki_core.services.runners import runner_token
 from pki_core.wire.ocsp_response import CertificateIdForm
 
 _NOWHERE = subprocess.DEVNULL
@@ -86,25 +85,12 @@ def prepare(directory: str, kind: str) -> dict[str, str]:
     place = Path(directory)
     founding = Founding(environment="dev", home=place / "home", key_store=kind, overrides=_SETTINGS)
     with closing(found_environment(founding, lambda _line: None)) as runtime:
-        profile = runtime.profiles["contract_leaf"]
-        issuer = runtime.issuers.get("mo-sub2")
-        with runtime.store.transaction() as work:
-            profile_id = work.issuers.pin_profile(profile, runtime.clock.now())
-        order = Order(
-            profile=profile,
-            profile_id=profile_id,
-            profile_hash=profile.hash,
-            partner=None,
-            actor="bench",
-            runner=runner_token(),
-        )
-        subject = RequestedSubject(common_name="DEPNCC00000001A", organization="Bench", country="DE")
+        issuer, order = order_of(runtime, "contract_leaf")
         spki_der = runtime.key_store.generate("bench", KeyAlgorithm.SECP256R1).spki_der
-        ask = IssueRequest(reference="x", subject=subject, spki_der=spki_der, proof=OwnKeyProof())
-        outcomes: Any = runtime.enrollment.issue(issuer, order, [ask] * _CERTIFICATES)
+        issued = issue(runtime, (issuer, order), requests_of([("DEPNCC00000001A", spki_der)]) * _CERTIFICATES)
         runtime.ocsp_refresh.run()
         form = CertificateIdForm("sha1", issuer.record.subject_der, issuer.record.spki_der)
-        ids = [form.der(f"{one.serial:036x}") for one in outcomes]
+        ids = [form.der(serial_text(one.serial)) for one in issued]
         requests = [_request(one) for one in ids]
         answer = runtime.ocsp.answer(requests[0])
     (place / "plain").write_text("\n".join([one.hex() for one in requests]), encoding="ascii")

@@ -13,11 +13,14 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy import Connection
 
-from bench.crl_jobs import issue
+from bench.certificates import issue, order_of, requests_of
 from bench.filler import settle
-from bench.work import PARTNER
+from bench.work import PARTNER, PROFILE
+from flows.sample_batch import sample_emaid
+from pki_core.model.certificates import serial_text
 from pki_core.model.signer import KeyAlgorithm
 from pki_core.model.states import CertificateState
 from pki_core.runtime import open_runtime
@@ -26,6 +29,7 @@ from pki_core.store import pool_tables, tables
 from pki_core.store.bulk import insert_rows
 from pki_core.store.certificates import CERTIFICATE_COLUMNS
 from pki_core.store.engine import open_engine
+from pki_core.wire.csr import spki_of
 
 _PIECE = 25_000
 _DAY = 86_400
@@ -48,23 +52,7 @@ _VEHICLE = (
     "added_at",
     "checked_at",
 )
-_CONTRACT = (
-    "emaid",
-    "emaid_as_issued",
-    "pcid",
-    "algorithm",
-    "key_sha256",
-    "namespace",
-    "is_default",
-    "chain_id",
-    "certificate_id",
-    "leaf_der",
-    "valid_from",
-    "valid_to",
-    "cps_fingerprint",
-    "updated_at",
-    "checked_at",
-)
+_CONTRACT = tuple(column.name for column in pool_tables.contract.columns)  # rows are in its order
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,8 +89,9 @@ def fill(home: str, count: int, ended: int, orphans: int) -> float:
 
 def _template(home: str) -> _Template:
     runtime = open_runtime(Path(home))
-    (serial,) = issue(runtime, 1)
-    record = runtime.certificates.show(serial)
+    spki_der = spki_of(ec.generate_private_key(ec.SECP256R1()).public_key())
+    (issued,) = issue(runtime, order_of(runtime, PROFILE), requests_of([(sample_emaid(1), spki_der)]))
+    record = runtime.certificates.show(serial_text(issued.serial))
     chain = runtime.certificates.chain(record.issuer_label)
     by_id = {one.id: one for one in runtime.certificates.issuers()}
     root_der = by_id[chain[-1].parent_id or 0].certificate_der

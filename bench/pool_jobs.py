@@ -11,17 +11,15 @@ from unittest.mock import patch
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from bench import certificates
+from bench.certificates import order_of, requests_of
 from bench.child import run_job
 from bench.pool_filler import pcid_of
 from bench.work import peak_megabytes
 from pki_core.model.partners import Partner
 from pki_core.model.pools import PoolReport
-from pki_core.model.requests import IssueRequest, OwnKeyProof, RequestedSubject
 from pki_core.runtime import Runtime, open_runtime
-from pki_core.services.enroll import Order
 from pki_core.services.pool_issued import PoolEntry
-from pki_core.services.runners import runner_token
-from pki_core.services.uploads import issuer_for
 from pki_core.store.audit import AuditGateway
 from pki_core.wire.csr import spki_of
 
@@ -126,32 +124,9 @@ def _without_audit() -> Iterator[None]:
 
 def _issue_chunk(runtime: Runtime, first: int) -> float:
     """Return the seconds for a chunk of provisioning certificates, from requests to rows."""
-    profile = runtime.profiles["oem_provisioning_leaf"]
-    record = issuer_for(profile, runtime.certificates.issuers())
-    with runtime.store.transaction() as work:
-        profile_id = work.issuers.pin_profile(profile, runtime.clock.now())
-    order = Order(
-        profile=profile,
-        profile_id=profile_id,
-        profile_hash=profile.hash,
-        partner=None,
-        actor="bench",
-        runner=runner_token(),
-    )
+    given = order_of(runtime, "oem_provisioning_leaf")
     spki_der = spki_of(ec.generate_private_key(ec.SECP256R1()).public_key())
-    requests = [
-        IssueRequest(
-            reference=str(number),
-            subject=RequestedSubject(common_name=f"WBN{number:014d}", organization="bench", country="DE"),
-            spki_der=spki_der,
-            proof=OwnKeyProof(),
-        )
-        for number in range(first, first + _CHUNK)
-    ]
-    issuer = runtime.issuers.get(record.label)
+    requests = requests_of((f"WBN{number:014d}", spki_der) for number in range(first, first + _CHUNK))
     started = time.perf_counter()
-    outcomes = runtime.enrollment.issue(issuer, order, requests)
-    seconds = time.perf_counter() - started
-    if refused := [one for one in outcomes if not hasattr(one, "certificate_der")]:
-        raise RuntimeError(f"{len(refused)} of {_CHUNK} were refused: {refused[0]}")
-    return seconds
+    certificates.issue(runtime, given, requests)
+    return time.perf_counter() - started

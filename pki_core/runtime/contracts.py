@@ -4,10 +4,9 @@ from datetime import timedelta
 from functools import cached_property
 from typing import Protocol
 
-from pki_core.model.clock import Clock
 from pki_core.model.errors import CeremonyError, SettingsError
 from pki_core.model.profiles import Profile
-from pki_core.model.signer import KeyStore
+from pki_core.runtime.parts import Parts
 from pki_core.runtime.pools import Pools
 from pki_core.services.budget import check_ocpp_budget
 from pki_core.services.contract_generation import ContractGeneration
@@ -22,25 +21,10 @@ from pki_core.services.enroll import Enrollment
 from pki_core.services.installations import Installations
 from pki_core.services.issuers import Issuers
 from pki_core.services.own_contracts import OwnContracts
-from pki_core.settings import Settings
-from pki_core.store.unit_of_work import Store
 
 
-class Parts(Protocol):
-    """What this needs of the runtime."""
-
-    settings: Settings
-    clock: Clock
-
-    @property
-    def store(self) -> Store:
-        """The SQL store."""
-        ...
-
-    @property
-    def key_store(self) -> KeyStore:
-        """The keys."""
-        ...
+class ContractParts(Parts, Protocol):
+    """What contract data needs of the runtime."""
 
     @property
     def enrollment(self) -> Enrollment:
@@ -66,7 +50,7 @@ class Parts(Protocol):
 class ContractServices:
     """The services of contract data."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: ContractParts) -> None:
         self._parts = parts
 
     @cached_property

@@ -6,11 +6,10 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Protocol
 
-from pki_core.model.clock import Clock
 from pki_core.model.outbound import OutboundPolicy
-from pki_core.model.signer import KeyStore
 from pki_core.outbound.client import OutboundClient
 from pki_core.outbound.status import StatusFetcher
+from pki_core.runtime.parts import Parts
 from pki_core.services.batches import Batches
 from pki_core.services.dispatch_poke import DispatchPoke
 from pki_core.services.est_callers import Callers
@@ -21,28 +20,14 @@ from pki_core.services.tokens import Tokens
 from pki_core.services.webhook_deliveries import WebhookDeliveries
 from pki_core.services.webhook_secrets import WebhookSecrets
 from pki_core.services.webhooks import Webhooks
-from pki_core.settings import Settings
-from pki_core.store.unit_of_work import Store
 
 _EVERYWHERE = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 
 
-class Parts(Protocol):
-    """What this needs of the runtime."""
+class AccessParts(Parts, Protocol):
+    """What partner access needs of the runtime."""
 
     home: Path
-    settings: Settings
-    clock: Clock
-
-    @property
-    def store(self) -> Store:
-        """The SQL store."""
-        ...
-
-    @property
-    def key_store(self) -> KeyStore:
-        """The keys."""
-        ...
 
     @property
     def batches(self) -> Batches:
@@ -58,7 +43,7 @@ class Parts(Protocol):
 class PartnerAccess:
     """The services of partner access."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: AccessParts) -> None:
         self._parts = parts
 
     @cached_property

@@ -14,22 +14,27 @@ from pki_core.store.bulk import insert_rows, is_one_of
 from pki_core.store.pool_tables import contract, contract_data
 from pki_core.store.times import from_seconds, to_seconds
 
-_COLUMNS = (
-    "emaid",
-    "emaid_as_issued",
-    "pcid",
-    "algorithm",
-    "key_sha256",
-    "namespace",
-    "is_default",
-    "chain_id",
-    "certificate_id",
-    "valid_from",
-    "valid_to",
-    "cps_fingerprint",
-    "updated_at",
-    "checked_at",
-)
+
+class MadeRow(NamedTuple):
+    """A contract of ours; its fields are named as the columns are: this is the hot path."""
+
+    emaid: str
+    emaid_as_issued: str
+    pcid: str
+    algorithm: str
+    key_sha256: bytes
+    namespace: int
+    is_default: bool
+    chain_id: int
+    certificate_id: int
+    valid_from: int
+    valid_to: int
+    cps_fingerprint: str
+    updated_at: int
+    checked_at: int
+
+
+_COLUMNS = MadeRow._fields
 _HALF_DAY = 43_200
 _DATA_COLUMNS = ("emaid", "signed_data", "renew_days")
 _KEPT = frozenset({"emaid", "is_default"})  # of a contract that is replaced
@@ -73,25 +78,6 @@ _HELD = (
     .where(contract.c.pcid == bindparam("the_pcid"))
     .order_by(contract.c.is_default.desc(), contract.c.emaid)
 )
-
-
-class MadeRow(NamedTuple):
-    """A contract of ours, in the order of the columns: this is the hot path."""
-
-    emaid: str
-    emaid_as_issued: str
-    pcid: str
-    algorithm: str
-    key_sha256: bytes
-    namespace: int
-    is_default: bool
-    chain_id: int
-    certificate_id: int
-    valid_from: int
-    valid_to: int
-    cps_fingerprint: str
-    updated_at: int
-    checked_at: int
 
 
 class DueContract(NamedTuple):

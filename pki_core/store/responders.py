@@ -1,47 +1,21 @@
 """Delegated OCSP responders (RFC 6960 4.2.2.2) and how they and their CAs stand."""
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, select
 
 from pki_core.model.ocsp import CaStanding, ResponderRecord
-from pki_core.model.requests import Issued
 from pki_core.model.states import CertificateState
 from pki_core.store import tables
-from pki_core.store.times import to_seconds
+from pki_core.store.delegates import DelegateGateway
 
 
-class ResponderGateway:
+class ResponderGateway(DelegateGateway):
     """Rows of ``responder``."""
 
     def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    def add(self, names: tuple[str, str], issuer_id: int, issued: Issued) -> None:
-        """Put a responder into service; ``names`` are its label and its key's. ConflictError when one is taken."""
-        self._connection.execute(
-            insert(tables.responder).values(
-                label=names[0],
-                key_label=names[1],
-                issuer_id=issuer_id,
-                certificate_id=issued.certificate_id,
-                certificate_der=issued.certificate_der,
-                not_before=to_seconds(issued.not_before),
-                not_after=to_seconds(issued.not_after),
-            )
-        )
-
-    def labels(self) -> list[str]:
-        """Return the labels of all responders."""
-        return list(self._connection.scalars(select(tables.responder.c.label).order_by(tables.responder.c.id)))
+        super().__init__(connection, tables.responder)
 
     def all(self) -> list[ResponderRecord]:
         """Return every responder whose certificate is recorded, the latest first."""
-        responder, certificate, status = tables.responder, tables.certificate, tables.certificate_status
-        rows = self._connection.execute(
-            select(responder, certificate.c.serial, status.c.status)
-            .join_from(responder, certificate, certificate.c.id == responder.c.certificate_id)
-            .join(status, (status.c.issuer_id == certificate.c.issuer_id) & (status.c.serial == certificate.c.serial))
-            .order_by(responder.c.id.desc())
-        )
         return [
             ResponderRecord(
                 label=row.label,
@@ -53,7 +27,7 @@ class ResponderGateway:
                 not_after=row.not_after,
                 state=CertificateState(row.status),
             )
-            for row in rows
+            for row in self._latest_first()
         ]
 
     def standings(self) -> list[CaStanding]:
