@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.resources import files
 from typing import Final
 
@@ -13,7 +13,7 @@ from webapp.api_routes import JSON, TEXT, Answer, Parameter, Route, add_routes, 
 from webapp.listeners import IS_PLAIN
 from webapp.openapi import document
 
-_TAG = "Documentation"
+_route = partial(Route, tag="Documentation", roles=None)
 _KEPT_SECONDS = 300
 _TYPES = {"viewer.js": "text/javascript; charset=utf-8", "viewer.css": "text/css; charset=utf-8"}
 _PAGE_TYPE = "text/html; charset=utf-8"
@@ -60,31 +60,25 @@ def docs_blueprint(runtime: Runtime) -> Blueprint:
     add_routes(
         blueprint,
         [
-            Route(
+            _route(
                 method="GET",
                 path="/openapi.json",
                 view=views.api_document,
-                tag=_TAG,
-                roles=None,
                 summary="This document",
                 answers={200: json_of({"type": "object"}, "OpenAPI 3.1.", _CACHED), 304: _KNOWN},
             ),
-            Route(
+            _route(
                 method="GET",
                 path="/docs",
                 aliases=("/docs/",),
                 view=views.page,
-                tag=_TAG,
-                roles=None,
                 summary="A page to read this document with",
                 answers={200: page, 304: _KNOWN},
             ),
-            Route(
+            _route(
                 method="GET",
                 path="/docs/<name>",
                 view=views.asset,
-                tag=_TAG,
-                roles=None,
                 summary="What that page loads",
                 parameters=(Parameter(name="name", place="path", schema={"enum": list(_TYPES)}),),
                 answers={

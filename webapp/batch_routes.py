@@ -1,5 +1,6 @@
 """The routes of batches over HTTP, and what the API document says of them."""
 
+from functools import partial
 from typing import Any, Final
 
 from flask import Blueprint
@@ -28,7 +29,7 @@ from webapp.callers import caller_reader
 from webapp.rest import answer_errors_as_json
 from webapp.upload_stream import SUFFIXES
 
-_TAG = "Batches"
+_route = partial(Route, tag="Batches", scope=SCOPE_OF_ISSUING)
 _COUNT = {"type": "integer", "minimum": 0}
 _MOMENT = {"type": "string", "format": "date-time"}
 _MAYBE_MOMENT = {"type": ["string", "null"], "format": "date-time"}
@@ -105,12 +106,10 @@ def batches_blueprint(runtime: Runtime) -> Blueprint:
 def _routes(views: BatchViews) -> list[Route]:
     return [
         _upload(views),
-        Route(
+        _route(
             method="GET",
             path="",
             view=views.recent,
-            tag=_TAG,
-            scope=SCOPE_OF_ISSUING,
             summary="List one's batches, newest first",
             parameters=(_LIMIT, Parameter(name="before", summary="The last id of the page before.")),
             answers={
@@ -118,24 +117,20 @@ def _routes(views: BatchViews) -> list[Route]:
                 **refusals(400, 404),
             },
         ),
-        Route(
+        _route(
             method="GET",
             path="/<batch_id>",
             view=views.status,
-            tag=_TAG,
-            scope=SCOPE_OF_ISSUING,
             summary="Tell how far a batch is",
             parameters=(_ID,),
             answers={200: json_of(_PROGRESS, "Its counts."), **refusals(404)},
         ),
         _verdicts(views),
         _results(views),
-        Route(
+        _route(
             method="POST",
             path="/<batch_id>/cancel",
             view=views.cancel,
-            tag=_TAG,
-            scope=SCOPE_OF_ISSUING,
             summary="Refuse what is not signed yet",
             parameters=(_ID,),
             answers={200: json_of(_PROGRESS, "What came of it."), **refusals(404)},
@@ -144,12 +139,10 @@ def _routes(views: BatchViews) -> list[Route]:
 
 
 def _upload(views: BatchViews) -> Route:
-    return Route(
+    return _route(
         method="POST",
         path="",
         view=views.submit,
-        tag=_TAG,
-        scope=SCOPE_OF_ISSUING,
         summary="Upload a file of certificate signing requests",
         details="The file is the body, or the one file of a form. The same file twice is the same batch.",
         parameters=(
@@ -178,12 +171,10 @@ def _upload(views: BatchViews) -> Route:
 def _verdicts(views: BatchViews) -> Route:
     after = {"type": "integer", "minimum": -1, "maximum": LAST_SEQ, "default": -1}
     page: dict[str, Schema] = {"items": {"type": "array", "items": _ITEM}, "next_after": {"type": ["integer", "null"]}}
-    return Route(
+    return _route(
         method="GET",
         path="/<batch_id>/items",
         view=views.items,
-        tag=_TAG,
-        scope=SCOPE_OF_ISSUING,
         summary="Tell what became of rows",
         parameters=(_ID, _LIMIT, Parameter(name="after", schema=after, summary="The last seq of the page before.")),
         answers={200: json_of(object_of("BatchItems", page), "A page of rows."), **refusals(400, 404)},
@@ -193,12 +184,10 @@ def _verdicts(views: BatchViews) -> Route:
 def _results(views: BatchViews) -> Route:
     files = {media_type: OCTETS for _, media_type in RESULTS.values()}
     whole = {**files, JSON: {"type": "object"}}  # the manifest
-    return Route(
+    return _route(
         method="GET",
         path="/<batch_id>/result",
         view=views.result,
-        tag=_TAG,
-        scope=SCOPE_OF_ISSUING,
         summary="Fetch the results, whole or in parts",
         parameters=(
             _ID,

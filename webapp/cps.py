@@ -1,6 +1,7 @@
 """The provisioning service and the MO CA over HTTP, in the words of OPCP (cps.v1) and OPNC (cps.api.v1)."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from flask import Response, jsonify, request
@@ -20,13 +21,14 @@ from pki_core.wire.contract_xml import encode_xml
 from pki_core.wire.root_facts import read_root_facts
 from webapp import contract_schemas as schemas
 from webapp import pool_fields as fields
-from webapp.api_routes import Answer, Route, failures, json_of
+from webapp.api_routes import Answer, Route, json_of, refusals
 from webapp.contract_fields import Extras, extras_of, old_contract_of, order_of, orders_of, own_contract_of
 from webapp.pool_gate import Dialect, Words, in_dialects
 from webapp.pool_schemas import found, json_body_of, list_of, within
 from webapp.rest import json_body
 
 _MAX_LIST = 1_048_576  # octets of a thousand orders
+_route = partial(Route, path="", tag="CPS", scope="cpservice")  # dialects have paths of their own
 _READERS = ("oem", "cpo", "mo", "cps")
 _CREATED = 201
 
@@ -107,30 +109,25 @@ def cps_routes(runtime: Runtime) -> list[Route]:
 
 def _generating(views: CpsViews) -> list[Route]:
     made = {_CREATED: Answer(summary="The contract is in the CCP.")}
-    generate = Route(
+    generate = _route(
         method="PUT",
-        path="",
         view=views.generate,
         summary="Make a contract on an operator's behalf: key, certificate, signature, and its place in the CCP.",
         details="The private key is encrypted for the vehicle and kept nowhere else. The same EMAID and PCID again "
         "replace the contract. renewDays asks for another contract of so many days when this one ends.",
-        answers=failures(400, 401, 403, 413),
-        tag="CPS",
+        answers=refusals(400, 413),
         roles=("mo",),
-        scope="cpservice",
     )
-    many = Route(
+    many = _route(
         method="POST",
         path="/v1/cps/generate/contracts",
         view=views.generate_many,
         summary="Make many contracts: a verdict for each, and one bad order stops no other.",
         answers={
             200: json_of(schemas.VERDICTS, "The verdicts, in the order of the orders."),
-            **failures(400, 401, 403, 413),
+            **refusals(400, 413),
         },
-        tag="CPS",
         roles=("mo",),
-        scope="cpservice",
         body=json_body_of(schemas.ORDERS),
         name="cps_generate_many",
     )
@@ -147,16 +144,13 @@ def _generating(views: CpsViews) -> list[Route]:
 
 
 def _signing(views: CpsViews) -> list[Route]:
-    sign = Route(
+    sign = _route(
         method="PUT",
-        path="",
         view=views.sign,
         summary="Sign contract data of an operator with his own PKI; with a PCID it goes into the CCP, too.",
         details="The chain of the contract certificate has to lead to a root of the RCP; every status is asked.",
-        answers=failures(400, 401, 403, 413),
-        tag="CPS",
+        answers=refusals(400, 413),
         roles=("mo",),
-        scope="cpservice",
     )
     old = json_body_of(schemas.TO_SIGN_OLD)
     forward = replace(
@@ -200,19 +194,17 @@ def _signing(views: CpsViews) -> list[Route]:
 
 
 def _signers(views: CpsViews) -> list[Route]:
-    signers = Route(
+    signers = _route(
         method="GET",
-        path="",
         view=views.signers,
         summary="List the certificates that contract data is signed with, the newest first.",
-        answers=failures(401, 403),
-        tag="CPS",
+        answers=refusals(),
         roles=_READERS,
-        scope="cpservice",
+        scope="",
     )
     return in_dialects(
         "cps_signers",
-        replace(signers, scope=""),
+        signers,
         Words(
             path="/v1/cps/signer",
             answers=found(within("cpsCertificates", list_of(schemas.SIGNER))),

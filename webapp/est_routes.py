@@ -1,6 +1,7 @@
 """The routes of EST (RFC 7030 3.2.2) with the aliases of ``webapp/est.py``, and what the API document says of them."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from flask import Blueprint
@@ -79,20 +80,13 @@ def est_blueprint(runtime: Runtime) -> Blueprint:
 
 def _reading(views: EstViews, operation: str) -> Route:
     summary, content_type = _READ[operation]
-    first, *others = _rules(operation)
     is_open = operation == "csrattrs"
-    return Route(
+    return _everywhere(operation)(
         method="GET",
-        path=first,
-        aliases=tuple(others),
-        is_slash_optional=True,
         view=getattr(views, operation),
-        name=operation,
-        tag=_TAG,
         roles=None,
         summary=summary,
         details="" if is_open else "A label may ask for credentials here, too.",
-        parameters=(_LABEL, _EDITION, _ALGORITHM),
         answers={
             200: Answer(summary=summary, content={content_type: _BASE64}, headers=_ENCODED),
             **failures(404, *(() if is_open else (403, 429)), content=_TEXT_REFUSAL),
@@ -108,20 +102,13 @@ _WHO = Answer(
 
 
 def _asking(views: EstViews, operation: str) -> Route:
-    first, *others = _rules(operation)
     makes_keys = operation == "serverkeygen"
     issued = {"multipart/mixed": TEXT} if makes_keys else {CA_CERTIFICATES: _BASE64}
-    return Route(
+    return _everywhere(operation)(
         method="POST",
-        path=first,
-        aliases=tuple(others),
-        is_slash_optional=True,
         view=getattr(views, operation),
-        name=operation,
-        tag=_TAG,
         scope=SCOPE_OF_ISSUING,
         summary=_ASKED[operation],
-        parameters=(_LABEL, _EDITION, _ALGORITHM),
         body=Body(content={CSR_TYPE: _CSR}),
         answers={
             200: Answer(summary="The certificate.", content=issued, headers=_ENCODED),
@@ -133,17 +120,11 @@ def _asking(views: EstViews, operation: str) -> Route:
 
 
 def _fullcmc(views: EstViews) -> Route:
-    first, *others = _rules("fullcmc")
-    return Route(
+    return _everywhere("fullcmc")(
         method="POST",
-        path=first,
-        aliases=tuple(others),
-        is_slash_optional=True,
         view=views.fullcmc,
-        tag=_TAG,
         roles=None,
         summary="Full CMC, which is not offered (RFC 7030 4.3 is optional)",
-        parameters=(_LABEL, _EDITION, _ALGORITHM),
         answers=failures(404, 501, content=_TEXT_REFUSAL),
     )
 
@@ -175,6 +156,21 @@ def _opnc(views: EstViews, route: Route) -> Route:
         summary=f"{route.summary}, under OPNC's name",
         parameters=_OPNC_PARAMETERS,
         answers={**route.answers, **failures(400, content=_TEXT_REFUSAL)},
+    )
+
+
+def _everywhere(operation: str) -> partial[Route]:
+    """Return what is left to say of an operation: its places, and what may stand in them, are those of all."""
+    first, *others = _rules(operation)
+    parameters = (_LABEL, _EDITION, _ALGORITHM)
+    return partial(
+        Route,
+        path=first,
+        aliases=tuple(others),
+        is_slash_optional=True,
+        name=operation,
+        tag=_TAG,
+        parameters=parameters,
     )
 
 

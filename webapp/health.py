@@ -1,6 +1,7 @@
 """What load balancers and monitoring ask: alive, ready, figures. No secret and no partner's name is in any of it."""
 
 import time
+from functools import partial
 from ipaddress import ip_address
 from threading import Lock
 
@@ -12,7 +13,7 @@ from webapp.api_routes import PLAIN_TEXT, TEXT, Answer, Route, add_routes, json_
 from webapp.metrics import Metrics, exposition
 
 _TEXT = "text/plain; version=0.0.4; charset=utf-8"  # what Prometheus asks for
-_TAG = "Health"
+_route = partial(Route, tag="Health", roles=None)
 _ALIVE = object_of("Alive", {"status": {"const": "alive"}})
 _READY = object_of(
     "Ready",
@@ -76,31 +77,25 @@ def health_blueprint(runtime: Runtime, metrics: Metrics) -> Blueprint:
     add_routes(
         routes,
         [
-            Route(
+            _route(
                 method="GET",
                 path="/healthz",
                 view=healthz,
-                tag=_TAG,
-                roles=None,
                 summary="Tell that the process is alive",
                 answers={200: json_of(_ALIVE, "It is.")},
             ),
-            Route(
+            _route(
                 method="GET",
                 path="/readyz",
                 view=readyz,
-                tag=_TAG,
-                roles=None,
                 summary="Tell whether store and keys work",
                 details="What else is late is told, and takes nobody out of service.",
                 answers={200: json_of(_READY, "They work."), 503: json_of(_READY, "One of them does not.")},
             ),
-            Route(
+            _route(
                 method="GET",
                 path="/metrics",
                 view=figures,
-                tag=_TAG,
-                roles=None,
                 summary="Figures, for Prometheus",
                 details="For the networks of the settings; for others there is nothing here.",
                 answers={

@@ -1,6 +1,6 @@
 """Contract data for vehicles over HTTP: EXI in, EXI out, in the words of OPCP (ccp.v1) and OPNC (ccp.api.v1)."""
 
-from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from flask import Response, jsonify, request
@@ -12,7 +12,7 @@ from pki_core.runtime import Runtime
 from pki_core.services.installations import Installation, Installed, session_id_of
 from webapp import contract_schemas as schemas
 from webapp import pool_fields as fields
-from webapp.api_routes import FAILURE, JSON, Answer, Parameter, Route, failures
+from webapp.api_routes import FAILURE, JSON, Answer, Parameter, Route, refusals
 from webapp.contract_fields import extras_of, octets_of
 from webapp.pool_gate import Dialect, Words, in_dialects
 from webapp.pool_schemas import (
@@ -31,6 +31,7 @@ from webapp.rest import json_body
 
 _MOST_EXI = 24_576  # characters: four times what OCPP carries
 _MOST_SIGNED = 65_536
+_route = partial(Route, path="", tag="CCP", scope="ccpservice")  # dialects have paths of their own
 _ALWAYS = "alwaysReturnEXI"
 _NOT_FOUND, _CREATED = 404, 201
 _COLLECTION = within("signedContractDataCollection", list_of(schemas.SIGNED_OPNC))
@@ -88,31 +89,25 @@ def installation_routes(runtime: Runtime) -> list[Route]:
 
 
 def _installing(views: InstallationViews) -> list[Route]:
-    install = Route(
+    install = _route(
         method="POST",
-        path="",
         view=views.install,
         summary="Answer a vehicle's installation request: a station's operator or an OEM hands it in.",
         details="ISO 15118-2 gets the default contract, -20 a list. Without a contract the answer is 404, with a "
         "negative answer for the vehicle where alwaysReturnEXI is true.",
-        answers=failures(400, 401, 403, 413),
-        tag="CCP",
+        answers=refusals(400, 413),
         roles=("cpo", "oem"),
-        scope="ccpservice",
         parameters=(
             BROADCAST,
             Parameter(name=_ALWAYS, place="header", schema={"type": "boolean"}, summary="Negative answers as EXI."),
         ),
     )
-    provide = Route(
+    provide = _route(
         method="GET",
-        path="",
         view=views.provide,
         summary="Hand out a contract for one's own vehicle, without a request of the vehicle's.",
-        answers=failures(400, 401, 403, 404),
-        tag="CCP",
+        answers=refusals(400, 404),
         roles=("oem",),
-        scope="ccpservice",
         parameters=(
             IN_EMAID,
             IN_PCID,
@@ -139,21 +134,18 @@ def _installing(views: InstallationViews) -> list[Route]:
 
 
 def _storing(views: InstallationViews) -> list[Route]:
-    add = Route(
+    add = _route(
         method="PUT",
-        path="",
         view=views.add,
         summary="Put contract data into the CCP that a provisioning service signed.",
         details="The chain of the signer has to lead to a V2G root, that of the contract to a root of the RCP.",
-        answers=failures(400, 401, 403, 413),
-        tag="CCP",
+        answers=refusals(400, 413),
         roles=("cps", "mo"),
-        scope="ccpservice",
     )
     added = {_CREATED: Answer(summary="It is there.", content={JSON: NOTHING})}
     return in_dialects(
         "ccp_add",
-        replace(add),
+        add,
         Words(path="/v1/ccp/signedContractData", answers=added, body=json_body_of(schemas.SIGNED_DATA)),
         Words(path="/opnc/v1/ccp/signedcontractdata", answers=added, body=json_body_of(schemas.SIGNED_DATA_OPNC)),
     )

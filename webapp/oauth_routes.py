@@ -1,5 +1,6 @@
 """The routes of the token endpoint (RFC 6749 4.4, RFC 7517, RFC 8414), and what the API document says of them."""
 
+from functools import partial
 from typing import Final
 
 from flask import Blueprint
@@ -9,7 +10,7 @@ from pki_core.runtime import Runtime
 from webapp.api_routes import JSON, TEXT, Answer, Body, Route, Schema, add_routes, failures, json_of, object_of
 from webapp.oauth import GRANT, MAX_FIELD, OauthViews, failed
 
-_TAG = "Tokens"
+_route = partial(Route, tag="Tokens", roles=None)
 _FIELD = {"type": "string", "maxLength": MAX_FIELD}
 _ASKED: Final[Schema] = {
     "type": "object",
@@ -55,35 +56,29 @@ def oauth_blueprint(runtime: Runtime) -> Blueprint:
 
 def _routes(views: OauthViews) -> list[Route]:
     return [
-        Route(
+        _route(
             method="POST",
             path="/oauth/token",
             view=views.token,
-            tag=_TAG,
-            roles=None,
             summary="Grant an access token for a machine secret",
             details="The client's id and secret stand in the body or in HTTP Basic.",
             body=Body(content={JSON: _ASKED, "application/x-www-form-urlencoded": _ASKED}),
             answers={200: json_of(_GRANTED, "The token."), **failures(400, 401, 413, 429, content=_REFUSED)},
         ),
-        Route(
+        _route(
             method="GET",
             path="/.well-known/jwks.json",
             view=views.jwks,
-            tag=_TAG,
-            roles=None,
             summary="The keys tokens are verified with",
             answers={
                 200: Answer(summary="A JWK set (RFC 7517 5).", content={"application/jwk-set+json": _KEYS}),
                 **failures(content=_REFUSED),
             },
         ),
-        Route(
+        _route(
             method="GET",
             path="/.well-known/oauth-authorization-server",
             view=views.description,
-            tag=_TAG,
-            roles=None,
             summary="Describe the token endpoint (RFC 8414)",
             answers={200: json_of(_DESCRIPTION, "Its addresses and abilities."), **failures(content=_REFUSED)},
         ),

@@ -4,6 +4,7 @@ Operators see and remove their own contracts, OEMs those of their own vehicles. 
 """
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from flask import Response, jsonify, request
@@ -12,7 +13,7 @@ from pki_core.model.partners import Partner
 from pki_core.model.pools import ContractRow, Namespace
 from pki_core.runtime import Runtime
 from webapp import pool_fields as fields
-from webapp.api_routes import Parameter, Route, failures
+from webapp.api_routes import Parameter, Route, refusals
 from webapp.pool_gate import Dialect, Words, in_dialects
 from webapp.pool_schemas import (
     BASE64,
@@ -45,6 +46,7 @@ CONTRACT = named(
     },
     needed=("pcid", "emaid", "xsdMsgDefNamespace", "contractCertificate", "defaultContract"),
 )
+_route = partial(Route, path="", tag="CCP", scope="ccpservice")  # dialects have paths of their own
 _SKIP = "X-Skip-Revocation"
 
 
@@ -83,26 +85,20 @@ def contract_routes(runtime: Runtime) -> list[Route]:
 
 
 def _reading(views: ContractViews) -> list[Route]:
-    get = Route(
+    get = _route(
         method="GET",
-        path="",
         view=views.get,
         summary="Show a contract: to its operator, or to the OEM of its vehicle.",
-        answers=failures(400, 401, 403, 404),
-        tag="CCP",
+        answers=refusals(400, 404),
         roles=("mo", "oem"),
-        scope="ccpservice",
         parameters=(IN_EMAID, IN_NAMESPACE),
     )
-    of_vehicle = Route(
+    of_vehicle = _route(
         method="GET",
-        path="",
         view=views.of_vehicle,
         summary="List the contracts in force of a vehicle, the default first: to its OEM.",
-        answers=failures(400, 401, 403),
-        tag="CCP",
+        answers=refusals(400),
         roles=("oem",),
-        scope="ccpservice",
         parameters=(replace(IN_PCID, name="identifier"), IN_NAMESPACE),
     )
     opcp, opnc = (
@@ -126,30 +122,24 @@ def _reading(views: ContractViews) -> list[Route]:
 
 
 def _changing(views: ContractViews) -> list[Route]:
-    delete = Route(
+    delete = _route(
         method="DELETE",
-        path="",
         view=views.delete,
         summary="Remove a contract of one's own.",
         details="A certificate of this PKI is revoked first; when it cannot be, the contract stays.",
-        answers={200: DONE, **failures(400, 401, 403, 404)},
-        tag="CCP",
+        answers={200: DONE, **refusals(400, 404)},
         roles=("mo",),
-        scope="ccpservice",
         parameters=(
             replace(IN_EMAID, name="identifier"),  # the path of a list by PCID, which OPCP names otherwise
             Parameter(name=_SKIP, place="header", schema={"type": "boolean"}, summary="Remove it without revoking."),
         ),
     )
-    set_default = Route(
+    set_default = _route(
         method="POST",
-        path="",
         view=views.set_default,
         summary="Make a contract the default of one's own vehicle.",
-        answers={200: DONE, **failures(400, 401, 403, 404)},
-        tag="CCP",
+        answers={200: DONE, **refusals(400, 404)},
         roles=("oem",),
-        scope="ccpservice",
         parameters=(IN_PCID, IN_EMAID),
     )
     return [

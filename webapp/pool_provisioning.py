@@ -5,6 +5,7 @@ OEMs publish and remove, operators ask for one PCID at a time: no route lists, c
 
 import hashlib
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from flask import Response, jsonify, request
@@ -16,7 +17,7 @@ from pki_core.runtime import Runtime
 from pki_core.services.pool_provisioning import Selection
 from pki_core.wire.root_facts import read_root_facts
 from webapp import pool_fields as fields
-from webapp.api_routes import Parameter, Route, failures
+from webapp.api_routes import Parameter, Route, refusals
 from webapp.pool_gate import Dialect, Words, in_dialects
 from webapp.pool_schemas import (
     ALGORITHM,
@@ -39,6 +40,7 @@ from webapp.rest import json_body
 
 _MOST_ROOTS = 32
 _MAX_KEY_IDENTIFIER = 128
+_route = partial(Route, path="", tag="PCP", scope="pcpservice")  # dialects have paths of their own
 _ONE = {Dialect.OPCP: "/v1/oem/provCerts/<pcid>", Dialect.OPNC: "/opnc/v1/pcp/provisioningcertificates/<pcid>"}
 _IN_ALGORITHM = Parameter(name="signatureAlgorithm", schema=ALGORITHM, summary="Only the certificate of this key.")
 
@@ -86,28 +88,22 @@ def provisioning_routes(runtime: Runtime) -> list[Route]:
 
 
 def _writing(views: ProvisioningViews) -> list[Route]:
-    publish = Route(
+    publish = _route(
         method="PUT",
-        path="",
         view=views.publish,
         summary="Publish a vehicle's provisioning certificate, or put it in the place of the one it had.",
         details="Checked in this order: whose vehicle it is, validity, status at the CAs, path to an OEM root. "
         "Another key takes the vehicle's contracts with it; the same key keeps them.",
-        answers=failures(400, 401, 403, 413),
-        tag="PCP",
+        answers=refusals(400, 413),
         roles=("oem",),
-        scope="pcpservice",
     )
-    delete = Route(
+    delete = _route(
         method="DELETE",
-        path="",
         view=views.delete,
         summary="Remove a vehicle's provisioning certificates and the contracts that hang on them.",
         details="Contract certificates of this PKI are revoked first; when one cannot be, everything stays.",
-        answers={200: DONE, **failures(400, 401, 403, 404)},
-        tag="PCP",
+        answers={200: DONE, **refusals(400, 404)},
         roles=("oem",),
-        scope="pcpservice",
         parameters=(
             IN_PCID,
             IN_NAMESPACE,
@@ -138,30 +134,24 @@ def _writing(views: ProvisioningViews) -> list[Route]:
 
 
 def _reading(views: ProvisioningViews) -> list[Route]:
-    get = Route(
+    get = _route(
         method="GET",
-        path="",
         view=views.get,
         summary="Show the provisioning certificate of one vehicle with its chain.",
         details="Status and path are checked again. An OEM sees his own vehicles only.",
-        answers=failures(400, 401, 403, 404),
-        tag="PCP",
+        answers=refusals(400, 404),
         roles=("oem", "mo", "cps"),
-        scope="pcpservice",
         parameters=(IN_PCID, IN_NAMESPACE, _IN_ALGORITHM, BROADCAST),
     )
-    look_up = Route(
+    look_up = _route(
         method="GET",
-        path="",
         view=views.look_up,
         summary="Tell whether a vehicle has a provisioning certificate.",
-        answers={200: DONE, **failures(400, 401, 403, 404)},
-        tag="PCP",
+        answers={200: DONE, **refusals(400, 404)},
         roles=("oem", "mo", "cps"),
-        scope="pcpservice",
         parameters=(IN_PCID,),
     )
-    algorithms = Route(
+    algorithms = _route(
         method="GET",
         path="/v1/oem/provCertSignatureAlgorithms/<pcid>",
         aliases=("/v1/oem/provCertSigntureAlgorithms/<pcid>",),  # as it is spelled where it is in use
@@ -169,11 +159,9 @@ def _reading(views: ProvisioningViews) -> list[Route]:
         summary="Tell which keys a vehicle has certificates of (ISO 15118-20).",
         answers={
             **found(object_of({"pcid": PCID, "signatureAlgorithms": list_of(ALGORITHM)}, needed=("pcid",))),
-            **failures(400, 401, 403, 404),
+            **refusals(400, 404),
         },
-        tag="PCP",
         roles=("oem", "mo", "cps"),
-        scope="pcpservice",
         parameters=(IN_PCID,),
         name="pcp_algorithms",
     )

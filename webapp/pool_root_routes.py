@@ -1,9 +1,10 @@
 """Routes of the Root Certificate Pool, declared: places in both dialects, who may call them, what comes and goes."""
 
+from functools import partial
 from typing import Final
 
 from pki_core.runtime import Runtime
-from webapp.api_routes import TEXT, Parameter, Route, failures, json_of
+from webapp.api_routes import TEXT, Parameter, Route, json_of, refusals
 from webapp.pool_gate import Words, in_dialects
 from webapp.pool_roots import MAX_EVIDENCE, OPNC_WORDS, WORDS, RootViews
 from webapp.pool_schemas import (
@@ -23,6 +24,7 @@ from webapp.pool_schemas import (
 
 _OPERATOR = ("operator",)
 _OPCP, _OPNC = "/v1/root/rootCerts", "/opnc/v1/rcp/rootcertificates"
+_route = partial(Route, path="", tag="RCP", scope="rcpservice")  # dialects have paths of their own
 _ID: Final = Parameter(name="root_id", place="path", schema={"type": "string", "format": "uuid"})
 
 _COMMON = {
@@ -87,27 +89,21 @@ def root_routes(runtime: Runtime) -> list[Route]:
 
 
 def _reading(views: RootViews) -> list[Route]:
-    every = Route(
+    every = _route(
         method="GET",
-        path="",
         view=views.all,
         summary="List the root certificates in force.",
-        answers=failures(400, 401, 403),
-        tag="RCP",
-        scope="rcpservice",
+        answers=refusals(400),
         parameters=(
             Parameter(name="rootType", schema=TEXT, summary="mo, v2g, oem or pe."),
             Parameter(name="pkiType", schema=TEXT, summary="The same in OPNC: emsp, v2g, oem or pe."),
         ),
     )
-    one = Route(
+    one = _route(
         method="GET",
-        path="",
         view=views.get,
         summary="Show a root certificate in force.",
-        answers=failures(401, 403, 404),
-        tag="RCP",
-        scope="rcpservice",
+        answers=refusals(404),
         parameters=(_ID,),
     )
     collection = within("RootCertificateCollection", within("rootCertificates", list_of(ROOT)))
@@ -128,26 +124,21 @@ def _reading(views: RootViews) -> list[Route]:
 
 
 def _adding(views: RootViews) -> list[Route]:
-    waiting = Route(
+    waiting = _route(
         method="GET",
         path="/v1/root/waiting",
         view=views.waiting,
         summary="List the roots that wait for a second person: to come into force, or to go.",
-        answers={**found(within("waiting", list_of(WAITING))), **failures(401, 403)},
-        tag="RCP",
+        answers={**found(within("waiting", list_of(WAITING))), **refusals()},
         roles=_OPERATOR,
-        scope="rcpservice",
         name="rcp_waiting",
     )
-    add = Route(
+    add = _route(
         method="PUT",
-        path="",
         view=views.add,
         summary="Add a root certificate that has 35 years left; outside dev it waits for another person.",
-        answers=failures(400, 401, 403, 413),
-        tag="RCP",
+        answers=refusals(400, 413),
         roles=_OPERATOR,
-        scope="rcpservice",
     )
     places = [
         Words(
@@ -161,27 +152,21 @@ def _adding(views: RootViews) -> list[Route]:
 
 
 def _deciding(views: RootViews) -> list[Route]:
-    confirm = Route(
+    confirm = _route(
         method="POST",
-        path="",
         view=views.confirm,
         summary="Put a root into force that another person has added.",
-        answers={200: DONE, **failures(400, 401, 403, 404)},
-        tag="RCP",
+        answers={200: DONE, **refusals(400, 404)},
         roles=_OPERATOR,
-        scope="rcpservice",
         parameters=(_ID,),
     )
     later = json_of(NOTHING, "Asked for: it goes when another person asks for it within a week.")
-    remove = Route(
+    remove = _route(
         method="DELETE",
-        path="",
         view=views.remove,
         summary="Remove a root; nothing below it goes with it. Outside dev two people ask for it.",
-        answers={200: DONE, 202: later, **failures(401, 403, 404)},
-        tag="RCP",
+        answers={200: DONE, 202: later, **refusals(404)},
         roles=_OPERATOR,
-        scope="rcpservice",
         parameters=(_ID,),
     )
     return [

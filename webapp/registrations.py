@@ -1,6 +1,7 @@
 """The registration authority over HTTP: charging stations a CPO announces before they enrol (Hubject VRA)."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from flask import Response, jsonify, request
@@ -11,13 +12,14 @@ from pki_core.model.registrations import ISO_VERSIONS, EndEntity
 from pki_core.runtime import Runtime
 from pki_core.services.registrations import MAX_AT_ONCE, PAGE
 from webapp import pool_fields as fields
-from webapp.api_routes import TEXT, Parameter, Route, Schema, failures
+from webapp.api_routes import TEXT, Parameter, Route, Schema, refusals
 from webapp.pool_schemas import DONE, found, json_body_of, list_of, named, object_of
 from webapp.rest import json_body
 
 _MAX_BODY = 1_048_576  # a thousand stations
 _MOST_EVSE_IDS = 64
 _MAX_TEXT = 100
+_route = partial(Route, tag="VRA", roles=("cpo",), scope="pkigateway")
 _PLACE = "/v1/vra/cpo/endEntities"
 _TEXTS = {  # of the model -> on the wire
     "manufacturer": "manufacture",
@@ -79,39 +81,30 @@ def registration_routes(runtime: Runtime) -> list[Route]:
         needed=("endEntities", "next_after"),
     )
     return [
-        Route(
+        _route(
             method="GET",
             path=_PLACE,
             view=views.page,
             summary="List one's own charging stations, a thousand at a time.",
-            answers={**found(page), **failures(400, 401, 403)},
-            tag="VRA",
-            roles=("cpo",),
-            scope="pkigateway",
+            answers={**found(page), **refusals(400)},
             parameters=(Parameter(name="after", schema=TEXT, summary="next_after of the page before."),),
             name="vra_page",
         ),
-        Route(
+        _route(
             method="PUT",
             path=_PLACE,
             view=views.put,
             summary="Register a charging station, or up to a thousand; each takes the place of the one of its name.",
-            answers={200: DONE, **failures(400, 401, 403, 413)},
-            tag="VRA",
-            roles=("cpo",),
-            scope="pkigateway",
+            answers={200: DONE, **refusals(400, 413)},
             body=json_body_of({"anyOf": [END_ENTITY_UPLOAD, END_ENTITIES_UPLOAD]}),
             name="vra_put",
         ),
-        Route(
+        _route(
             method="DELETE",
             path=f"{_PLACE}/<common_name>",
             view=views.remove,
             summary="Forget a charging station; its certificate stays as it is.",
-            answers={200: DONE, **failures(401, 403, 404)},
-            tag="VRA",
-            roles=("cpo",),
-            scope="pkigateway",
+            answers={200: DONE, **refusals(404)},
             name="vra_remove",
         ),
     ]

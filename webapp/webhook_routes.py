@@ -1,5 +1,6 @@
 """The routes of webhook endpoints, as OPCP and OPNC have them, and what the API document says of them."""
 
+from functools import partial
 from typing import Any, Final
 
 from flask import Blueprint
@@ -56,14 +57,14 @@ def webhooks_blueprint(runtime: Runtime) -> Blueprint:
 
 
 def _routes(views: WebhookViews) -> list[Route]:
-    one, same_one = f"{_OPCP}/<endpoint_id>", (f"{_OPNC}/<endpoint_id>",)
+    of_all = partial(Route, path=_OPCP, aliases=(_OPNC,), tag=_TAG)
+    of_one = partial(
+        Route, path=f"{_OPCP}/<endpoint_id>", aliases=(f"{_OPNC}/<endpoint_id>",), tag=_TAG, parameters=_ONE
+    )
     return [
-        Route(
+        of_all(
             method="POST",
-            path=_OPCP,
-            aliases=(_OPNC,),
             view=views.add,
-            tag=_TAG,
             summary="Add an endpoint that hears of events",
             details="Events are those of the partner's role.",
             body=Body(content={JSON: _NEW}),
@@ -72,45 +73,30 @@ def _routes(views: WebhookViews) -> list[Route]:
                 **refusals(400, 409, 413),
             },
         ),
-        Route(
+        of_all(
             method="GET",
-            path=_OPCP,
-            aliases=(_OPNC,),
             view=views.all,
-            tag=_TAG,
             summary="List one's endpoints",
             answers={200: json_of({"type": "array", "items": _ENDPOINT}, "All of them."), **refusals()},
         ),
-        Route(
+        of_one(
             method="GET",
-            path=one,
-            aliases=same_one,
             view=views.get,
-            tag=_TAG,
             summary="Show an endpoint",
-            parameters=_ONE,
             answers={200: json_of(_ENDPOINT, "The endpoint."), **refusals(404)},
         ),
-        Route(
+        of_one(
             method="PUT",
-            path=one,
-            aliases=same_one,
             view=views.change,
-            tag=_TAG,
             summary="Change an endpoint",
             details="What is not named stays as it is.",
-            parameters=_ONE,
             body=Body(content={JSON: _WISH}),
             answers={200: json_of(_ENDPOINT, "The endpoint, changed."), **refusals(400, 404, 413)},
         ),
-        Route(
+        of_one(
             method="DELETE",
-            path=one,
-            aliases=same_one,
             view=views.remove,
-            tag=_TAG,
             summary="Remove an endpoint",
-            parameters=_ONE,
             answers={200: json_of({"type": "object", "maxProperties": 0}, "It is gone."), **refusals(404)},
         ),
     ]
