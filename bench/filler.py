@@ -9,6 +9,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, func, select, text
 
 from bench.work import PARTNER, PROFILE
+from pki_core.issuance.issuer import RANDOM_OCTETS
 from pki_core.model.states import CertificateState
 from pki_core.settings import load_settings
 from pki_core.store import tables
@@ -22,7 +23,6 @@ _DER_OCTETS = 700
 _STATUS = ("issuer_id", "serial", "certificate_id", "status", "not_after")
 _AUDIT = ("stream", "at", "actor", "action", "issuer_id", "serial", "profile_id", "certificate_sha256")
 _VALIDITY_SECONDS = 2 * 365 * 86_400
-_SERIAL_OCTETS = 17
 _DISTINCT_OCTETS = 64
 
 
@@ -103,8 +103,8 @@ def _insert(connection: Connection, issuer_id: int, profile_id: int, ids: range)
 
 
 def _serials(count: int) -> Iterator[str]:
-    octets = secrets.token_bytes(count * _SERIAL_OCTETS)
-    return ("01" + octets[at : at + _SERIAL_OCTETS].hex() for at in range(0, len(octets), _SERIAL_OCTETS))
+    octets = secrets.token_bytes(count * RANDOM_OCTETS)
+    return ("01" + octets[at : at + RANDOM_OCTETS].hex() for at in range(0, len(octets), RANDOM_OCTETS))
 
 
 def settle(engine: Engine) -> None:

@@ -6,18 +6,18 @@ from typing import Any, NamedTuple
 from pki_core.model.contract_orders import LONGEST_RENEWAL, ContractOrder, OwnContract
 from pki_core.model.contracts import KeyEnvelope
 from pki_core.model.errors import MalformedError
+from pki_core.model.limits import NOTE_LIMIT, SHA256_DIGITS, URL_LIMIT
 from pki_core.model.pools import Namespace
+from pki_core.services.contract_intake import MOST_SUBS
+from pki_core.services.own_contracts import MOST_AT_ONCE
 from pki_core.wire.contract_rows import moment_of
 from pki_core.wire.pem import base64_to_der
 from pki_core.wire.pool_certificate import read_certificate
 from webapp import pool_fields as fields
-from webapp.contract_schemas import MOST_ORDERS
 from webapp.pool_gate import Dialect
 
 _HEX = frozenset("0123456789abcdefABCDEF")
-_FINGERPRINT = 64
 _MOST_KEY = 1024  # characters of base64: a wrapped key has 94 octets at most
-_MOST_SUBS = 2
 _SUBS = "contractSignatureCertChainSubCertificates"
 
 
@@ -31,11 +31,11 @@ class Extras(NamedTuple):
 
 def extras_of(body: Mapping[str, Any]) -> Extras:
     """Return message definition, root of the provisioning service and remarks of a request."""
-    fields.text_of(body, "subscriptionUrl", limit=2048)
-    meta = fields.text_of(body, "metaData", "metadata", limit=4096)
+    fields.text_of(body, "subscriptionUrl", limit=URL_LIMIT)
+    meta = fields.text_of(body, "metaData", "metadata", limit=NOTE_LIMIT)
     namespace = fields.namespace_of(fields.text_of(body, "xsdMsgDefNamespace"))
     root = fields.text_of(body, "cpsV2GRootCertificateFingerprint")
-    if root and (len(root) != _FINGERPRINT or not _HEX.issuperset(root)):
+    if root and (len(root) != SHA256_DIGITS or not _HEX.issuperset(root)):
         raise MalformedError("cpsV2GRootCertificateFingerprint is a SHA-256 in hexadecimal")
     return Extras(namespace, root.lower(), meta)
 
@@ -68,8 +68,8 @@ def order_of(body: Mapping[str, Any], dialect: Dialect) -> ContractOrder:
 def orders_of(body: Mapping[str, Any]) -> list[ContractOrder]:
     """Return the orders of a list."""
     listed = body.get("contracts")
-    if not isinstance(listed, list) or not 0 < len(listed) <= MOST_ORDERS:
-        raise MalformedError(f"contracts is a list of 1 to {MOST_ORDERS} orders")
+    if not isinstance(listed, list) or not 0 < len(listed) <= MOST_AT_ONCE:
+        raise MalformedError(f"contracts is a list of 1 to {MOST_AT_ONCE} orders")
     return [order_of(member_of({"contracts": one}, "contracts"), Dialect.OPCP) for one in listed]
 
 
@@ -107,7 +107,7 @@ def old_contract_of(body: Mapping[str, Any], extras: Extras) -> OwnContract:
     """Return contract data to be signed, in the words OPCP has given up."""
     chain = member_of(body, "contractSignatureCertChain")
     listed = chain.get(_SUBS)
-    if not isinstance(listed, list) or not 0 < len(listed) <= _MOST_SUBS:
+    if not isinstance(listed, list) or not 0 < len(listed) <= MOST_SUBS:
         raise MalformedError(f"Invalid certificate format on {_SUBS} list")
     subs = [fields.certificate_of({_SUBS: one}, _SUBS, shown=f"{_SUBS} list") for one in listed]
     try:
@@ -120,7 +120,7 @@ def old_contract_of(body: Mapping[str, Any], extras: Extras) -> OwnContract:
         leaf_der=fields.certificate_of(
             chain, "contractSignatureCertChainCertificate", shown="contractSignatureCertChainCertificate"
         ),
-        sub2_der=subs[0] if len(subs) == _MOST_SUBS else b"",
+        sub2_der=subs[0] if len(subs) == MOST_SUBS else b"",
         sub1_der=subs[-1],
         envelope=_envelope_of(body),
         namespace=extras.namespace,

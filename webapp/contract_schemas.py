@@ -3,12 +3,13 @@
 from typing import Any, Final
 
 from pki_core.model.contract_orders import LONGEST_RENEWAL
+from pki_core.model.limits import NOTE_LIMIT
+from pki_core.services.own_contracts import MOST_AT_ONCE
 from webapp.api_routes import TEXT, Schema
 from webapp.pool_schemas import BASE64, CERTIFICATE, CHAIN, EMAID, HEX_256, MOMENT, NAMESPACE, PCID, list_of, named
 
-MOST_ORDERS: Final = 1000
 _VERDICT: Final[Schema] = {"type": "string", "enum": ["issued", "refused"]}
-META: Final[Schema] = {"type": "string", "maxLength": 4096}
+META: Final[Schema] = {"type": "string", "maxLength": NOTE_LIMIT}
 _ROOT: dict[str, Any] = {"cpsV2GRootCertificateFingerprint": {"type": "string", "pattern": "^[0-9a-fA-F]{64}$"}}
 _ORDER = {
     "emaid": EMAID,
@@ -22,7 +23,7 @@ _NEEDED = ("emaid", "pcid", "contractBegins", "contractEnds")
 ORDER: Final = named("ContractOrder", {**_ORDER, **_EXTRAS}, needed=_NEEDED, is_open=True)
 ORDERS: Final = named(
     "ContractOrders",
-    {"contracts": list_of(named("ContractOrderOfMany", _ORDER, needed=_NEEDED, is_open=True), MOST_ORDERS), **_EXTRAS},
+    {"contracts": list_of(named("ContractOrderOfMany", _ORDER, needed=_NEEDED, is_open=True), MOST_AT_ONCE), **_EXTRAS},
     needed=("contracts",),
     is_open=True,
 )

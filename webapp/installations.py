@@ -10,6 +10,7 @@ from pki_core.model.partners import Partner
 from pki_core.model.pools import CONTRACT_OR_VEHICLE_NOT_FOUND
 from pki_core.runtime import Runtime
 from pki_core.services.installations import Installation, Installed, session_id_of
+from pki_core.services.pool_contracts import MAX_SIGNED_OCTETS
 from webapp import contract_schemas as schemas
 from webapp import pool_fields as fields
 from webapp.api_routes import FAILURE, JSON, Answer, Parameter, Route, refusals
@@ -30,7 +31,6 @@ from webapp.pool_schemas import (
 from webapp.rest import json_body
 
 _MOST_EXI = 24_576  # characters: four times what OCPP carries
-_MOST_SIGNED = 65_536
 _route = partial(Route, path="", tag="CCP", scope="ccpservice")  # dialects have paths of their own
 _ALWAYS = "alwaysReturnEXI"
 _NOT_FOUND, _CREATED = 404, 201
@@ -60,12 +60,12 @@ class InstallationViews:
 
     def add(self, dialect: Dialect, partner: Partner) -> Response:
         """Take contract data in that a provisioning service signed."""
-        body = json_body(request, _MOST_SIGNED + 8192)
+        body = json_body(request, MAX_SIGNED_OCTETS + 8192)
         extras = extras_of(body)
         emaid = fields.emaid_of(fields.text_of(body, "emaid", needed=True), dialect)
         pcid = fields.pcid_of(fields.text_of(body, "pcid", needed=True))
         name = "signedContractDataXML" if dialect is Dialect.OPCP else "certificateInstallationRes"
-        data = octets_of(body, name, "signedContractDataXML", "certificateInstallationRes", limit=_MOST_SIGNED)
+        data = octets_of(body, name, "signedContractDataXML", "certificateInstallationRes", limit=MAX_SIGNED_OCTETS)
         self._contracts.intake.add(partner, pcid, emaid, data, extras.namespace)
         answer = jsonify({})
         answer.status_code = _CREATED

@@ -14,7 +14,7 @@ from pki_core.model.errors import MalformedError
 from pki_core.model.partners import Partner
 from pki_core.model.pools import ProvisioningEntry, ProvisioningUpload
 from pki_core.runtime import Runtime
-from pki_core.services.pool_provisioning import Selection
+from pki_core.services.pool_provisioning import MAX_KEY_IDENTIFIER, MAX_V2G_ROOTS, Selection
 from pki_core.wire.root_facts import read_root_facts
 from webapp import pool_fields as fields
 from webapp.api_routes import Parameter, Route, refusals
@@ -38,8 +38,6 @@ from webapp.pool_schemas import (
 )
 from webapp.rest import json_body
 
-_MOST_ROOTS = 32
-_MAX_KEY_IDENTIFIER = 128
 _route = partial(Route, path="", tag="PCP", scope="pcpservice")  # dialects have paths of their own
 _ONE = {Dialect.OPCP: "/v1/oem/provCerts/<pcid>", Dialect.OPNC: "/opnc/v1/pcp/provisioningcertificates/<pcid>"}
 _IN_ALGORITHM = Parameter(name="signatureAlgorithm", schema=ALGORITHM, summary="Only the certificate of this key.")
@@ -206,7 +204,7 @@ def _upload_of(body: Mapping[str, Any], dialect: Dialect) -> ProvisioningUpload:
         ),
         sub1_der=fields.certificate_of(holder, "subCA1Certificate", "subCa1Certificate", shown="subCa1Certificate"),
         namespace=fields.namespace_of(fields.text_of(body, "xsdMsgDefNamespace")),
-        v2g_roots=fields.texts_of(body, *names, most=_MOST_ROOTS, limit=_MAX_KEY_IDENTIFIER),
+        v2g_roots=fields.texts_of(body, *names, most=MAX_V2G_ROOTS, limit=MAX_KEY_IDENTIFIER),
         previous_pcid=fields.pcid_of(previous) if previous else "",
     )
 

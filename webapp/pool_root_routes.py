@@ -4,9 +4,10 @@ from functools import partial
 from typing import Final
 
 from pki_core.runtime import Runtime
+from pki_core.services.pool_roots import MAX_EVIDENCE
 from webapp.api_routes import TEXT, Parameter, Route, json_of, refusals
 from webapp.pool_gate import Words, in_dialects
-from webapp.pool_roots import MAX_EVIDENCE, OPNC_WORDS, WORDS, RootViews
+from webapp.pool_roots import OPNC_WORDS, WORDS, RootViews
 from webapp.pool_schemas import (
     BASE64,
     CERTIFICATE,

@@ -13,12 +13,12 @@ from pki_core.model.errors import MalformedError, NotFoundError
 from pki_core.model.partners import Partner
 from pki_core.model.pools import ROOT_NOT_FOUND, PoolRoot, RootKind
 from pki_core.runtime import Runtime
+from pki_core.services.pool_roots import MAX_EVIDENCE
 from pki_core.wire.root_facts import read_root_facts
 from webapp import pool_fields as fields
 from webapp.pool_gate import Dialect
 from webapp.rest import json_body
 
-MAX_EVIDENCE: Final = 2000
 WORDS: Final = {kind: kind.value.upper() for kind in RootKind}
 OPNC_WORDS: Final = {**WORDS, RootKind.MO: "eMSP"}  # OPNC's name for a mobility operator
 _KINDS = {word.lower(): kind for kind, word in (*WORDS.items(), *OPNC_WORDS.items())}

@@ -8,7 +8,7 @@ from flask import Response, jsonify, request
 
 from pki_core.model.errors import MalformedError, NotFoundError
 from pki_core.model.partners import Partner
-from pki_core.model.registrations import ISO_VERSIONS, EndEntity
+from pki_core.model.registrations import ISO_VERSIONS, MAX_EVSE_IDS, MAX_TEXT, EndEntity
 from pki_core.runtime import Runtime
 from pki_core.services.registrations import MAX_AT_ONCE, PAGE
 from webapp import pool_fields as fields
@@ -17,8 +17,6 @@ from webapp.pool_schemas import DONE, found, json_body_of, list_of, named, objec
 from webapp.rest import json_body
 
 _MAX_BODY = 1_048_576  # a thousand stations
-_MOST_EVSE_IDS = 64
-_MAX_TEXT = 100
 _route = partial(Route, tag="VRA", roles=("cpo",), scope="pkigateway")
 _PLACE = "/v1/vra/cpo/endEntities"
 _TEXTS = {  # of the model -> on the wire
@@ -29,10 +27,10 @@ _TEXTS = {  # of the model -> on the wire
     "charge_box_serial_number": "chargeBoxSerialNumber",
     "ocpp_version": "ocppVersion",
 }
-_SHORT: Schema = {"type": "string", "maxLength": _MAX_TEXT}
+_SHORT: Schema = {"type": "string", "maxLength": MAX_TEXT}
 _MEMBERS: dict[str, Any] = {
     "commonName": _SHORT,
-    "evseID": list_of(_SHORT, _MOST_EVSE_IDS),
+    "evseID": list_of(_SHORT, MAX_EVSE_IDS),
     **dict.fromkeys(_TEXTS.values(), _SHORT),
     "evseISOversion": {"type": "string", "enum": list(ISO_VERSIONS)},
 }
@@ -111,13 +109,13 @@ def registration_routes(runtime: Runtime) -> list[Route]:
 
 
 def _entity_of(members: Mapping[str, Any]) -> EndEntity:
-    evse_ids = fields.texts_of(members, "evseID", most=_MOST_EVSE_IDS, limit=_MAX_TEXT)
+    evse_ids = fields.texts_of(members, "evseID", most=MAX_EVSE_IDS, limit=MAX_TEXT)
     iso_version = fields.text_of(members, "evseISOversion") or ISO_VERSIONS[0]
     if iso_version not in ISO_VERSIONS:
         raise MalformedError(f"evseISOversion is one of {', '.join(ISO_VERSIONS)}")
-    texts = {name: fields.text_of(members, wire, limit=_MAX_TEXT) for name, wire in _TEXTS.items()}
+    texts = {name: fields.text_of(members, wire, limit=MAX_TEXT) for name, wire in _TEXTS.items()}
     return EndEntity(
-        common_name=fields.text_of(members, "commonName", limit=_MAX_TEXT, needed=True),
+        common_name=fields.text_of(members, "commonName", limit=MAX_TEXT, needed=True),
         evse_ids=evse_ids,
         iso_version=iso_version,
         **texts,

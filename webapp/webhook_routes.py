@@ -5,7 +5,8 @@ from typing import Any, Final
 
 from flask import Blueprint
 
-from pki_core.model.webhooks import EVENTS
+from pki_core.model.limits import NOTE_LIMIT, URL_LIMIT
+from pki_core.model.webhooks import EVENTS, MOST_DESCRIPTION, MOST_EVENTS, MOST_VERSION
 from pki_core.runtime import Runtime
 from webapp.api_routes import JSON, TEXT, Body, Named, Parameter, Route, add_routes, json_of, object_of, refusals
 from webapp.callers import caller_reader
@@ -16,12 +17,12 @@ _TAG = "Webhooks"
 _OPCP, _OPNC = "/v1/webhook/endpoints", "/opnc/v1/event/endpoints"
 _EVENTS = sorted({event for events in EVENTS.values() for event in events})
 _WISHED: Final[dict[str, Any]] = {
-    "url": {"type": "string", "maxLength": 2048, "description": "https, and no address of a private network."},
-    "enabledEvents": {"type": "array", "minItems": 1, "maxItems": 64, "items": {"enum": _EVENTS}},
+    "url": {"type": "string", "maxLength": URL_LIMIT, "description": "https, and no address of a private network."},
+    "enabledEvents": {"type": "array", "minItems": 1, "maxItems": MOST_EVENTS, "items": {"enum": _EVENTS}},
     "status": {"enum": ["enabled", "disabled"]},
-    "description": {"type": "string", "maxLength": 500},
-    "apiVersion": {"type": "string", "maxLength": 16},
-    "metadata": {"type": "object", "description": "Yours; at most 4096 characters as JSON."},
+    "description": {"type": "string", "maxLength": MOST_DESCRIPTION},
+    "apiVersion": {"type": "string", "maxLength": MOST_VERSION},
+    "metadata": {"type": "object", "description": f"Yours; at most {NOTE_LIMIT} characters as JSON."},
 }
 _WISH = Named(
     name="WebhookWish",

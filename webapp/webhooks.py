@@ -7,13 +7,12 @@ from flask import Response, jsonify, request
 
 from pki_core.model.errors import MalformedError
 from pki_core.model.partners import Partner
-from pki_core.model.webhooks import Endpoint
+from pki_core.model.webhooks import MOST_EVENTS, Endpoint
 from pki_core.runtime import Runtime
 from pki_core.services.webhooks import EndpointWish
 from webapp.callers import CallerReader
 from webapp.rest import RestCallers, json_body
 
-_MOST_EVENTS = 64
 _TEXTS = ("url", "status", "description", "apiVersion")
 
 
@@ -86,7 +85,7 @@ def _wish() -> EndpointWish:
         texts[name] = value
     events = body.get("enabledEvents", body.get("events"))
     if events is not None:
-        is_list = isinstance(events, list) and len(events) <= _MOST_EVENTS
+        is_list = isinstance(events, list) and len(events) <= MOST_EVENTS
         if not is_list or not all(isinstance(event, str) for event in events):
             raise MalformedError("enabledEvents is a list of names of events")
     details = body.get("metadata")

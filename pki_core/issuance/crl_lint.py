@@ -5,16 +5,16 @@ The list is read back from its octets by other code than the one that wrote them
 
 from datetime import UTC, datetime, timedelta
 
+from pki_core.model.limits import SERIAL_OCTETS
 from pki_core.model.revocations import Reason
-from pki_core.wire.certificate import SIGNATURE_ALGORITHM_DER
+from pki_core.wire.certificate import FIRST_GENERALIZED_YEAR, SIGNATURE_ALGORITHM_DER
 from pki_core.wire.crl import CrlPlan
 from pki_core.wire.crl_read import DELTA_INDICATOR, ISSUING_DISTRIBUTION_POINT, DecodedCrl
 from pki_core.wire.crl_scan import EntryScan
 from pki_core.wire.tbs import GENERALIZED_TIME_TAG, UTC_TIME_TAG
 
 _V2 = 1
-_MAX_NUMBER_BITS = 159  # 20 octets without sign bit, RFC 5280 5.2.3
-_FIRST_GENERALIZED_YEAR = 2050
+_MAX_NUMBER_BITS = 8 * SERIAL_OCTETS - 1  # RFC 5280 5.2.3: as long as a serial, without the sign bit
 _FORMS = {UTC_TIME_TAG: "%y%m%d%H%M%SZ", GENERALIZED_TIME_TAG: "%Y%m%d%H%M%SZ"}
 
 
@@ -82,7 +82,7 @@ def _list(decoded: DecodedCrl, scan: EntryScan) -> dict[str, bool]:
 
 def _is_in_form(time: tuple[int, datetime]) -> bool:
     """Tell whether a time uses the form of its year (RFC 5280 5.1.2.4)."""
-    return (time[0] == GENERALIZED_TIME_TAG) == (time[1].year >= _FIRST_GENERALIZED_YEAR)
+    return (time[0] == GENERALIZED_TIME_TAG) == (time[1].year >= FIRST_GENERALIZED_YEAR)
 
 
 def _entry_time(der: bytes) -> tuple[int, datetime]:

@@ -14,8 +14,15 @@ from datetime import UTC, datetime
 
 from pki_core.issuance.subject import UPPER_BOUNDS, Subject
 from pki_core.model.errors import MalformedError
+from pki_core.model.limits import SERIAL_OCTETS
 from pki_core.model.profiles import Profile
-from pki_core.wire.certificate import LARGEST_SIGNATURE, SIGNATURE_ALGORITHM_DER, IssuerNames, key_identifier_of
+from pki_core.wire.certificate import (
+    FIRST_GENERALIZED_YEAR,
+    LARGEST_SIGNATURE,
+    SIGNATURE_ALGORITHM_DER,
+    IssuerNames,
+    key_identifier_of,
+)
 from pki_core.wire.extensions import (
     BASIC_CONSTRAINTS,
     EXTENDED_KEY_USAGE,
@@ -25,7 +32,7 @@ from pki_core.wire.extensions import (
 )
 from pki_core.wire.tbs import GENERALIZED_TIME_TAG, UTC_TIME_TAG, DecodedTbs, decode_tbs
 
-MAX_SERIAL_BITS = 159  # 20 octets without sign bit, RFC 5280 4.1.2.2
+MAX_SERIAL_BITS = 8 * SERIAL_OCTETS - 1  # without the sign bit
 _OUTER_OCTETS = 4  # header of the Certificate SEQUENCE
 _X509_V3 = 2
 _NAME_OIDS = {
@@ -162,7 +169,9 @@ class TbsLint:
             moment = _read_time(tag, octets)
             if moment is None:
                 return Finding(code="lint.time", message="a time is not in whole seconds UTC of RFC 5280 4.1.2.5")
-            if (tag == GENERALIZED_TIME_TAG) != (self._profile.generalized_time_always or moment.year >= 2050):  # noqa: PLR2004  # RFC 5280 4.1.2.5
+            if (tag == GENERALIZED_TIME_TAG) != (
+                self._profile.generalized_time_always or moment.year >= FIRST_GENERALIZED_YEAR
+            ):
                 return Finding(code="lint.time", message="a time has the wrong type for its year")
             moments.append(moment)
         if moments[0] >= moments[1]:

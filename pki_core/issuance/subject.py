@@ -3,13 +3,14 @@
 from functools import lru_cache
 
 from pki_core.model.errors import CsrRejectedError
+from pki_core.model.limits import COMMON_NAME_LIMIT
 from pki_core.model.profiles import SubjectRule
 from pki_core.model.requests import RequestedSubject
 
 Subject = tuple[tuple[str, str], ...]
 
 # RFC 5280 appendix A.1, upper bounds in characters.
-UPPER_BOUNDS = {"C": 2, "ST": 128, "L": 128, "O": 64, "OU": 64, "DC": 63, "CN": 64}
+UPPER_BOUNDS = {"C": 2, "ST": 128, "L": 128, "O": 64, "OU": 64, "DC": 63, "CN": COMMON_NAME_LIMIT}
 
 _ORDER = (
     ("C", "country"),

@@ -6,6 +6,8 @@ Fields that real messages leave out are None; what is None or empty is not on th
 from dataclasses import dataclass
 from enum import StrEnum
 
+SESSION_DIGITS = 16  # hexadecimal, of a vehicle's session id: eight octets at most
+
 
 class AadForm(StrEnum):
     """What binds the key envelope of ISO 15118-20 to vehicle and contract: readings of [V2G20-2492] in the field."""

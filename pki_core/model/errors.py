@@ -6,6 +6,8 @@ dependency's: the caller may try again. An ``InvariantError`` is ours: the run s
 
 from typing import ClassVar
 
+SHOWN_LIMIT = 64  # characters of a caller's own text that a message quotes
+
 
 class PkiError(Exception):
     """Root of all errors raised on purpose; ``code`` is stable and appears in answers, rows and logs."""

@@ -12,8 +12,7 @@ from typing import Self
 
 from pki_core.model.emaid_check_digit import ALPHABET, din_check_digit, emaid_check_digit
 from pki_core.model.errors import MalformedError
-
-COMMON_NAME_LIMIT = 64  # RFC 5280 Appendix A: ub-common-name
+from pki_core.model.limits import COMMON_NAME_LIMIT
 
 _ASSIGNED = (
     "AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS BT BV BW BY "
@@ -33,11 +32,14 @@ _EVSEID_DIN = re.compile(r"\+?[0-9]{1,3}\*[0-9]{3,6}\*[0-9*]{1,32}")
 _SECCID = re.compile(r"([A-Za-z]{2})-?([A-Za-z0-9]{3})-?[Ss]-?([A-Za-z0-9]{32,57})-?([A-Za-z0-9])")
 
 _LETTERS_AND_DIGITS = frozenset(ALPHABET + ALPHABET.lower())
-_EMAID_BARE = (14, 15)  # ISO 15118-2 XSD eMAIDType
+EMAID_LENGTH = 14  # of a canonical EMAID: without its check digit it is the same identifier
+_EMAID_BARE = (EMAID_LENGTH, EMAID_LENGTH + 1)  # ISO 15118-2 XSD eMAIDType
 _EVSEID_BARE = range(7, 38)  # ISO 15118-2 XSD evseIDType
 _SECCID_BARE = range(39, 65)  # ISO 15118-20 Table B.5, the last character being the check digit
 _PCID_2 = range(17, 19)  # OPCP: WMI 3 + 14, with or without a check digit
 _PCID_20 = range(17, 65)  # ISO 15118-20 allows 255, a common name 64
+_PREFIX = 5  # two letters of the country, three of the provider or operator
+_WMI = 3  # ISO 3780
 _SHOWN = 80  # an error message quotes no more than this of an input
 
 
@@ -82,7 +84,7 @@ class Emaid:
     @property
     def provider_prefix(self) -> str:
         """Country and provider: what an operator's rights are measured by."""
-        return self.canonical[:5]
+        return provider_of(self.canonical)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +111,7 @@ class Evseid:
     @property
     def operator_prefix(self) -> str:
         """Country and operator: what an operator's rights are measured by."""
-        return self.canonical[:5]
+        return self.canonical[:_PREFIX]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +142,7 @@ class Seccid:
     @property
     def operator_prefix(self) -> str:
         """Country and operator: what an operator's rights are measured by."""
-        return self.canonical[:5]
+        return self.canonical[:_PREFIX]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,7 +174,17 @@ class Pcid:
     @property
     def wmi(self) -> str:
         """World manufacturer identifier (ISO 3780): what a car maker's rights are measured by."""
-        return self.canonical[:3]
+        return wmi_of(self.canonical)
+
+
+def provider_of(emaid: str) -> str:
+    """Return country and provider of a canonical EMAID: the operator it belongs to."""
+    return emaid[:_PREFIX]
+
+
+def wmi_of(pcid: str) -> str:
+    """Return the world manufacturer identifier of a canonical PCID: the car maker it belongs to."""
+    return pcid[:_WMI]
 
 
 def parse_evse_identifier(text: str, countries: frozenset[str] | None = None) -> Evseid | Seccid:

@@ -11,6 +11,7 @@ from enum import IntEnum, StrEnum
 from typing import NamedTuple, Protocol
 
 from pki_core.model.errors import MalformedError
+from pki_core.model.identifiers import provider_of
 from pki_core.model.profiles import Edition
 from pki_core.model.signer import KeyAlgorithm
 
@@ -237,7 +238,7 @@ class ContractRow:
     @property
     def provider(self) -> str:
         """Country and provider: the MO it belongs to."""
-        return self.emaid[:5]
+        return provider_of(self.emaid)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pki_core.model.errors import MalformedError
 
 ISO_VERSIONS = ("15118-2", "15118-20")
-_MAX_TEXT = 100
-_MAX_EVSE_IDS = 64
+MAX_TEXT = 100  # characters
+MAX_EVSE_IDS = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,10 +25,10 @@ class EndEntity:
 
     def __post_init__(self) -> None:
         texts = [value for value in self._values() if isinstance(value, str)] + list(self.evse_ids)
-        if any(len(text) > _MAX_TEXT or not text.isprintable() for text in texts):
-            raise MalformedError(f"each text of an end entity has at most {_MAX_TEXT} printable characters")
-        if len(self.evse_ids) > _MAX_EVSE_IDS:
-            raise MalformedError(f"an end entity has at most {_MAX_EVSE_IDS} EVSE IDs")
+        if any(len(text) > MAX_TEXT or not text.isprintable() for text in texts):
+            raise MalformedError(f"each text of an end entity has at most {MAX_TEXT} printable characters")
+        if len(self.evse_ids) > MAX_EVSE_IDS:
+            raise MalformedError(f"an end entity has at most {MAX_EVSE_IDS} EVSE IDs")
         if not canonical_name(self.common_name):
             raise MalformedError("the common name of an end entity has no letter or digit")
 

@@ -10,6 +10,9 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+MOST_DESCRIPTION = 500  # characters that a partner says of an endpoint
+MOST_VERSION = 16  # characters of the version of events he asks for
+MOST_EVENTS = 64  # names in one list: far more than there are
 _EVERYBODY = ("root.cert.added", "root.cert.expired", "root.cert.revoked")
 _OPERATORS = (
     "mo.prov.cert.deleted",

@@ -18,11 +18,11 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from pki_core.model.errors import ForbiddenAddressError, OutboundUnavailableError, SettingsError
+from pki_core.model.limits import URL_LIMIT
 from pki_core.model.outbound import OutboundAnswer, OutboundPolicy, OutboundRequest
 from pki_core.outbound.addresses import is_allowed
 
 _PORTS = {"http": 80, "https": 443}
-_MOST_URL = 2048
 _MOST_ADDRESSES = 3  # tried one after the other
 _PLAIN = re.compile(r"[!-\[\]-~]+")  # visible ASCII without a backslash, which some readers take for a slash
 _PIECE = 65_536
@@ -140,7 +140,7 @@ def addresses_of(host: str, port: int) -> list[str]:
 
 
 def _split(url: str) -> tuple[SplitResult, int]:
-    if len(url) > _MOST_URL or not _PLAIN.fullmatch(url):
+    if len(url) > URL_LIMIT or not _PLAIN.fullmatch(url):
         raise ForbiddenAddressError("the URL is too long, or holds characters that a URL has not")
     try:
         parts = urlsplit(url)

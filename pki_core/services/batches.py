@@ -21,6 +21,7 @@ from pki_core.model.errors import (
     PkiError,
     StoreUnavailableError,
 )
+from pki_core.model.limits import NAME_LIMIT
 from pki_core.model.requests import Issued, Outcome
 from pki_core.model.states import BatchState
 from pki_core.services.contracts import Contracts
@@ -285,7 +286,7 @@ class Batches:
             work.chunks.finish(chunk, now, 0, len(items))
             detail = f"batch {chunk.batch_number} row {chunk.first_seq}"
             work.audit.append(
-                "batches", now, [AuditEntry(actor=chunk.runner[:64], action="row.quarantined", detail=detail)]
+                "batches", now, [AuditEntry(actor=chunk.runner[:NAME_LIMIT], action="row.quarantined", detail=detail)]
             )
         return ChunkReport(rows=len(items), issued=0, refused=len(items))
 
@@ -297,7 +298,7 @@ def finish_when_complete(work: UnitOfWork, batch: BatchRecord, runner: str, cloc
     now = clock.now()
     current = work.batches.get(batch.id)
     if current.state is not BatchState.DONE and work.batches.move(current, BatchState.DONE, now):
-        work.audit.append("batches", now, [AuditEntry(actor=runner[:64], action="batch.done", detail=batch.id)])
+        work.audit.append("batches", now, [AuditEntry(actor=runner[:NAME_LIMIT], action="batch.done", detail=batch.id)])
 
 
 def _verdict(seq: int, outcome: Outcome) -> Verdict:

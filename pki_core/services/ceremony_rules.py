@@ -8,6 +8,7 @@ from pki_core.issuance.subject import Subject, build_subject
 from pki_core.model.ceremonies import Act, CeremonyPlan
 from pki_core.model.errors import CeremonyError, CsrRejectedError
 from pki_core.model.issuers import IssuerRecord
+from pki_core.model.limits import NAME_LIMIT
 from pki_core.model.profiles import Edition, Level, Profile
 from pki_core.model.requests import RequestedSubject
 from pki_core.services.budget import certificate_octets, check_ocpp_budget
@@ -50,10 +51,10 @@ def check_plan(plan: CeremonyPlan, environment: CeremonyEnvironment) -> None:
         raise CeremonyError(f"profile {plan.profile} and parent {plan.parent!r} do not fit {plan.act}")
     if plan.algorithm not in profile.key_algorithms:
         raise CeremonyError(f"profile {plan.profile} allows no {plan.algorithm} key")
-    if not plan.label.replace("-", "").isalnum() or not plan.label.isascii() or len(plan.label) > 64:  # noqa: PLR2004  # column width
-        raise CeremonyError("a label has at most 64 letters, digits and dashes: it becomes part of URLs")
-    if not 0 < len(plan.key_label) <= 64:  # noqa: PLR2004  # column width
-        raise CeremonyError("a key label has 1 to 64 characters")
+    if not plan.label.replace("-", "").isalnum() or not plan.label.isascii() or len(plan.label) > NAME_LIMIT:
+        raise CeremonyError(f"a label has at most {NAME_LIMIT} letters, digits and dashes: it becomes part of URLs")
+    if not 0 < len(plan.key_label) <= NAME_LIMIT:
+        raise CeremonyError(f"a key label has 1 to {NAME_LIMIT} characters")
     try:
         named = subject_of(plan, profile)[-1][1].strip()
     except CsrRejectedError as error:

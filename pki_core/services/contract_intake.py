@@ -26,7 +26,7 @@ from pki_core.wire.contract_xml import decode_xml
 from pki_core.wire.pool_certificate import domain_components_of
 
 _XML = b"<"
-_MOST_SUBS = 2
+MOST_SUBS = 2  # CAs between a leaf and its root
 _CPS = "CPS"  # Annex F: the DC of whoever may sign contract data
 _DH_KINDS = {65: KeyAlgorithm.SECP256R1, 133: KeyAlgorithm.SECP521R1, 56: KeyAlgorithm.ED448}
 
@@ -59,7 +59,7 @@ class ContractIntake:
         message = _read(signed_data, namespace)
         parts = _parts(message)
         subs = parts.contract_chain.sub_certificates_der
-        if not 0 < len(subs) <= _MOST_SUBS:
+        if not 0 < len(subs) <= MOST_SUBS:
             raise MalformedError("Invalid certificate format on contractSignatureCertChainSubCertificates list")
         root = self._check_signer(message, parts.cps_chain)
         algorithm = _DH_KINDS.get(len(parts.dh_public_key))
@@ -70,7 +70,7 @@ class ContractIntake:
             pcid=pcid,
             algorithm=algorithm,
             leaf_der=parts.contract_chain.certificate_der,
-            sub2_der=subs[0] if len(subs) == _MOST_SUBS else b"",
+            sub2_der=subs[0] if len(subs) == MOST_SUBS else b"",
             sub1_der=subs[-1],
             signed_data=encode_message(message),
             namespace=namespace,

@@ -10,6 +10,7 @@ from datetime import timedelta
 from pki_core.model.clock import Clock
 from pki_core.model.contract_orders import ContractOrder, RenewalReport
 from pki_core.model.errors import NotFoundError, UnavailableError
+from pki_core.model.identifiers import EMAID_LENGTH
 from pki_core.model.partners import Partner
 from pki_core.model.pools import Namespace
 from pki_core.model.requests import Outcome, Refused
@@ -42,7 +43,7 @@ class ContractRenewals:
                 due = work.contract_making.due(now, now + self._window, after, _PIECE)
             if not due:
                 return RenewalReport(renewed, refused, unfinished=False)
-            after = due[-1].emaid_as_issued[:14]
+            after = due[-1].emaid_as_issued[:EMAID_LENGTH]
             if dry_run:
                 renewed += len(due)
                 continue

@@ -11,6 +11,7 @@ from pki_core.model.clock import Clock
 from pki_core.model.contract_orders import LONGEST_RENEWAL, ContractOrder
 from pki_core.model.errors import MalformedError, UnavailableError
 from pki_core.model.identifiers import Emaid, Pcid
+from pki_core.model.limits import COMMON_NAME_LIMIT
 from pki_core.model.partners import Partner
 from pki_core.model.pools import (
     CONTRACT_ENDED,
@@ -158,4 +159,4 @@ def _named(
 
 
 def _refused(order: ContractOrder, code: str, message: str) -> Refused:
-    return Refused(reference=order.reference, code=code, message=message, common_name=order.emaid[:64])
+    return Refused(reference=order.reference, code=code, message=message, common_name=order.emaid[:COMMON_NAME_LIMIT])

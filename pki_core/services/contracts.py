@@ -21,6 +21,7 @@ from pki_core.model.contract_orders import ContractOrder
 from pki_core.model.contracts import AadForm, CertificateChain, ContractMessage, KeyEnvelope
 from pki_core.model.cps import CpsSigner
 from pki_core.model.errors import VehicleChangedError
+from pki_core.model.identifiers import provider_of, wmi_of
 from pki_core.model.pools import Event, EventType
 from pki_core.model.requests import Issued, IssueRequest, Outcome, OwnKeyProof, Refused, RequestedSubject
 from pki_core.model.signer import KeyAlgorithm
@@ -250,6 +251,6 @@ def _events(row: MadeRow, *, is_new: bool) -> tuple[Event, Event]:
         else (EventType.OEM_CONTRACT_UPDATED, EventType.CONTRACT_UPDATED)
     )
     return (
-        Event(maker, row.pcid[:3], row.pcid, row.emaid),
-        Event(operator, row.emaid[:5], row.pcid, row.emaid),
+        Event(maker, wmi_of(row.pcid), row.pcid, row.emaid),
+        Event(operator, provider_of(row.emaid), row.pcid, row.emaid),
     )

@@ -14,6 +14,7 @@ from pki_core.model.errors import (
     TooManyRequestsError,
 )
 from pki_core.model.est import EstRequest, EstRequestState
+from pki_core.model.limits import NAME_LIMIT
 from pki_core.model.requests import IssueRequest
 from pki_core.model.states import CertificateState
 from pki_core.store.audit import AuditEntry
@@ -21,7 +22,6 @@ from pki_core.store.est_requests import Sought
 from pki_core.store.unit_of_work import Store
 
 _LISTED = 10_000
-_MAX_NAME = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,8 +107,8 @@ class Approvals:
         """
         if not by and self._environment != "dev":
             raise MalformedError("say who decides: --by NAME")
-        if len(by) > _MAX_NAME or not by.isprintable():
-            raise MalformedError(f"the name of who decides has at most {_MAX_NAME} printable characters")
+        if len(by) > NAME_LIMIT or not by.isprintable():
+            raise MalformedError(f"the name of who decides has at most {NAME_LIMIT} printable characters")
         who, now = by or "operator", self._clock.now()
         with self._store.transaction() as work:
             request = work.est_requests.get(number)

@@ -10,7 +10,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from pki_core.model.clock import Clock
-from pki_core.model.contracts import InstallationRequest2, InstallationRequest20, InstallationResponse20, Message2
+from pki_core.model.contracts import (
+    SESSION_DIGITS,
+    InstallationRequest2,
+    InstallationRequest20,
+    InstallationResponse20,
+    Message2,
+)
 from pki_core.model.errors import InvariantError, MalformedError, NotAuthorizedError
 from pki_core.model.identifiers import Emaid, Pcid
 from pki_core.model.partners import Partner
@@ -40,7 +46,6 @@ INVALID_SESSION = (
     "Invalid SessionID format, make sure the length is maximum 8 characters and it is represented in HEX binary"
 )
 NO_SESSION = b"\0"
-_SESSION_DIGITS = 16  # eight octets
 _PROVIDER = 5  # characters of an EMAID
 _IN_FORCE = frozenset({None, CertificateState.GOOD})  # None: of another CA, and asked about by the pools' checks
 _READERS = frozenset({"cpo", "oem"})
@@ -250,7 +255,7 @@ def session_id_of(text: str) -> bytes:
     """
     if not text:
         return NO_SESSION
-    if len(text) > _SESSION_DIGITS or not text.isascii() or not text.isalnum():
+    if len(text) > SESSION_DIGITS or not text.isascii() or not text.isalnum():
         raise MalformedError(INVALID_SESSION)
     try:
         return bytes.fromhex(text)

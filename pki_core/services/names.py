@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import NamedTuple
 
-from pki_core.model.errors import CsrRejectedError, MalformedError
+from pki_core.model.errors import SHOWN_LIMIT, CsrRejectedError, MalformedError
 from pki_core.model.identifiers import CheckDigitPolicy, Emaid, Pcid, judge_check_digit, parse_evse_identifier
 from pki_core.model.partners import Partner
 from pki_core.model.profiles import Edition, IdentifierRule, Profile
@@ -51,7 +51,7 @@ def judge_alternative_names(request: IssueRequest, profile: Profile) -> tuple[st
         raise CsrRejectedError("names.too_many", message)
     for name in names:
         if not _is_host(name):
-            raise CsrRejectedError("names.invalid", f"{name[:64]!r} is neither a DNS name nor an IP address.")
+            raise CsrRejectedError("names.invalid", f"{name[:SHOWN_LIMIT]!r} is neither a DNS name nor an IP address.")
     return names
 
 

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 from pki_core.model.clock import Clock
 from pki_core.model.errors import MalformedError
+from pki_core.model.limits import NAME_LIMIT
 from pki_core.model.partners import Partner
 from pki_core.store.audit import AuditEntry
 from pki_core.store.unit_of_work import Store
 
 ROLES = ("mo", "cpo", "oem", "cps", "operator")
-_MAX_ID = 64
 _PREFIX_LENGTHS = {"provider": 5, "operator": 5, "wmi": 3}
 
 
@@ -44,8 +44,8 @@ def describe_partner(
         MalformedError: says which part is wrong.
     """
     bare = partner_id.replace("-", "").replace("_", "").replace(".", "")
-    if not bare.isalnum() or not bare.isascii() or len(partner_id) > _MAX_ID:
-        raise MalformedError(f"a partner id has at most {_MAX_ID} letters, digits, dots, dashes and underscores")
+    if not bare.isalnum() or not bare.isascii() or len(partner_id) > NAME_LIMIT:
+        raise MalformedError(f"a partner id has at most {NAME_LIMIT} letters, digits, dots, dashes and underscores")
     if not roles or (unknown := sorted(set(roles) - set(ROLES))):
         raise MalformedError(
             f"a partner has one or more of the roles {', '.join(ROLES)}" + (f", not {unknown[0]!r}" if roles else "")

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from pki_core.model.clock import Clock
 from pki_core.model.errors import ConflictError, LimitExceededError, MalformedError, NotAuthorizedError, NotFoundError
-from pki_core.model.identifiers import Emaid, Pcid
+from pki_core.model.identifiers import Emaid, Pcid, provider_of, wmi_of
+from pki_core.model.limits import SHA256_DIGITS
 from pki_core.model.partners import Partner
 from pki_core.model.pools import (
     CONTRACT_ENDED,
@@ -34,7 +35,6 @@ from pki_core.store.unit_of_work import Store, UnitOfWork
 
 MAX_SIGNED_OCTETS = 65_536  # ten times what a charging station takes
 ROOTS = (RootKind.MO, RootKind.V2G)
-_FINGERPRINT = 64
 
 
 class ContractData(NamedTuple):
@@ -165,7 +165,7 @@ class ContractPool:
             raise NotAuthorizedError("only its mobility operator removes a contract")
         with self._store.transaction() as work:
             canonical = _canonical(emaid)
-            found = work.contract_pool.lock([canonical]) if canonical[:5] in partner.provider_prefixes else []
+            found = work.contract_pool.lock([canonical]) if provider_of(canonical) in partner.provider_prefixes else []
             if not found:
                 raise NotFoundError(CONTRACT_NOT_FOUND)
             self._removal.contracts(work, found, Removal.DELETED, partner.id, revoke=not skip_revocation)
@@ -174,7 +174,7 @@ class ContractPool:
         contract = work.contract_pool.get(_canonical(emaid))
         if contract is not None:
             is_operators = "mo" in partner.roles and contract.provider in partner.provider_prefixes
-            is_makers = "oem" in partner.roles and contract.key.pcid[:3] in partner.wmis
+            is_makers = "oem" in partner.roles and wmi_of(contract.key.pcid) in partner.wmis
             if is_operators or is_makers:
                 return contract
         raise NotFoundError(CONTRACT_NOT_FOUND)
@@ -209,7 +209,7 @@ def _canonical(emaid: str) -> str:
 
 
 def _is_fingerprint(text: str) -> bool:
-    return len(text) == _FINGERPRINT and set(text.lower()) <= set("0123456789abcdef")
+    return len(text) == SHA256_DIGITS and set(text.lower()) <= set("0123456789abcdef")
 
 
 def _published(row: ContractRow, *, is_new: bool) -> list[Event]:
@@ -219,6 +219,6 @@ def _published(row: ContractRow, *, is_new: bool) -> list[Event]:
         else (EventType.OEM_CONTRACT_UPDATED, EventType.CONTRACT_UPDATED)
     )
     return [
-        Event(types[0], row.key.pcid[:3], row.key.pcid, row.emaid),
+        Event(types[0], wmi_of(row.key.pcid), row.key.pcid, row.emaid),
         Event(types[1], row.provider, row.key.pcid, row.emaid),
     ]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from pki_core.model.identifiers import provider_of
 from pki_core.model.pools import Event, EventType, RemovedContract
 
 STREAM = "pools"
@@ -9,5 +10,5 @@ STREAM = "pools"
 
 def told_providers(contracts: Sequence[RemovedContract], event: EventType) -> list[Event]:
     """Return an event for every mobility operator with a contract of a vehicle, once a vehicle."""
-    told = dict.fromkeys((one.emaid[:5], one.pcid) for one in contracts)
+    told = dict.fromkeys((provider_of(one.emaid), one.pcid) for one in contracts)
     return [Event(event, provider, pcid) for provider, pcid in told]

@@ -35,8 +35,8 @@ from pki_core.store.unit_of_work import Store, UnitOfWork
 
 ROOTS = (RootKind.OEM,)
 _READERS = frozenset({"oem", "mo", "cps"})
-_MAX_V2G_ROOTS = 32
-_MAX_KEY_IDENTIFIER = 128
+MAX_V2G_ROOTS = 32  # that a vehicle trusts
+MAX_KEY_IDENTIFIER = 128  # characters
 
 
 class Published(StrEnum):
@@ -234,7 +234,7 @@ def is_good(work: UnitOfWork, certificate_id: int) -> bool:
 def _check_extras(upload: ProvisioningUpload) -> None:
     if upload.previous_pcid:
         Pcid.parse(upload.previous_pcid, edition20=True)
-    if len(upload.v2g_roots) > _MAX_V2G_ROOTS or any(
-        len(one) > _MAX_KEY_IDENTIFIER or not one.isascii() or not one.isprintable() for one in upload.v2g_roots
+    if len(upload.v2g_roots) > MAX_V2G_ROOTS or any(
+        len(one) > MAX_KEY_IDENTIFIER or not one.isascii() or not one.isprintable() for one in upload.v2g_roots
     ):
-        raise MalformedError(f"at most {_MAX_V2G_ROOTS} key identifiers of V2G roots, in hexadecimal")
+        raise MalformedError(f"at most {MAX_V2G_ROOTS} key identifiers of V2G roots, in hexadecimal")

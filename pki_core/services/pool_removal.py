@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from pki_core.model.clock import Clock
+from pki_core.model.identifiers import provider_of, wmi_of
 from pki_core.model.pools import Event, EventType, PoolRoot, ProvisioningKey, Removal, RemovedContract
 from pki_core.model.revocations import Reason
 from pki_core.services.pool_events import STREAM, told_providers
@@ -88,8 +89,8 @@ class PoolRemoval:
         count = work.contract_pool.remove([one.emaid for one in contracts])
         events = []
         for one in contracts:
-            events.append(Event(EventType.OEM_CONTRACT_DELETED, one.pcid[:3], one.pcid, one.emaid))
-            events.append(Event(EventType.CONTRACT_DELETED, one.emaid[:5], one.pcid, one.emaid))
+            events.append(Event(EventType.OEM_CONTRACT_DELETED, wmi_of(one.pcid), one.pcid, one.emaid))
+            events.append(Event(EventType.CONTRACT_DELETED, provider_of(one.emaid), one.pcid, one.emaid))
         work.outbox.append(now, events)
         entries = [AuditEntry(actor, "pool.ccp_removed", detail=f"{one.emaid} {one.pcid}: {why}") for one in contracts]
         work.audit.append(STREAM, now, entries)

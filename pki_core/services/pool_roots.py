@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from pki_core.model.clock import Clock
 from pki_core.model.errors import ConflictError, MalformedError, NotFoundError
+from pki_core.model.limits import NAME_LIMIT
 from pki_core.model.pools import (
     REMOVAL_WAITS,
     ROOT_NOT_FOUND,
@@ -25,8 +26,7 @@ from pki_core.store.audit import AuditEntry
 from pki_core.store.unit_of_work import Store, UnitOfWork
 from pki_core.wire.pool_certificate import PoolCertificate, read_certificate
 
-_MAX_NAME = 64
-_MAX_EVIDENCE = 2000
+MAX_EVIDENCE = 2000  # characters
 _LEAP_DAY = 29
 
 
@@ -53,8 +53,8 @@ class RootPool:
             ConflictError: it has less than 35 years left, or is in the pool as this kind.
         """
         who, evidence = _name(by), evidence.strip()
-        if not evidence or len(evidence) > _MAX_EVIDENCE:
-            raise MalformedError(f"say in at most {_MAX_EVIDENCE} characters how the fingerprint was checked")
+        if not evidence or len(evidence) > MAX_EVIDENCE:
+            raise MalformedError(f"say in at most {MAX_EVIDENCE} characters how the fingerprint was checked")
         certificate, now = read_certificate(certificate_der), self._clock.now()
         self._check(certificate)
         root = PoolRoot(
@@ -127,7 +127,7 @@ class RootPool:
             raise ConflictError("two different people remove a root")
         with self._store.transaction() as work:
             root = _get(work, root_id)
-            self._removal.root(work, root, Removal.REVOKED, ", ".join(people)[:_MAX_NAME])
+            self._removal.root(work, root, Removal.REVOKED, ", ".join(people)[:NAME_LIMIT])
 
     def ask_removal(self, root_id: str, *, by: str) -> bool:
         """Take a root out of force, each person for himself; returns whether it is gone.
@@ -144,7 +144,7 @@ class RootPool:
                 self._note(work, root, "pool.rcp_removal_asked", who)
                 return False
             first = _get(work, root_id).removal_asked_by  # as it is now that the row is ours
-            people = f"{first}, {who}"[:_MAX_NAME] if first else who
+            people = f"{first}, {who}"[:NAME_LIMIT] if first else who
             if not self._removal.root(work, root, Removal.REVOKED, people):
                 raise NotFoundError(ROOT_NOT_FOUND)  # somebody was quicker
         return True
@@ -176,6 +176,6 @@ def _get(work: UnitOfWork, root_id: str) -> PoolRoot:
 
 def _name(text: str) -> str:
     name = text.strip()
-    if not name or len(name) > _MAX_NAME or not name.isprintable():
-        raise MalformedError(f"say who you are, in at most {_MAX_NAME} printable characters")
+    if not name or len(name) > NAME_LIMIT or not name.isprintable():
+        raise MalformedError(f"say who you are, in at most {NAME_LIMIT} printable characters")
     return name

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 from pki_core.model.clock import Clock
 from pki_core.model.errors import MalformedError
+from pki_core.model.identifiers import provider_of, wmi_of
 from pki_core.model.pools import Event, EventType
 from pki_core.model.profiles import Level
 from pki_core.services.pool_events import STREAM
@@ -97,7 +98,8 @@ class Reminders:
 def _events(work: UnitOfWork, name: str, ends: tuple[datetime, datetime], page: int) -> tuple[list[Event], datetime]:
     if name == _CONTRACTS:
         contracts, reached = work.contract_pool.ending(*ends, page)
-        return [Event(EventType.CONTRACT_RENEWAL, one.emaid[:5], one.pcid, one.emaid) for one in contracts], reached
+        told = EventType.CONTRACT_RENEWAL
+        return [Event(told, provider_of(one.emaid), one.pcid, one.emaid) for one in contracts], reached
     keys, reached = work.provisioning_pool.ending(*ends, page)
     pcids = dict.fromkeys(key.pcid for key in keys)  # a vehicle may have one an algorithm
-    return [Event(EventType.PROVISIONING_RENEWAL, pcid[:3], pcid) for pcid in pcids], reached
+    return [Event(EventType.PROVISIONING_RENEWAL, wmi_of(pcid), pcid) for pcid in pcids], reached

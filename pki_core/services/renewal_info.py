@@ -6,10 +6,9 @@ from datetime import datetime, timedelta
 from pki_core.model.certificates import serial_text
 from pki_core.model.clock import Clock
 from pki_core.model.errors import NotFoundError
+from pki_core.model.limits import SERIAL_OCTETS
 from pki_core.model.states import CertificateState
 from pki_core.store.unit_of_work import Store
-
-_MAX_SERIAL_OCTETS = 20  # RFC 5280 4.1.2.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +33,7 @@ class RenewalInfo:
         Raises:
             NotFoundError: there is no such certificate.
         """
-        if not 0 < len(serial) <= _MAX_SERIAL_OCTETS + 1:
+        if not 0 < len(serial) <= SERIAL_OCTETS + 1:
             raise NotFoundError("there is no such certificate")
         with self._store.reading() as work:
             found = work.certificates.find(serial_text(int.from_bytes(serial, "big")))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pki_core.model.clock import Clock
 from pki_core.model.errors import ConflictError, InvariantError
 from pki_core.model.issuers import IssuerRecord
+from pki_core.model.limits import NAME_LIMIT
 from pki_core.model.ocsp import ResponderRecord
 from pki_core.model.profiles import Edition, Level, Profile
 from pki_core.model.requests import Issued, IssueRequest, Outcome, OwnKeyProof, RequestedSubject
@@ -24,7 +25,6 @@ from pki_core.store.unit_of_work import Store, UnitOfWork
 
 _PROFILES = {Edition.ISO_2: "ocsp_responder", Edition.ISO_20: "ocsp_responder_20"}
 _OVERLAP = 5  # a fifth of its life before its end, a responder has a successor
-_MOST_LABEL = 64  # characters; a common name has the same bound
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +133,7 @@ class Responders:
             taken = set(work.responders.labels())
         if self._lasts(own):
             return ""
-        name = ca.label if len(ca.label) + len("ocsp--000000") <= _MOST_LABEL else str(ca.id)
+        name = ca.label if len(ca.label) + len("ocsp--000000") <= NAME_LIMIT else str(ca.id)
         number = 1
         while f"ocsp-{name}-{number}" in taken:
             number += 1

@@ -16,6 +16,7 @@ from pki_core.hsm.tls_key import certificate_with_key, new_tls_key
 from pki_core.model.certificates import serial_text
 from pki_core.model.clock import Clock
 from pki_core.model.errors import ConflictError, InvariantError, NotFoundError, SettingsError
+from pki_core.model.limits import COMMON_NAME_LIMIT
 from pki_core.model.profiles import Profile
 from pki_core.model.requests import Issued, IssueRequest, OwnKeyProof, RequestedSubject
 from pki_core.model.states import CertificateState
@@ -28,7 +29,6 @@ from pki_core.wire.pem import certificate_pem
 
 _PROFILE = "tls_server"
 _RENEW_BELOW = 3  # renewed when a third of the life is left
-_MAX_COMMON_NAME = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +122,7 @@ class ServerCertificate:
         request = IssueRequest(
             reference=_PROFILE,
             subject=RequestedSubject(
-                common_name=self.place.names[0][:_MAX_COMMON_NAME],
+                common_name=self.place.names[0][:COMMON_NAME_LIMIT],
                 organization=self.place.organization,
                 country=self.place.country,
             ),

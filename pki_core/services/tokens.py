@@ -15,6 +15,7 @@ from pki_core.model.errors import (
     SignatureInvalidError,
     TooManyRequestsError,
 )
+from pki_core.model.limits import NAME_LIMIT
 from pki_core.model.partners import Partner
 from pki_core.model.tokens import Grant, TokenPolicy, TokenRequest
 from pki_core.services.attempts import Attempts
@@ -125,7 +126,7 @@ class Tokens:
         try:
             caller = self._callers.identify(presented)
         except NotAuthenticatedError:
-            if self._attempts.fail((request.client_id[:64], request.address), self._clock.now()):
+            if self._attempts.fail((request.client_id[:NAME_LIMIT], request.address), self._clock.now()):
                 raise TooManyRequestsError("too many wrong secrets; try again in a minute") from None
             raise
         if caller is None:

@@ -11,6 +11,7 @@ from typing import NamedTuple, TypeVar
 
 from pki_core.model.batches import BatchItem, BatchKind, BatchRecord, Verdict
 from pki_core.model.errors import CsrRejectedError
+from pki_core.model.identifiers import EMAID_LENGTH
 from pki_core.model.partners import Partner
 from pki_core.model.profiles import IdentifierRule, Profile
 from pki_core.services.enroll import judge_request, prove_possession
@@ -26,7 +27,6 @@ _REPEATS = {
     "name": ("row.duplicate_identifier", "Row {first} of this file names the same identifier."),
 }
 _SEPARATORS = b"-*"
-_EMAID_KEY = 14  # without its check digit an EMAID is the same identifier
 _PIECE = 500
 
 _T = TypeVar("_T")
@@ -44,7 +44,7 @@ def name_key(row: BatchRow, kind: BatchKind, rule: IdentifierRule) -> bytes:
         except CsrRejectedError:
             return b""  # no request: signing says so
     key = name.upper().translate(None, _SEPARATORS) or name
-    return key[:_EMAID_KEY] if rule is IdentifierRule.EMAID else key
+    return key[:EMAID_LENGTH] if rule is IdentifierRule.EMAID else key
 
 
 class _Owner(NamedTuple):

@@ -22,6 +22,7 @@ from pki_core.model.errors import (
     UnavailableError,
 )
 from pki_core.model.issuers import IssuerRecord
+from pki_core.model.limits import FILE_NAME_LIMIT
 from pki_core.model.profiles import IdentifierRule, Level, Profile
 from pki_core.model.states import BatchState
 from pki_core.services.names import NamePolicy
@@ -137,7 +138,7 @@ class Uploads:
                 profile_name=profile.id,
                 kind=upload.kind.value,
                 issuer_id=issuer_for(profile, work.issuers.all()).id,
-                source_name=upload.source_name[:255],
+                source_name=upload.source_name[:FILE_NAME_LIMIT],
                 source_sha256=digest,
                 state=BatchState.LOADING.value,
                 runner=runner,

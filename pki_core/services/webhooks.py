@@ -6,17 +6,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pki_core.model.clock import Clock
-from pki_core.model.errors import ConflictError, MalformedError, NotFoundError
+from pki_core.model.errors import SHOWN_LIMIT, ConflictError, MalformedError, NotFoundError
+from pki_core.model.limits import NOTE_LIMIT
 from pki_core.model.partners import Partner
-from pki_core.model.webhooks import Endpoint, EndpointStatus, WebhookPolicy, events_for
+from pki_core.model.webhooks import MOST_DESCRIPTION, MOST_VERSION, Endpoint, EndpointStatus, WebhookPolicy, events_for
 from pki_core.outbound.client import OutboundClient
 from pki_core.services.webhook_secrets import WebhookSecrets
 from pki_core.store.audit import AuditEntry
 from pki_core.store.unit_of_work import Store
-
-_MOST_DESCRIPTION = 500
-_MOST_DETAILS = 4096
-_MOST_VERSION = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +112,7 @@ class Webhooks:
         if wish.events is not None:
             allowed = events_for(partner.roles)
             if not wish.events or (unknown := sorted(set(wish.events) - allowed)):
-                wrong = f"not {unknown[0][:64]!r}" if wish.events else "at least one of them"
+                wrong = f"not {unknown[0][:SHOWN_LIMIT]!r}" if wish.events else "at least one of them"
                 raise MalformedError(f"events are among {', '.join(sorted(allowed))}; {wrong}")
             changes["events"] = tuple(sorted(set(wish.events)))
         if wish.status is not None:
@@ -129,16 +126,16 @@ class Webhooks:
 def _texts(wish: EndpointWish) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, text, most in (
-        ("description", wish.description, _MOST_DESCRIPTION),
-        ("api_version", wish.api_version, _MOST_VERSION),
+        ("description", wish.description, MOST_DESCRIPTION),
+        ("api_version", wish.api_version, MOST_VERSION),
     ):
         if text is not None:
             if len(text) > most or "\0" in text:
                 raise MalformedError(f"{name} has at most {most} characters")
             found[name] = text
     if wish.details is not None:
-        if len(json.dumps(wish.details)) > _MOST_DETAILS:
-            raise MalformedError(f"metadata has at most {_MOST_DETAILS} characters")
+        if len(json.dumps(wish.details)) > NOTE_LIMIT:
+            raise MalformedError(f"metadata has at most {NOTE_LIMIT} characters")
         found["details"] = wish.details
     return found
 

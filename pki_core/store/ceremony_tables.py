@@ -5,6 +5,7 @@ Conventions as in ``tables``.
 
 from sqlalchemy import BigInteger, Column, String, Table
 
+from pki_core.model.limits import NAME_LIMIT, SHA256_DIGITS
 from pki_core.store.partner_tables import metadata
 
 __all__ = ["ceremony", "metadata"]
@@ -12,9 +13,9 @@ __all__ = ["ceremony", "metadata"]
 ceremony = Table(
     "ceremony",
     metadata,
-    Column("label", String(64), primary_key=True),
-    Column("file_sha256", String(64), nullable=False),
-    Column("key_label", String(64), nullable=False, unique=True),
+    Column("label", String(NAME_LIMIT), primary_key=True),
+    Column("file_sha256", String(SHA256_DIGITS), nullable=False),
+    Column("key_label", String(NAME_LIMIT), nullable=False, unique=True),
     Column("begun_at", BigInteger, nullable=False),
     Column("certificate_id", BigInteger),  # set in the transaction that records its certificate, once
 )

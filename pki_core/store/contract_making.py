@@ -35,7 +35,7 @@ class MadeRow(NamedTuple):
 
 
 _COLUMNS = MadeRow._fields
-_HALF_DAY = 43_200
+_HALF_DAY = 43_200  # seconds
 _DATA_COLUMNS = ("emaid", "signed_data", "renew_days")
 _KEPT = frozenset({"emaid", "is_default"})  # of a contract that is replaced
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Row, func, insert, select, update
 
 from pki_core.model.est import EstRequest, EstRequestState
+from pki_core.model.limits import ASKED_NAME_LIMIT
 from pki_core.store import tables
 from pki_core.store.times import from_seconds, to_seconds
 
@@ -32,7 +33,7 @@ class EstRequestGateway:
                 id=number,
                 **sought._asdict(),
                 csr_der=csr_der,
-                common_name=common_name[:200],
+                common_name=common_name[:ASKED_NAME_LIMIT],
                 state=EstRequestState.PENDING.value,
                 asked_at=to_seconds(now),
             )

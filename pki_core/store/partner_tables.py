@@ -17,6 +17,8 @@ from sqlalchemy import (
     Text,
 )
 
+from pki_core.model.limits import NAME_LIMIT, URL_LIMIT
+from pki_core.model.webhooks import MOST_DESCRIPTION
 from pki_core.store.pool_tables import contract
 
 metadata = contract.metadata  # one for all tables: whoever imports this module knows every one of them
@@ -28,7 +30,7 @@ token_key = Table(
     "token_key",
     metadata,
     Column("number", Integer, primary_key=True, autoincrement=False),
-    Column("key_label", String(64), nullable=False, unique=True),
+    Column("key_label", String(NAME_LIMIT), nullable=False, unique=True),
     Column("spki_der", LargeBinary, nullable=False),
     Column("signs_from", BigInteger, nullable=False),
     Column("ended_at", BigInteger),  # withdrawn; null = in force
@@ -39,10 +41,10 @@ webhook_endpoint = Table(
     metadata,
     Column("id", String(36), primary_key=True),
     Column("partner_id", ForeignKey("partner.id"), nullable=False),
-    Column("url", String(2048), nullable=False),
+    Column("url", String(URL_LIMIT), nullable=False),
     Column("events", Text, nullable=False),  # JSON list
     Column("api_version", String(16), nullable=False),
-    Column("description", String(500), nullable=False),
+    Column("description", String(MOST_DESCRIPTION), nullable=False),
     Column("details", Text, nullable=False),  # "metadata" of the interface, JSON object of the partner's own
     Column("status", String(16), nullable=False),  # enabled | disabled
     Column("created_at", BigInteger, nullable=False),
@@ -53,7 +55,7 @@ webhook_delivery = Table(
     metadata,
     Column("number", _Number, Identity(), primary_key=True),
     Column("endpoint_id", String(36), nullable=False),  # no foreign key: what was told stays when the endpoint goes
-    Column("partner_id", String(64), nullable=False),
+    Column("partner_id", String(NAME_LIMIT), nullable=False),
     Column("event_id", String(36), nullable=False),
     Column("event_type", String(64), nullable=False),
     Column("body", Text, nullable=False),  # as it is signed and sent, each time

@@ -23,12 +23,14 @@ from sqlalchemy import (
     text,
 )
 
+from pki_core.model.identifiers import EMAID_LENGTH
+from pki_core.model.limits import COMMON_NAME_LIMIT, NAME_LIMIT, SHA256_DIGITS
 from pki_core.store.tables import metadata
 
 _Number = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows only for a column declared INTEGER
-_PCID = String(64)
+_PCID = String(COMMON_NAME_LIMIT)
 _ALGORITHM = String(16)
-_HASH = String(64)
+_HASH = String(SHA256_DIGITS)
 _ONE_SOURCE = "(leaf_der IS NULL) <> (certificate_id IS NULL)"
 
 certificate_chain = Table(
@@ -69,7 +71,7 @@ provisioning_certificate = Table(
 contract = Table(
     "contract",
     metadata,
-    Column("emaid", String(14), primary_key=True),  # so one EMAID has one contract, and one PCID
+    Column("emaid", String(EMAID_LENGTH), primary_key=True),  # so one EMAID has one contract, and one PCID
     Column("emaid_as_issued", String(15), nullable=False),
     Column("pcid", _PCID, nullable=False),
     Column("algorithm", _ALGORITHM, nullable=False),
@@ -106,9 +108,9 @@ cps_signer = Table(
     "cps_signer",
     metadata,
     Column("id", Integer, Identity(), primary_key=True),
-    Column("label", String(64), nullable=False, unique=True),
+    Column("label", String(NAME_LIMIT), nullable=False, unique=True),
     Column("issuer_id", ForeignKey("issuer.id"), nullable=False),
-    Column("key_label", String(64), nullable=False, unique=True),
+    Column("key_label", String(NAME_LIMIT), nullable=False, unique=True),
     Column("certificate_id", BigInteger, nullable=False),
     Column("certificate_der", LargeBinary, nullable=False),
     Column("not_before", BigInteger, nullable=False),
@@ -124,12 +126,12 @@ pool_root = Table(
     Column("sha256", _HASH, nullable=False),
     Column("valid_from", BigInteger, nullable=False),
     Column("valid_to", BigInteger, nullable=False),
-    Column("added_by", String(64), nullable=False),
-    Column("confirmed_by", String(64)),
+    Column("added_by", String(NAME_LIMIT), nullable=False),
+    Column("confirmed_by", String(NAME_LIMIT)),
     Column("evidence", Text, nullable=False),
     Column("is_active", Boolean, nullable=False),
     Column("added_at", BigInteger, nullable=False),
-    Column("removal_asked_by", String(64)),
+    Column("removal_asked_by", String(NAME_LIMIT)),
     Column("removal_asked_at", BigInteger),
     UniqueConstraint("sha256", "kind"),
     CheckConstraint("confirmed_by IS NULL OR lower(confirmed_by) <> lower(added_by)", name="two_people"),

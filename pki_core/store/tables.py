@@ -22,6 +22,8 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
+from pki_core.model.limits import ASKED_NAME_LIMIT, COMMON_NAME_LIMIT, FILE_NAME_LIMIT, NAME_LIMIT, SHA256_DIGITS
+
 metadata = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -35,7 +37,7 @@ metadata = MetaData(
 # SQLite numbers rows by itself only for a column declared INTEGER.
 _Number = BigInteger().with_variant(Integer, "sqlite")
 _SERIAL = String(40)
-_HASH = String(64)
+_HASH = String(SHA256_DIGITS)
 
 environment = Table(
     "environment",
@@ -44,15 +46,15 @@ environment = Table(
     Column("name", String(16), nullable=False),
     Column("environment_id", String(36), nullable=False),
     Column("token_kind", String(16), nullable=False),
-    Column("token_label", String(64), nullable=False),
-    Column("token_serial", String(64), nullable=False),
+    Column("token_label", String(NAME_LIMIT), nullable=False),
+    Column("token_serial", String(NAME_LIMIT), nullable=False),
     Column("created_at", BigInteger, nullable=False),
 )
 
 partner = Table(
     "partner",
     metadata,
-    Column("id", String(64), primary_key=True),
+    Column("id", String(NAME_LIMIT), primary_key=True),
     Column("created_at", BigInteger, nullable=False),
 )
 
@@ -69,7 +71,7 @@ profile = Table(
     metadata,
     Column("id", Integer, Identity(), primary_key=True),
     Column("hash", _HASH, nullable=False, unique=True),
-    Column("name", String(64), nullable=False),
+    Column("name", String(NAME_LIMIT), nullable=False),
     Column("document", Text, nullable=False),
     Column("first_used_at", BigInteger, nullable=False),
 )
@@ -78,13 +80,13 @@ issuer = Table(
     "issuer",
     metadata,
     Column("id", Integer, Identity(), primary_key=True),
-    Column("label", String(64), nullable=False, unique=True),
+    Column("label", String(NAME_LIMIT), nullable=False, unique=True),
     Column("branch", String(8), nullable=False),
     Column("edition", String(16), nullable=False),
     Column("level", String(8), nullable=False),
     Column("algorithm", String(16), nullable=False),
     Column("parent_id", ForeignKey("issuer.id")),
-    Column("key_label", String(64), nullable=False, unique=True),
+    Column("key_label", String(NAME_LIMIT), nullable=False, unique=True),
     Column("subject_der", LargeBinary, nullable=False),
     Column("spki_der", LargeBinary, nullable=False),
     Column("key_identifier", LargeBinary, nullable=False),
@@ -98,9 +100,9 @@ responder = Table(
     "responder",
     metadata,
     Column("id", Integer, Identity(), primary_key=True),
-    Column("label", String(64), nullable=False, unique=True),
+    Column("label", String(NAME_LIMIT), nullable=False, unique=True),
     Column("issuer_id", ForeignKey("issuer.id"), nullable=False),
-    Column("key_label", String(64), nullable=False, unique=True),
+    Column("key_label", String(NAME_LIMIT), nullable=False, unique=True),
     Column("certificate_id", BigInteger, nullable=False),
     Column("certificate_der", LargeBinary, nullable=False),
     Column("not_before", BigInteger, nullable=False),
@@ -151,8 +153,8 @@ certificate = Table(
     Column("issuer_id", Integer, nullable=False),
     Column("serial", _SERIAL, nullable=False),
     Column("profile_id", Integer, nullable=False),
-    Column("partner_id", String(64)),
-    Column("common_name", String(64), nullable=False),
+    Column("partner_id", String(NAME_LIMIT)),
+    Column("common_name", String(COMMON_NAME_LIMIT), nullable=False),
     Column("not_before", BigInteger, nullable=False),
     Column("not_after", BigInteger, nullable=False),
     Column("issued_at", BigInteger, nullable=False),
@@ -174,7 +176,7 @@ audit = Table(
     Column("id", _Number, Identity(), primary_key=True),
     Column("stream", String(32), nullable=False),
     Column("at", BigInteger, nullable=False),
-    Column("actor", String(64), nullable=False),
+    Column("actor", String(NAME_LIMIT), nullable=False),
     Column("action", String(32), nullable=False),
     Column("issuer_id", Integer),
     Column("serial", _SERIAL),
@@ -191,7 +193,7 @@ audit_checkpoint = Table(
     Column("heads", Text, nullable=False),  # stream -> [rows, hash], JSON
     Column("sealed_at", BigInteger, nullable=False),
     Column("previous_sha256", _HASH, nullable=False),
-    Column("key_label", String(64), nullable=False),
+    Column("key_label", String(NAME_LIMIT), nullable=False),
     Column("signature", LargeBinary, nullable=False),
 )
 
@@ -202,10 +204,10 @@ batch = Table(
     Column("id", String(36), nullable=False, unique=True),
     Column("partner_id", ForeignKey("partner.id"), nullable=False),
     Column("profile_id", ForeignKey("profile.id"), nullable=False),
-    Column("profile_name", String(64), nullable=False),
+    Column("profile_name", String(NAME_LIMIT), nullable=False),
     Column("kind", String(16), nullable=False, server_default="csr"),  # what its rows are: csr | contract
     Column("issuer_id", ForeignKey("issuer.id"), nullable=False),
-    Column("source_name", String(255), nullable=False),
+    Column("source_name", String(FILE_NAME_LIMIT), nullable=False),
     Column("source_sha256", _HASH, nullable=False),
     Column("state", String(16), nullable=False),
     Column("runner", String(160), nullable=False),  # who is loading it; a dead loader's batch is loaded anew
@@ -223,7 +225,7 @@ batch_item = Table(
     Column("seq", Integer, primary_key=True, autoincrement=False),
     Column("row_id", String(128), nullable=False),
     Column("csr_der", LargeBinary, nullable=False),  # of a contract: its order, JSON
-    Column("expected_identifier", String(64), nullable=False),
+    Column("expected_identifier", String(COMMON_NAME_LIMIT), nullable=False),
     sqlite_with_rowid=False,
 )
 
@@ -235,7 +237,7 @@ batch_verdict = Table(
     Column("certificate_id", BigInteger),  # null = refused
     Column("code", String(48), nullable=False),
     Column("message", Text, nullable=False),
-    Column("common_name", String(200), nullable=False),
+    Column("common_name", String(ASKED_NAME_LIMIT), nullable=False),
     sqlite_with_rowid=False,
 )
 
@@ -338,22 +340,22 @@ est_request = Table(
     metadata,
     Column("id", String(36), primary_key=True),
     Column("partner_id", ForeignKey("partner.id"), nullable=False),
-    Column("label", String(64), nullable=False),
+    Column("label", String(NAME_LIMIT), nullable=False),
     Column("subject_sha256", _HASH, nullable=False),
     Column("spki_sha256", _HASH, nullable=False),
     Column("csr_der", LargeBinary, nullable=False),
-    Column("common_name", String(200), nullable=False),
+    Column("common_name", String(ASKED_NAME_LIMIT), nullable=False),
     Column("state", String(16), nullable=False),  # pending | approved | refused | issued
     Column("asked_at", BigInteger, nullable=False),
     Column("decided_at", BigInteger),
-    Column("decided_by", String(64)),
+    Column("decided_by", String(NAME_LIMIT)),
     Column("certificate_id", BigInteger),
 )
 
 mark = Table(
     "mark",
     metadata,
-    Column("name", String(64), primary_key=True),  # last signed time, last run of a flow
+    Column("name", String(NAME_LIMIT), primary_key=True),  # last signed time, last run of a flow
     Column("at", BigInteger, nullable=False),
 )
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from pki_core.model.errors import LimitExceededError, MalformedError
+from pki_core.model.limits import COMMON_NAME_LIMIT
+from pki_core.wire.csr import MAX_CSR_OCTETS
 from pki_core.wire.pem import CSR_LABELS, base64_to_der, pem_to_der
 
 ROW_ID: Final = "row_id"
@@ -37,8 +39,8 @@ class BatchLimits:
     max_archive_ratio: int  # unpacked to packed
     max_archive_entries: int
     max_row_id_length: int = 128
-    max_identifier_length: int = 64  # RFC 5280 appendix A: no common name is longer
-    max_csr_octets: int = 8192
+    max_identifier_length: int = COMMON_NAME_LIMIT
+    max_csr_octets: int = MAX_CSR_OCTETS
     piece_rows: int = 5000
 
     @property

@@ -48,7 +48,7 @@ _FORMS = 256  # names and seconds of validity come and go
 _LONG_SEQUENCE = b"\x30\x82"  # no certificate of ours has fewer than 256 octets
 _SKI = x509.ObjectIdentifier("2.5.29.14")
 _SAN = x509.ObjectIdentifier(SUBJECT_ALTERNATIVE_NAME)
-_FIRST_GENERALIZED_YEAR = 2050  # RFC 5280 4.1.2.5
+FIRST_GENERALIZED_YEAR = 2050  # RFC 5280 4.1.2.5, 5.1.2.4
 _PRINTABLE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 '()+,-./:=?")
 
 
@@ -262,7 +262,7 @@ def _algorithm_tlv(algorithm: KeyAlgorithm) -> asn1.TLV:
 @lru_cache(maxsize=256)
 def _validity(not_before: datetime, not_after: datetime, *, generalized: bool) -> asn1.TLV:
     times = [
-        asn1.GeneralizedTime(moment) if generalized or moment.year >= _FIRST_GENERALIZED_YEAR else asn1.UTCTime(moment)
+        asn1.GeneralizedTime(moment) if generalized or moment.year >= FIRST_GENERALIZED_YEAR else asn1.UTCTime(moment)
         for moment in (not_before, not_after)
     ]
     return _tlv(asn1.encode_der(_Validity(not_before=times[0], not_after=times[1])))

@@ -10,6 +10,7 @@ from typing import Final
 from xml.etree import ElementTree as ET
 
 from pki_core.model.contracts import (
+    SESSION_DIGITS,
     CertificateChain,
     Header2,
     IdentifiedOctets,
@@ -30,7 +31,6 @@ _BODY: Final = "{urn:iso:15118:2:2013:MsgBody}"
 _DATA: Final = "{urn:iso:15118:2:2013:MsgDataTypes}"
 _SIGNATURE: Final = "{http://www.w3.org/2000/09/xmldsig#}"
 _PREFIXES: Final = {"v2g": _MSG, "hd": _HEADER, "b": _BODY, "d": _DATA, "ds": _SIGNATURE}
-_MOST_SESSION: Final = 16  # hexadecimal digits
 _NO_SESSION: Final = b"\0"
 
 
@@ -176,7 +176,7 @@ def _chain(element: ET.Element) -> CertificateChain:
 def _session(element: ET.Element) -> bytes:
     text = _text(element)
     try:
-        if len(text) <= _MOST_SESSION:
+        if len(text) <= SESSION_DIGITS:
             return bytes.fromhex(text)
     except ValueError as error:
         raise MalformedError("SessionID is not hexadecimal") from error

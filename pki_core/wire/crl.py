@@ -18,7 +18,7 @@ from cryptography.x509.oid import CRLEntryExtensionOID
 from pki_core.model.errors import InvariantError
 from pki_core.model.revocations import Reason
 from pki_core.model.signer import KeyAlgorithm
-from pki_core.wire.certificate import SIGNATURE_ALGORITHM_DER
+from pki_core.wire.certificate import FIRST_GENERALIZED_YEAR, SIGNATURE_ALGORITHM_DER
 from pki_core.wire.csr import PublicKey
 
 DIGESTS: dict[KeyAlgorithm, hashes.SHA256 | hashes.SHA512] = {
@@ -27,7 +27,6 @@ DIGESTS: dict[KeyAlgorithm, hashes.SHA256 | hashes.SHA512] = {
 }
 DIGEST_NAMES = {KeyAlgorithm.SECP256R1: "sha256", KeyAlgorithm.SECP521R1: "sha512"}
 
-_FIRST_GENERALIZED_YEAR = 2050  # RFC 5280 5.1.2.4
 _REASON_HEADER = bytes.fromhex("0a01")  # ENUMERATED of one octet
 _VERSION_2 = bytes.fromhex("020101")
 _SEQUENCE, _BIT_STRING, _EXTENSIONS = 0x30, 0x03, 0xA0
@@ -150,7 +149,7 @@ def _times_der(plan: CrlPlan) -> bytes:
 
 
 def _time(moment: datetime) -> asn1.UTCTime | asn1.GeneralizedTime:
-    return asn1.GeneralizedTime(moment) if moment.year >= _FIRST_GENERALIZED_YEAR else asn1.UTCTime(moment)
+    return asn1.GeneralizedTime(moment) if moment.year >= FIRST_GENERALIZED_YEAR else asn1.UTCTime(moment)
 
 
 def _content(der: bytes) -> bytes:

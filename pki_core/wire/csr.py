@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from cryptography.x509.oid import NameOID
 
 from pki_core.model.errors import CsrRejectedError
+from pki_core.model.limits import ASKED_NAME_LIMIT
 from pki_core.model.requests import CsrProof, IssueRequest, OwnKeyProof, RequestedSubject
 from pki_core.model.signer import KeyAlgorithm
 
@@ -23,7 +24,6 @@ PublicKey = ec.EllipticCurvePublicKey | ed448.Ed448PublicKey
 
 MAX_CSR_OCTETS = 8192
 _COMMON_NAME_OID = bytes.fromhex("0603550403")
-_MAX_NAME_PART = 200  # longer than any bound of RFC 5280 appendix A; the profile checks the exact ones
 
 _NAME_PARTS = {
     NameOID.COMMON_NAME: "common_name",
@@ -166,7 +166,7 @@ def _read_subject(info: _RequestInfo | _LegacyRequestInfo | _Named) -> Requested
                 text = _read_legacy_string(name, value)
             else:
                 text = value if isinstance(value, str) else value.as_str()
-            if len(text) > _MAX_NAME_PART or not text.isprintable():
+            if len(text) > ASKED_NAME_LIMIT or not text.isprintable():
                 raise CsrRejectedError(
                     "csr.subject_invalid", f"The {name.replace('_', ' ')} in the subject is too long or not printable."
                 )

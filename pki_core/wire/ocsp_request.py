@@ -7,6 +7,7 @@ whole, to be repeated in the answer. Parts that change no answer (names and sign
 from typing import NamedTuple
 
 from pki_core.model.errors import MalformedError
+from pki_core.model.limits import SERIAL_OCTETS
 from pki_core.model.ocsp import CertificateId, OcspRequest
 
 _BOOLEAN, _INTEGER, _OCTET_STRING, _OID, _SEQUENCE = 0x01, 0x02, 0x04, 0x06, 0x30
@@ -30,7 +31,6 @@ _BASIC_RESPONSE = bytes.fromhex("06092b0601050507300101")
 _KNOWN_EXTENSIONS = frozenset({_NONCE, _ACCEPTABLE_RESPONSES, _PREFERRED_ALGORITHMS})
 _MOST_EXTENSIONS = 16
 _MOST_NONCE = 128  # RFC 9654 2.1: 1 to 128 octets; more or none is malformed
-_MOST_SERIAL_OCTETS = 20  # RFC 5280 4.1.2.2
 
 
 class _Element(NamedTuple):
@@ -124,7 +124,7 @@ def _read_certificate_id(der: bytes, element: _Element) -> CertificateId:
 def _serial(octets: bytes) -> str:
     _check_integer(octets)
     value = octets[1:] if octets[0] == 0 and len(octets) > 1 else octets
-    if octets[0] >= 0x80 or len(octets) > _MOST_SERIAL_OCTETS:  # noqa: PLR2004  # the sign bit
+    if octets[0] >= 0x80 or len(octets) > SERIAL_OCTETS:  # noqa: PLR2004  # the sign bit
         return ""
     return value.hex()
 

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from functools import lru_cache
 from typing import Final
 
-from pki_core.model.errors import MalformedError
+from pki_core.model.errors import SHOWN_LIMIT, MalformedError
 
 CSR_LABELS: Final = ("CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST")  # the second: RFC 7468 7, old software
 
@@ -44,7 +44,7 @@ def pem_to_der(text: str, labels: Collection[str]) -> bytes:
         raise MalformedError("there is no PEM block")
     label = text[begin + len(_BEGIN) : label_end]
     if label not in labels:
-        raise MalformedError(f"the PEM block is labelled {label[:64]!r}, not {' or '.join(map(repr, labels))}")
+        raise MalformedError(f"the PEM block is labelled {label[:SHOWN_LIMIT]!r}, not {' or '.join(map(repr, labels))}")
     end_line = f"-----END {label}-----"
     body_end = text.find(end_line, label_end)
     if body_end < 0:

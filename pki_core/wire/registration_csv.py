@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from pki_core.model.errors import LimitExceededError, MalformedError
+from pki_core.model.errors import SHOWN_LIMIT, LimitExceededError, MalformedError
 from pki_core.model.registrations import ISO_VERSIONS, EndEntity
 
 MAX_OCTETS: Final = 64 * 1024 * 1024
@@ -67,7 +67,7 @@ def _read(text: Iterable[str]) -> list[EndEntity]:
 def _columns(header: list[str]) -> list[str]:
     columns = [_FOLDED.get(name.strip().lower(), "") for name in header]
     if "" in columns:
-        raise MalformedError(f"line 1: {header[columns.index('')][:64]!r} is none of {', '.join(COLUMNS)}")
+        raise MalformedError(f"line 1: {header[columns.index('')][:SHOWN_LIMIT]!r} is none of {', '.join(COLUMNS)}")
     if _NEEDED not in columns or len(set(columns)) != len(columns):
         raise MalformedError(f"line 1: each column stands once, and {_NEEDED} among them")
     return columns
