@@ -215,3 +215,13 @@ def write_rows(path, table, header=("row_id", "csr", "identifier")):
 def in_base64(der):
     """A request as most uploads hold it."""
     return base64.b64encode(der).decode()
+
+
+def verdicts(runtime, batch):
+    """Row id -> code of what was decided at the upload."""
+    found = rows(
+        runtime,
+        "SELECT v.batch_number, i.row_id, v.code, v.message FROM batch_verdict v "
+        "JOIN batch_item i ON i.batch_number = v.batch_number AND i.seq = v.seq ORDER BY v.seq",
+    )
+    return {row_id: (code, message) for number, row_id, code, message in found if number == batch.number}

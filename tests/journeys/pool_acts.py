@@ -24,6 +24,7 @@ from tests.journeys.crl_acts import right_now
 PCID, OTHER_PCID = "WPNFOREGN00000001", "WPNFOREGN00000002"
 EMAID, OTHER_EMAID = "DEPNCC00000001", "DEPNCC00000002"
 YEAR = timedelta(days=365)
+NO_VEHICLE = "The OEM provisioning certificate with given PCID is not found."
 
 
 def partner(*roles, wmis=("WPN",), providers=("DEPNC",), id="p"):  # noqa: A002  # as the model calls it

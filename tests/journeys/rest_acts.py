@@ -80,6 +80,20 @@ def basic(user, secret):
     return {"Authorization": f"Basic {text}"}
 
 
+class PartnerClient:
+    """One partner's client, with a secret of its own."""
+
+    def __init__(self, runtime, partner="demo-mo", app=None):
+        self.runtime = runtime
+        self.app = app or create_app(runtime)
+        self.headers = basic(partner, runtime.credentials.make_secret(partner))
+
+    def call(self, method, path, headers=(), **more):
+        return self.app.test_client().open(
+            path, method=method, headers={**self.headers, **dict(headers)}, buffered=True, **more
+        )
+
+
 @contextmanager
 def api_of(home, secrets):
     """An application on an environment whose clock is set and whose other CAs obey."""

@@ -1,117 +1,24 @@
-"""Batches over HTTP: upload, progress, verdicts, results, cancelling; by partners, each his own. Real processes."""
+"""Batches over HTTP: upload, progress, verdicts, results; by partners, each his own. Real processes."""
 
-import base64
 import csv
 import io
 import json
 import subprocess
-import sys
-import time
 import zipfile
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 from cryptography import x509
 
 from pki_core.model.credentials import CredentialKind
-from pki_core.model.errors import OverloadedError
 from pki_core.model.signer import KeyAlgorithm
 from pki_core.runtime import open_runtime
-from pki_core.services.runners import running
-from tests.builders import make_csr, name, new_key
-from tests.journeys.acts import ROOT, in_base64, rows, upload_of
+from tests.builders import new_key
+from tests.journeys.batch_api_acts import ApiClient, emaid, errors_of, sign, uploads_of
 from tests.journeys.est_acts import EstClient, enrolled, trust_proxy
-from webapp import batch_jobs, create_app
+from webapp import create_app
 
-pytest_plugins = ["tests.journeys.environments"]
-
-
-def emaid(number):
-    return f"DEPNCC{number:08d}"
-
-
-@pytest.fixture(scope="session")
-def requests():
-    """Requests of a partner, by their number; making one costs a key."""
-    made = {}
-
-    def request(number):
-        if number not in made:
-            key = new_key(KeyAlgorithm.SECP256R1)
-            made[number] = in_base64(make_csr(key=key, subject=name(("O", "Test"), ("CN", emaid(number)))))
-        return made[number]
-
-    return request
-
-
-@pytest.fixture
-def table(requests):
-    """A CSV file of some good rows and some that are none."""
-
-    def build(good, bad=0):
-        file = io.StringIO()
-        writer = csv.writer(file)
-        writer.writerow(["row_id", "csr", "identifier"])
-        writer.writerows([f"row-{number}", requests(number), ""] for number in range(good))
-        writer.writerows([f"bad-{number}", "AAAA", ""] for number in range(bad))
-        return file.getvalue().encode()
-
-    return build
-
-
-class ApiClient:
-    """One partner's client."""
-
-    def __init__(self, runtime, partner="demo-mo", app=None):
-        self.runtime = runtime
-        self.app = app or create_app(runtime)
-        secret = runtime.credentials.make_secret(partner)
-        text = base64.b64encode(f"{partner}:{secret}".encode()).decode()
-        self.headers = {"Authorization": f"Basic {text}"}
-
-    def call(self, method, path, headers=(), **more):
-        return self.app.test_client().open(
-            path, method=method, headers={**self.headers, **dict(headers)}, buffered=True, **more
-        )
-
-    def get(self, path, **more):
-        return self.call("GET", path, **more)
-
-    def post(self, path, **more):
-        return self.call("POST", path, **more)
-
-    def upload(self, octets, query="?name=batch.csv", content_type="text/csv"):
-        return self.post(f"/v1/batches{query}", data=octets, content_type=content_type)
-
-    def batch(self, octets):
-        """A batch without the way through a process of its own, which other tests go."""
-        path = self.runtime.home / "batch.csv"
-        path.write_bytes(octets)
-        return self.runtime.uploads.submit(upload_of(path))[0].id
-
-
-def sign(runtime, batch_id, chunks=None):
-    """Sign a batch, or some chunks of it."""
-    with running() as runner:
-        while chunks is None or chunks > 0:
-            if runtime.batches.sign_next_chunk(batch_id, runner) is None:
-                return
-            chunks = None if chunks is None else chunks - 1
-
-
-@pytest.fixture
-def client(environment):
-    return ApiClient(environment)
-
-
-def errors_of(answer):
-    assert set(answer.json) == {"errorMessages", "traceId"}
-    return answer.status_code, [message.partition(": ")[2] or message for message in answer.json["errorMessages"]]
-
-
-def uploads_of(runtime):
-    return list((runtime.home / "uploads").iterdir())
+pytest_plugins = ["tests.journeys.batch_api_environments"]
 
 
 @pytest.mark.slow
@@ -199,7 +106,6 @@ def test_what_is_wrong_with_a_file_is_told_and_nothing_of_it_stays(client):
 
 
 def test_what_cannot_be_a_batch_is_refused_before_a_process_is_spent_on_it(client, table, monkeypatch):
-    import subprocess
 
     monkeypatch.setattr(subprocess, "Popen", None)
     assert errors_of(client.upload(b"")) == (400, ["the body is empty: it is the file of requests"])
@@ -227,7 +133,6 @@ class Unread(io.BytesIO):
 
 
 def test_a_file_over_the_limit_is_refused_declared_or_not(home, monkeypatch):
-    import subprocess
 
     monkeypatch.setattr(subprocess, "Popen", None)  # the process for the file would refuse it, too, and too late
     with (home / "pncpki.toml").open("a") as file:
@@ -330,150 +235,6 @@ def test_results_can_be_fetched_in_parts_and_are_written_once(client, table):
     assert beyond.status_code == 416
     manifest = client.get(f"/v1/batches/{batch_id}/result?format=manifest").json
     assert manifest["files"]["certificates.zip"]["octets"] == len(whole.data)
-
-
-@pytest.mark.slow
-def test_cancelling_refuses_what_is_not_signed_and_keeps_what_is(any_home, table):
-    with (any_home / "pncpki.toml").open("a") as file:
-        file.write("\n[issuance]\nchunk_rows = 2\n")
-    with closing(open_runtime(any_home)) as runtime:
-        client = ApiClient(runtime)
-        batch_id = client.batch(table(5, bad=1))
-        sign(runtime, batch_id, chunks=1)
-        status = client.post(f"/v1/batches/{batch_id}/cancel").json
-        assert (status["state"], status["issued"], status["refused"], status["pending"]) == ("done", 2, 4, 0)
-        items = client.get(f"/v1/batches/{batch_id}/items").json["items"]
-        assert [item["code"] for item in items[:5]] == ["issued"] * 2 + ["batch.cancelled"] * 3
-        assert items[5]["code"] != "batch.cancelled"  # it had its verdict before
-        assert client.post(f"/v1/batches/{batch_id}/cancel").json == status
-        sign(runtime, batch_id)
-        assert client.get(f"/v1/batches/{batch_id}").json == status
-        told = rows(runtime, "SELECT actor, action FROM audit WHERE action IN ('batch.cancelled', 'batch.done')")
-        assert [action for _, action in told] == ["batch.cancelled", "batch.done"]
-        assert told[0][0] == "demo-mo"
-
-
-@pytest.mark.slow
-def test_a_cancelling_that_breaks_off_is_finished_by_whoever_runs_the_batch(home, table, monkeypatch):
-    with (home / "pncpki.toml").open("a") as file:
-        file.write("\n[issuance]\nchunk_rows = 2\n")
-    with closing(open_runtime(home)) as runtime:
-        client = ApiClient(runtime)
-        batch_id = client.batch(table(6))
-        sign_next = runtime.batches.sign_next_chunk
-        calls = []
-
-        def break_off(*arguments):
-            calls.append(arguments)
-            if len(calls) == 2:
-                raise KeyboardInterrupt
-            return sign_next(*arguments)
-
-        monkeypatch.setattr(runtime.batches, "sign_next_chunk", break_off)
-        with pytest.raises(KeyboardInterrupt):
-            runtime.batches.cancel(batch_id, "demo-mo")
-        monkeypatch.undo()
-        status = client.get(f"/v1/batches/{batch_id}").json
-        assert (status["state"], status["refused"], status["pending"]) == ("cancelling", 2, 4)
-        assert runtime.maintenance.sweep_stuck().resumable == (batch_id,)
-        sign(runtime, batch_id)
-        status = client.get(f"/v1/batches/{batch_id}").json
-        assert (status["state"], status["issued"], status["refused"]) == ("done", 0, 6)
-
-
-@pytest.mark.slow
-def test_a_chunk_that_is_being_signed_when_the_batch_is_cancelled_stays_its_signers(environment, table, monkeypatch):
-    client = ApiClient(environment)
-    batch_id = client.batch(table(2))
-    issuer = environment.issuers.get(environment.batches.get(batch_id).issuer_label)
-    sign_all = type(issuer).sign
-    during = []
-
-    def cancel_meanwhile(self, prepared, keep):
-        if not during:
-            during.append(client.post(f"/v1/batches/{batch_id}/cancel").json)
-        return sign_all(self, prepared, keep)
-
-    monkeypatch.setattr(type(issuer), "sign", cancel_meanwhile)
-    sign(environment, batch_id)
-    assert (during[0]["state"], during[0]["pending"]) == ("cancelling", 2)
-    status = client.get(f"/v1/batches/{batch_id}").json
-    assert (status["state"], status["issued"], status["refused"]) == ("done", 2, 0)
-
-
-@pytest.mark.slow
-def test_more_files_than_there_are_places_are_told_to_come_back(client, table):
-    from webapp.batches import BatchViews
-
-    view = client.app.view_functions["batches.submit"].__self__
-    assert isinstance(view, BatchViews)
-    with view._jobs.turn(), view._jobs.turn():
-        answer = client.upload(table(1))
-    assert errors_of(answer)[0] == 503
-    assert answer.headers["Retry-After"]
-    assert client.upload(table(1)).status_code == 202
-
-
-def jobs_of(client):
-    return client.app.view_functions["batches.submit"].__self__._jobs
-
-
-def wait_for(is_true):
-    end = time.monotonic() + 30
-    while not is_true() and time.monotonic() < end:
-        time.sleep(0.05)
-    assert is_true()
-
-
-@pytest.mark.slow
-def test_a_file_that_takes_longer_than_a_request_keeps_its_place_and_is_found_by_sending_it_again(environment, table):
-    client = ApiClient(environment)
-    octets, jobs = table(2), jobs_of(client)
-    patience, jobs._wait = jobs._wait, 0.01
-    with environment.store.transaction():  # the loader has to wait
-        assert errors_of(client.upload(octets))[0] == 503
-        with jobs.turn(), pytest.raises(OverloadedError), jobs.turn():
-            pass
-    wait_for(lambda: not uploads_of(environment))
-    jobs._wait = patience
-    assert client.upload(octets).json["new"] is False
-    with jobs.turn(), jobs.turn():
-        pass
-
-
-@pytest.mark.slow
-def test_a_file_that_takes_too_long_is_given_up_and_nothing_is_left_of_it(environment, table, monkeypatch):
-    client = ApiClient(environment)
-    jobs = jobs_of(client)
-    jobs._wait = 0.01
-    monkeypatch.setattr(batch_jobs, "_LONGEST", 0.3)
-    with environment.store.transaction():
-        assert errors_of(client.upload(table(2)))[0] == 503
-        wait_for(lambda: not uploads_of(environment))
-        wait_for(lambda: jobs._at_work._value == 2)
-
-
-@pytest.mark.slow
-def test_a_loader_has_a_limit_of_memory_and_ends_with_its_front(environment, table, tmp_path):
-    file = tmp_path / "rows.csv"
-    file.write_bytes(table(2))
-    named = {"home": environment.home, "file": file, "partner": "demo-mo", "profile": "contract_leaf", "kind": "csr"}
-    arguments = [f"--{option}={value}" for option, value in {**named, "name": "rows.csv"}.items()]
-    command = [sys.executable, "-m", "webapp", "load", "--json", "--lifeline", *arguments]
-    with (
-        environment.store.transaction(),
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT) as loader,
-    ):
-        limits = Path(f"/proc/{loader.pid}/limits")
-        wait_for(lambda: str(2 * 1024**3) in limits.read_text())
-        loader.stdin.close()
-        assert loader.wait(10) == 3
-    assert not file.exists()
-
-
-def test_a_process_that_dies_is_no_answer(client, table, monkeypatch):
-    monkeypatch.setattr(sys, "executable", "/bin/false")
-    assert errors_of(client.upload(table(1)))[0] == 503
 
 
 @pytest.mark.slow

@@ -23,20 +23,13 @@ from tests.journeys.pool_acts import (
     foreign_ca,
     forget_events,
     issue,
-    opened,
     own_contract,
     vehicle_of,
 )
 
-pytest_plugins = ["tests.journeys.environments"]
+pytest_plugins = ["tests.journeys.pool_environments"]
 PCIDS = [f"WPNCLEAN0000000{at:02d}" for at in range(5)]
 EMAIDS = [f"DEPNCC{at:08d}" for at in range(5)]
-
-
-@pytest.fixture
-def runtime(any_home):
-    with opened(any_home) as runtime:
-        yield runtime
 
 
 @pytest.fixture

@@ -41,19 +41,7 @@ from tests.journeys.pool_acts import (
     vehicle_of,
 )
 
-pytest_plugins = ["tests.journeys.environments"]
-
-
-@pytest.fixture
-def runtime(any_home):
-    with opened(any_home) as runtime:
-        yield runtime
-
-
-@pytest.fixture
-def light(home):
-    with opened(home) as runtime:
-        yield runtime
+pytest_plugins = ["tests.journeys.pool_environments"]
 
 
 def filled(runtime):

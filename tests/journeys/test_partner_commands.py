@@ -10,7 +10,7 @@ from flows.cli import app
 from pki_core.runtime import open_runtime
 from tests.journeys.hooks import receiver
 from tests.journeys.test_oauth import TokenClient
-from tests.journeys.test_webhooks import HookClient, deliver, happen
+from tests.journeys.webhook_acts import HookClient, deliver, happen
 
 pytest_plugins = ["tests.journeys.environments"]
 

@@ -23,7 +23,7 @@ from tests.journeys.pool_acts import (
     own_contract,
     vehicle_of,
 )
-from tests.journeys.test_webhooks import HookClient
+from tests.journeys.webhook_acts import HookClient
 
 pytest_plugins = ["tests.journeys.environments"]
 pytestmark = pytest.mark.enable_socket

@@ -38,27 +38,14 @@ from tests.journeys.pool_acts import (
     foreign_ca,
     forget_events,
     issue,
-    opened,
     own_contract,
     partner,
     vehicle_of,
 )
 
-pytest_plugins = ["tests.journeys.environments"]
+pytest_plugins = ["tests.journeys.pool_environments"]
 NOT_FOUND = "^The contract for the given EMAID not found.$"
 THIRD_EMAID = "DEPNCC00000003"
-
-
-@pytest.fixture
-def runtime(any_home):
-    with opened(any_home) as runtime:
-        yield runtime
-
-
-@pytest.fixture
-def light(home):
-    with opened(home) as runtime:
-        yield runtime
 
 
 @pytest.fixture

@@ -25,16 +25,10 @@ from tests.journeys.pool_acts import (
     vehicle_of,
 )
 
-pytest_plugins = ["tests.journeys.environments"]
+pytest_plugins = ["tests.journeys.pool_environments"]
 
 CONTRACT = ("mo.contract.renewal.due", "DEPNC", PCID, EMAID)
 VEHICLE = ("oem.prov.cert.renewal.due", "WPN", PCID, "")
-
-
-@pytest.fixture
-def runtime(any_home):
-    with opened(any_home) as runtime:
-        yield runtime
 
 
 @pytest.fixture

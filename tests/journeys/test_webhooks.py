@@ -1,66 +1,26 @@
 """Webhooks: endpoints of partners over HTTP, events told to real receivers, retries, refusals, replays, bad input."""
 
-import base64
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
-from sqlalchemy import insert
 
 from pki_core.model.errors import ConflictError, NotFoundError, SettingsError
 from pki_core.model.webhooks import DeliveryState, WebhookPolicy, events_for, state_after
 from pki_core.runtime import open_runtime
 from pki_core.services.webhook_secrets import WebhookSecrets
-from pki_core.store.pool_tables import outbox_event
 from tests.builders import SetClock
 from tests.journeys.acts import rows
 from tests.journeys.hooks import heard_by, receiver
-from webapp import create_app
+from tests.journeys.webhook_acts import EMAID, PCID, PLACE, HookClient, deliver, happen
 
 pytest_plugins = ["tests.journeys.environments"]
-PLACE = "/v1/webhook/endpoints"
-PCID, EMAID = "WPNABCDEFGHJKLMN1", "DEPNCC00000001"
-
-
-class HookClient:
-    """One partner's client."""
-
-    def __init__(self, runtime, partner="demo-mo", app=None):
-        self.runtime = runtime
-        self.app = app or create_app(runtime)
-        secret = runtime.credentials.make_secret(partner)
-        text = base64.b64encode(f"{partner}:{secret}".encode()).decode()
-        self.headers = {"Authorization": f"Basic {text}"}
-
-    def call(self, method, path=PLACE, **more):
-        return self.app.test_client().open(path, method=method, headers=self.headers, **more)
-
-    def add(self, url="https://hooks.example.com/payload", events=("mo.prov.cert.deleted",), **more):
-        return self.call("POST", json={"url": url, "enabledEvents": list(events), **more})
-
-    def added(self, *arguments, **more):
-        answer = self.add(*arguments, **more)
-        assert answer.status_code == 201, answer.data
-        return answer.json
 
 
 @pytest.fixture
 def client(environment):
     return HookClient(environment)
-
-
-def happen(runtime, kind="mo.prov.cert.deleted", scope="", count=1, **changes):
-    """Put events into the outbox, as the pools do."""
-    event = {"type": kind, "scope": scope, "at": 1_770_000_000, "pcid": PCID, "emaid": EMAID, "root_id": "", **changes}
-    with runtime.store.transaction() as work:
-        connection = work.audit._connection
-        connection.execute(insert(outbox_event), [{**event, "id": str(uuid.uuid4())} for _ in range(count)])
-
-
-def deliver(runtime):
-    report = runtime.access.webhook_deliveries.run(1000)
-    return report.delivered, report.refused, report.failed, report.waiting
 
 
 def test_an_endpoint_is_made_read_changed_and_removed(client):

@@ -4,6 +4,8 @@ import base64
 import csv
 import io
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pki_core.model.errors import MalformedError
@@ -60,3 +62,8 @@ def csv_text(rows, header=("row_id", "csr", "identifier"), delimiter=",", quotin
     text = io.StringIO(newline="")
     csv.writer(text, delimiter=delimiter, quoting=quoting, lineterminator="\n").writerows([header, *rows])
     return text.getvalue()
+
+
+def as_parquet(path, rows):
+    columns = [pa.array(column, pa.string()) for column in zip(*rows, strict=True)]
+    pq.write_table(pa.table(columns, names=["row_id", "csr", "identifier"]), path)

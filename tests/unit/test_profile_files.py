@@ -1,138 +1,26 @@
-"""The shipped profile files, read as plain TOML: what holds for them whatever reads them."""
+"""What the shipped profile files say, read as plain TOML: what holds for them whatever reads them."""
 
-import re
-import tomllib
-from itertools import pairwise, product
-from pathlib import Path
+from itertools import pairwise
 
 import pytest
 
-import pki_core.issuance
+from tests.unit.shipped_profiles import (
+    ED448_LEAFS,
+    LEAF_BRANCHES,
+    PROFILES,
+    SHIPPED,
+    SUB_CAS,
+    all_forms,
+    every_file,
+    every_profile,
+    of,
+    under,
+)
 
-FOLDER = Path(pki_core.issuance.__file__).parent / "profiles"
-TEXTS = {path.stem: path.read_text(encoding="utf-8") for path in sorted(FOLDER.glob("*.toml"))}
-SHIPPED = {stem: tomllib.loads(text) for stem, text in TEXTS.items()}
-PROFILES = {stem: raw for stem, raw in SHIPPED.items() if raw["edition"] != "rfc5280"}  # those of ISO 15118
-
-BRANCHES = ("cpo", "mo", "oem", "cps")
-LEAF_BRANCHES = {"evse_leaf": "cpo", "contract_leaf": "mo", "oem_provisioning_leaf": "oem", "cps_leaf": "cps"}
-SUB_CAS = tuple(f"{branch}_{level}" for branch, level in product(BRANCHES, ("sub1", "sub2")))
-KINDS = ("v2g_root", *SUB_CAS, *LEAF_BRANCHES, "ocsp_responder")
-ED448_LEAFS = ("evse_leaf", "contract_leaf", "oem_provisioning_leaf")  # their key usage depends on the algorithm
 INSTALLATION_ANSWER = ("contract_leaf", "mo_sub2", "mo_sub1", "cps_leaf", "cps_sub2", "cps_sub1")
-
 CA_USAGES = {"keyCertSign", "cRLSign"}
 KEY_EXCHANGE_USAGES = {"keyEncipherment", "dataEncipherment", "keyAgreement"}
 KEY_USAGES = {"digitalSignature", "nonRepudiation"} | KEY_EXCHANGE_USAGES | CA_USAGES
-EXTENSION_FLAGS = "ca extended_key_usage_critical authority_key_identifier ocsp ca_issuers crl policies cps_qualifier"
-SCHEMA = {
-    **dict.fromkeys(("id", "edition", "branch", "level", "issuer_level", "pool"), str),
-    **dict.fromkeys(("max_der_octets", "validity_days", "backdate_minutes"), int),
-    "generalized_time_always": bool,
-    "expected_lint_codes": list,
-    "key": {"algorithms": list},
-    "subject": {"identifier": str, "domain_component": str, "keep": list, "require": list},
-    "extensions": {
-        **dict.fromkeys(("path_length", "key_identifier_octets"), int),
-        **dict.fromkeys(("key_usage", "extended_key_usage"), list),
-        **dict.fromkeys((*EXTENSION_FLAGS.split(), "ocsp_no_check", "subject_alternative_names"), bool),
-    },
-}
-OPTIONAL = {"path_length", "extended_key_usage", "extended_key_usage_critical", "cps_qualifier", "ocsp_no_check"} | {
-    "subject_alternative_names"
-}
-SOURCED = re.compile(
-    r"Annex [BF]|Tables? [BF]\.|\bB\.\d|\[V2G|RFC \d{4} \d|XSD|Hubject|OPCP|Tinkerforge|tfocpp|EVerest|RISE|budget"
-)
-
-every_profile = pytest.mark.parametrize("stem", PROFILES)
-every_file = pytest.mark.parametrize("stem", SHIPPED)
-
-
-def of(edition):
-    return {stem: profile for stem, profile in SHIPPED.items() if profile["edition"] == edition}
-
-
-def under(profile, *names):
-    """The profile with these switches turned on."""
-    merged = {key: value for key, value in profile.items() if key != "switches"}
-    for name in names:
-        for key, value in profile.get("switches", {}).get(name, {}).items():
-            merged[key] = {**merged[key], **value} if isinstance(value, dict) else value
-    return merged
-
-
-def all_forms(profile):
-    """The profile as it stands, under each of its switches, and under all of them."""
-    names = list(profile.get("switches", {}))
-    return [under(profile), *(under(profile, name) for name in names), under(profile, *names)]
-
-
-def check_schema(raw, schema, *, complete):
-    for key, value in raw.items():
-        expected = schema[key]
-        if isinstance(expected, dict):
-            check_schema(value, expected, complete=complete)
-        else:
-            assert type(value) is expected, key
-    if complete:
-        assert set(schema) - OPTIONAL <= set(raw)
-
-
-# --- completeness and form
-
-
-def test_both_editions_have_every_kind_and_nothing_else_is_shipped():
-    assert set(of("iso15118-2")) == set(KINDS)
-    assert set(of("rfc5280")) == {"tls_root", "tls_server", "tls_client"}
-    assert set(of("iso15118-2")) | set(of("iso15118-20")) == set(PROFILES)
-    assert set(of("iso15118-20")) == {f"{kind}_20" for kind in KINDS} | {f"{kind}_20_ed448" for kind in ED448_LEAFS}
-
-
-@every_file
-def test_a_profile_is_named_like_its_file(stem):
-    assert SHIPPED[stem]["id"] == stem
-
-
-@every_file
-def test_a_profile_has_every_key_and_no_unknown_one(stem):
-    profile = dict(SHIPPED[stem])
-    switches = profile.pop("switches", {})
-    check_schema(profile, SCHEMA, complete=True)
-    for overlay in switches.values():
-        assert overlay
-        check_schema(overlay, SCHEMA, complete=False)
-
-
-@every_file
-def test_every_line_of_data_carries_a_comment(stem):
-    for number, line in enumerate(TEXTS[stem].splitlines(), 1):
-        if line and not line.startswith(("#", "[")) and line != "]":
-            assert re.search(r"  # \S.{5,}", line), f"{stem}.toml:{number}: {line}"
-        assert len(line) <= 120, f"{stem}.toml:{number}"
-
-
-@every_file
-def test_every_switch_names_its_source(stem):
-    for name in SHIPPED[stem].get("switches", {}):
-        before, after = TEXTS[stem].split(f"\n[switches.{name}]\n")
-        reason = before.rpartition("\n\n")[2] + after.partition("\n\n")[0]
-        assert before.rpartition("\n")[2].startswith("# "), name
-        assert SOURCED.search(reason), name
-
-
-@every_file
-def test_most_lines_cite_a_clause_or_a_measurement(stem):
-    comments = re.findall(r"  # (.*)", TEXTS[stem])
-    cited = [comment for comment in comments if SOURCED.search(comment)]
-    assert len(cited) * 2 > len(comments)
-
-
-@every_file
-def test_a_switch_changes_something(stem):
-    profile = SHIPPED[stem]
-    for name in profile.get("switches", {}):
-        assert under(profile, name) != under(profile), name
 
 
 # --- hierarchy
