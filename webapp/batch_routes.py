@@ -182,8 +182,8 @@ def _verdicts(views: BatchViews) -> Route:
 
 
 def _results(views: BatchViews) -> Route:
-    files = {media_type: OCTETS for _, media_type in RESULTS.values()}
-    whole = {**files, JSON: {"type": "object"}}  # the manifest
+    files = {media_type: OCTETS for _, media_type in RESULTS.values() if media_type != JSON}
+    whole = {**files, JSON: {"type": "object"}}  # the manifest, which has no parts
     return _route(
         method="GET",
         path="/<batch_id>/result",

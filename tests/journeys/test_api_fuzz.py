@@ -50,7 +50,7 @@ def test_every_answer_is_one_the_document_tells_of_and_holds_nothing_of_others(w
         name = operation_id(operation)
         effort = Effort(examples=EXPENSIVE.get(name, EXAMPLES), callers=(NOBODY, "cpo") if name == UPLOAD else CALLERS)
         try_operation(world, operation, findings, effort)
-    assert findings.texts == []
+    assert not findings.texts, "\n\n".join(findings.texts)
     # A run in which nothing is found, or nobody reads what is his, proves nothing.
     assert len(fruitless(findings, operations)) < len(operations) / 4
     read = {mark for mark, readers in findings.seen.items() if readers}
@@ -63,7 +63,7 @@ def test_what_the_document_does_not_allow_is_refused_as_it_tells(world, operatio
     for operation in operations:
         if operation_id(operation) not in EXPENSIVE:
             try_edges(world, operation, findings, (NOBODY, one_that_may(operation)))
-    assert findings.texts == []
+    assert not findings.texts, "\n\n".join(findings.texts)
 
 
 @pytest.mark.soak
@@ -75,4 +75,4 @@ def test_the_document_holds_for_hours(world, mode):
         try_edges(world, operation, findings, (NOBODY, one_that_may(operation)) if is_upload else CALLERS)
         examples = 20 if is_upload else 200
         try_operation(world, operation, findings, Effort(examples=examples, mode=mode, is_repeatable=False))
-        assert findings.texts == []
+        assert not findings.texts, "\n\n".join(findings.texts)
