@@ -23,8 +23,8 @@ from pki_core.model.pools import Namespace
 from pki_core.runtime import Runtime
 from pki_core.services.uploads import Upload
 from pki_core.wire.contract_data import encode_message, sign_message
-from pki_core.wire.csr import spki_of
 from pki_core.wire.pool_certificate import read_certificate
+from pki_core.wire.public_key import spki_of
 from webapp import create_app
 
 _CHUNK = 2000

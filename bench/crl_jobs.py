@@ -34,7 +34,7 @@ from pki_core.store import tables
 from pki_core.store.bulk import insert_rows
 from pki_core.store.engine import open_engine
 from pki_core.wire.crl import entry_der
-from pki_core.wire.csr import spki_of
+from pki_core.wire.public_key import spki_of
 
 LABEL = "mo-sub2"
 _PIECE = 50_000

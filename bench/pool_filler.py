@@ -29,7 +29,7 @@ from pki_core.store import pool_tables, tables
 from pki_core.store.bulk import insert_rows
 from pki_core.store.certificates import CERTIFICATE_COLUMNS
 from pki_core.store.engine import open_engine
-from pki_core.wire.csr import spki_of
+from pki_core.wire.public_key import spki_of
 
 _PIECE = 25_000
 _DAY = 86_400

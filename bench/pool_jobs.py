@@ -21,7 +21,7 @@ from pki_core.model.pools import PoolReport
 from pki_core.runtime import Runtime, open_runtime
 from pki_core.services.pool_issued import PoolEntry
 from pki_core.store.audit import AuditGateway
-from pki_core.wire.csr import spki_of
+from pki_core.wire.public_key import spki_of
 
 _READER = Partner(
     id="bench",

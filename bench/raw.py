@@ -20,7 +20,7 @@ from pki_core.model.profiles import Edition, Level
 from pki_core.model.requests import CsrProof
 from pki_core.model.signer import KeyAlgorithm
 from pki_core.runtime import Runtime
-from pki_core.runtime.wiring import module_path_of
+from pki_core.runtime.key_stores import module_path_of
 from pki_core.wire.csr import parse_csr
 
 _SAMPLE = 200  # keys in turn, so that no cache helps more than it does in a batch

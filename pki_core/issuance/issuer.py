@@ -33,7 +33,7 @@ from pki_core.wire.certificate import (
     carries,
     signature_is_valid,
 )
-from pki_core.wire.csr import load_public_key
+from pki_core.wire.public_key import load_public_key
 
 RANDOM_OCTETS = 17  # 136 bits from the system's generator behind one prefix octet
 SAMPLE_EVERY = 10_000

@@ -5,9 +5,6 @@ A file says that a founding is not finished: with it, no other command works her
 
 import hashlib
 import json
-import os
-import secrets
-import shutil
 import tomllib
 import uuid
 from collections.abc import Callable
@@ -16,23 +13,20 @@ from pathlib import Path
 from typing import Any
 
 from pki_core.hsm.gate import locked
-from pki_core.hsm.pin import PinSource
-from pki_core.hsm.softhsm import mend_tokens, prepare_softhsm
-from pki_core.hsm.tokens import create_token
 from pki_core.issuance.load import load_profiles
 from pki_core.model.errors import ConflictError, PkiError, SettingsError
 from pki_core.model.partners import Partner
 from pki_core.model.profiles import Level
 from pki_core.model.signer import KeyAlgorithm
-from pki_core.runtime.wiring import Runtime, module_path_of, open_key_store, open_runtime
+from pki_core.runtime.founding_files import UNFINISHED, make_token, settings_text, write_private
+from pki_core.runtime.wiring import Runtime, open_runtime
 from pki_core.services.ceremony_rules import check_witnesses
 from pki_core.services.crls import raise_failures
 from pki_core.services.hierarchy import HierarchyNames, plan_hierarchy
-from pki_core.settings import FOUNDING_FILE, HOME_FILE, Settings, check_settings
+from pki_core.settings import FOUNDING_FILE, HOME_FILE, check_settings
 from pki_core.store.schema import migrate
 
 _LOCK_FILE = "founding.lock"
-_NEW = ".new"
 _PATIENCE_SECONDS = 1.0
 
 # The providers of the sample data; other environments get their partners one by one.
@@ -105,7 +99,7 @@ def found_environment(founding: Founding, say: Say) -> Runtime:
 
 def _refuse_taken_home(home: Path) -> None:
     present = {path.name for path in home.iterdir()} if home.exists() else set()
-    if FOUNDING_FILE not in present and present - {_LOCK_FILE, f"{FOUNDING_FILE}{_NEW}"}:
+    if FOUNDING_FILE not in present and present - {_LOCK_FILE, f"{FOUNDING_FILE}{UNFINISHED}"}:
         raise ConflictError(f"{home} is not empty: an environment is made once and nothing is overwritten")
 
 
@@ -114,7 +108,7 @@ def _begin(home: Path, own: dict[str, Any], database_url: str, witnesses: tuple[
     mark = home / FOUNDING_FILE
     told = {"own": own, "witnesses": witnesses, "database": hashlib.sha256(database_url.encode()).hexdigest()}
     if not mark.exists():
-        _write_private(mark, json.dumps(told, default=str), mode=0o600)
+        write_private(mark, json.dumps(told, default=str), mode=0o600)
         return own
     before = json.loads(mark.read_text(encoding="utf-8"))
     now = json.loads(json.dumps(told, default=str))
@@ -136,8 +130,8 @@ def _make(home: Path, own: dict[str, Any], witnesses: tuple[str, ...], say: Say)
         made = tomllib.loads((home / HOME_FILE).read_text(encoding="utf-8"))
         own["key_store"]["token_serial"] = made["key_store"]["token_serial"]
     else:
-        own["key_store"]["token_serial"] = _make_token(home, settings)
-        _write_private(home / HOME_FILE, _toml(own), mode=0o600)
+        own["key_store"]["token_serial"] = make_token(home, settings)
+        write_private(home / HOME_FILE, settings_text(own), mode=0o600)
     say(f"{settings.key_store.kind} token {settings.key_store.token_label} made")
     settings = check_settings(own, home)
     runtime = Runtime(home, settings)
@@ -199,34 +193,6 @@ def _own_settings(founding: Founding) -> dict[str, Any]:
     return own
 
 
-def _make_token(home: Path, settings: Settings) -> str:
-    """Make token and PINs; returns the token's serial. PINs go to files, never to arguments or output."""
-    section = settings.key_store
-    for directory in ("token", "keys"):  # of an interrupted attempt: before the settings are written, no key is made
-        shutil.rmtree(home / directory, ignore_errors=True)
-    secrets_directory = home / "secrets"
-    secrets_directory.mkdir(mode=0o700, exist_ok=True)
-    pin_file = home / section.pin_file
-    if not pin_file.exists():
-        _write_private(pin_file, secrets.token_urlsafe(24), mode=0o400)
-    if section.kind == "softhsm":
-        prepare_softhsm(home / "token")
-        so_pin_file = secrets_directory / "so-pin"
-        if not so_pin_file.exists():
-            _write_private(so_pin_file, secrets.token_urlsafe(24), mode=0o400)
-        identity = create_token(
-            module_path_of(home, section),
-            section.token_label,
-            PinSource.from_file(so_pin_file),
-            PinSource.from_file(pin_file),
-            lock_file=home / "token.lock",
-        )
-        mend_tokens(home / "token", home / "token.lock")
-        return identity.serial
-    store = open_key_store(home, section)
-    return store.identity.serial
-
-
 def _run_ceremonies(runtime: Runtime, witnesses: tuple[str, ...], say: Say) -> None:
     section = runtime.settings.certificates
     names = HierarchyNames(
@@ -247,36 +213,3 @@ def _run_ceremonies(runtime: Runtime, witnesses: tuple[str, ...], say: Say) -> N
             reviewed = hashlib.sha256(content.encode()).hexdigest()
             runtime.ceremonies.run(plan, lambda _line: None, reviewed_sha256=reviewed)
         say(f"{plan.label}: {plan.common_name}")
-
-
-def _write_private(path: Path, text: str, *, mode: int) -> None:
-    """Write a secret's file whole or not at all: whoever goes on after a kill takes what is there."""
-    unfinished = path.with_name(f"{path.name}{_NEW}")
-    unfinished.unlink(missing_ok=True)
-    with unfinished.open("x", encoding="utf-8") as file:
-        unfinished.chmod(mode)
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.rename(path)
-
-
-def _toml(own: dict[str, Any]) -> str:
-    """Write the home directory's own settings: plain values first, then one table a section."""
-    lines = ["# This environment's own settings, laid over the shipped ones. Secrets do not belong here."]
-    lines += [f"{key} = {_value(value)}" for key, value in own.items() if not isinstance(value, dict)]
-    for section, values in own.items():
-        if isinstance(values, dict):
-            lines += ["", f"[{section}]", *(f"{key} = {_value(value)}" for key, value in values.items())]
-    return "\n".join([*lines, ""])
-
-
-def _value(value: object) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, list):
-        return "[" + ", ".join(_value(one) for one in value) + "]"
-    if isinstance(value, int):
-        return str(value)
-    # A JSON string is a TOML basic string, but for DEL, which JSON leaves as it is.
-    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,10 +1,8 @@
 """Wires one environment together, once a process. Nothing is opened before it is used."""
 
-import os
 from functools import cached_property
 from pathlib import Path
 
-from pki_core.hsm.pin import PinSource
 from pki_core.issuance.load import load_profiles
 from pki_core.model.clock import Clock, SystemClock
 from pki_core.model.errors import PkiError, SettingsError, StoreUnavailableError
@@ -12,6 +10,7 @@ from pki_core.model.ocsp import OcspPolicy
 from pki_core.model.profiles import Profile
 from pki_core.model.signer import KeyStore
 from pki_core.runtime.contracts import ContractServices
+from pki_core.runtime.key_stores import open_key_store
 from pki_core.runtime.partner_access import PartnerAccess
 from pki_core.runtime.pools import Pools
 from pki_core.services.ages import Ages
@@ -42,7 +41,7 @@ from pki_core.services.results import Results
 from pki_core.services.revoke import Revocations
 from pki_core.services.tls import ServerCertificate, TlsPlace
 from pki_core.services.uploads import UploadRules, Uploads
-from pki_core.settings import KeyStoreSettings, Settings, load_settings
+from pki_core.settings import Settings, load_settings
 from pki_core.store.schema import is_current, migrate
 from pki_core.store.unit_of_work import Store
 from pki_core.wire.batch_file import BatchLimits
@@ -320,41 +319,6 @@ def _check_stamp(runtime: Runtime, home: Path) -> None:
         raise SettingsError("the settings name another token than the one this environment was founded with")
 
 
-def open_key_store(home: Path, section: KeyStoreSettings) -> KeyStore:
-    """Return the key store a section describes; it opens at its first use."""
-    if section.pin_variable and os.environ.get(section.pin_variable):
-        pin = PinSource.from_environment(section.pin_variable)
-    else:
-        pin = PinSource.from_file(home / section.pin_file)
-    if section.kind == "file":
-        from pki_core.hsm.soft_key import FileKeyStore  # noqa: PLC0415  # dev only
-
-        return FileKeyStore(home / "keys", pin, is_founded=bool(section.token_serial))
-    from pki_core.hsm.pkcs11 import Pkcs11KeyStore  # noqa: PLC0415  # 65 ms to import
-
-    return Pkcs11KeyStore(
-        module_path_of(home, section),
-        section.token_label,
-        pin,
-        section.sessions,
-        home / "token.lock",
-        section.token_serial,
-    )
-
-
-def module_path_of(home: Path, section: KeyStoreSettings) -> Path:
-    """Return the PKCS#11 module of a section; SoftHSM is pointed at this environment's own token directory."""
-    from pki_core.hsm.softhsm import find_softhsm_module, mend_tokens, use_softhsm  # noqa: PLC0415
-
-    if section.kind == "softhsm":
-        use_softhsm(home / "token")
-        mend_tokens(home / "token", home / "token.lock")
-    path = Path(section.module) if section.module else find_softhsm_module()
-    if path is None or not path.exists():
-        raise SettingsError("there is no PKCS#11 module: install softhsm2, or name one in key_store.module")
-    return path
-
-
 def migrate_home(home: Path) -> None:
     """Bring the database of an environment to this version's schema.
 
@@ -369,10 +333,3 @@ def migrate_home(home: Path) -> None:
     finally:
         runtime.close()
     migrate(runtime.settings.database_url)
-
-
-def softhsm_is_installed() -> bool:
-    """Tell whether the system has SoftHSM."""
-    from pki_core.hsm.softhsm import find_softhsm_module  # noqa: PLC0415
-
-    return find_softhsm_module() is not None

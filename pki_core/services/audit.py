@@ -16,7 +16,7 @@ from pki_core.model.errors import InvariantError, KeyRejectedError, SettingsErro
 from pki_core.model.signer import KeyAlgorithm, KeyStore, Signer
 from pki_core.store.unit_of_work import Store, UnitOfWork
 from pki_core.wire.certificate import signature_is_valid
-from pki_core.wire.csr import load_public_key
+from pki_core.wire.public_key import load_public_key
 
 KEY_LABEL = "audit"
 _LOWEST_ID = -(1 << 62)  # ids start at 1, but who slips rows in may choose

@@ -13,7 +13,7 @@ from pki_core.model.issuers import IssuerRecord
 from pki_core.model.profiles import Edition, Level, Profile
 from pki_core.model.requests import RequestedSubject
 from pki_core.wire.certificate import LARGEST_SIGNATURE, SIGNATURE_ALGORITHM_DER, CertificateTemplate, IssuerNames
-from pki_core.wire.csr import example_spki
+from pki_core.wire.public_key import example_spki
 
 MAX_OCTETS = 3398
 

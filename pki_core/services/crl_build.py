@@ -15,7 +15,7 @@ from pki_core.model.errors import StoreUnavailableError
 from pki_core.model.signer import KeyAlgorithm, Signer
 from pki_core.wire.certificate import signature_is_valid
 from pki_core.wire.crl import DIGEST_NAMES, CrlPlan, digest_signature_is_valid, outer_frame, tbs_frame
-from pki_core.wire.csr import PublicKey
+from pki_core.wire.public_key import PublicKey
 
 _FRONT = 65_536  # room for what stands before the entries
 _PIECE = 1_048_576

@@ -18,7 +18,7 @@ from pki_core.services.crl_build import CrlFile
 from pki_core.wire.crl import CrlPlan
 from pki_core.wire.crl_read import DecodedCrl, Read
 from pki_core.wire.crl_scan import EntryScan, is_continued, missing_serials
-from pki_core.wire.csr import PublicKey
+from pki_core.wire.public_key import PublicKey
 
 GUARDS = tuple(f"g{number}" for number in range(1, 10))
 

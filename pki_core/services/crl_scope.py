@@ -30,7 +30,7 @@ from pki_core.store.unit_of_work import Store
 from pki_core.wire.crl import CrlPlan, entry_der, outer_frame, tbs_frame
 from pki_core.wire.crl_read import decode_crl
 from pki_core.wire.crl_scan import entries_in, scan_entries
-from pki_core.wire.csr import load_public_key
+from pki_core.wire.public_key import load_public_key
 
 MARGIN = timedelta(minutes=5)  # longer than any transaction: what was recorded before it, everybody sees
 _SAMPLE = 20  # entries from each end that the public linter sees of a long list

@@ -32,7 +32,8 @@ from pki_core.store.audit import AuditEntry
 from pki_core.store.reservations import POSITIONS
 from pki_core.store.times import to_seconds
 from pki_core.store.unit_of_work import Store, UnitOfWork
-from pki_core.wire.csr import PublicKey, load_public_key, refuse_weak_key, verify_proof
+from pki_core.wire.csr import verify_proof
+from pki_core.wire.public_key import PublicKey, load_public_key, refuse_weak_key
 
 MAX_REQUESTS = 2000  # one reservation; larger lists are the caller's to cut
 

@@ -32,9 +32,10 @@ from pki_core.services.names import NamePolicy, judge_name
 from pki_core.services.runners import runner_token
 from pki_core.store.audit import AuditEntry
 from pki_core.store.unit_of_work import Store
-from pki_core.wire.csr import load_public_key, parse_csr
+from pki_core.wire.csr import parse_csr
 from pki_core.wire.csr_body import CsrAttributes, csr_der_of, read_attributes
 from pki_core.wire.key_pair import new_key_pair
+from pki_core.wire.public_key import load_public_key
 from pki_core.wire.shown_certificate import is_registrar
 
 

@@ -11,7 +11,7 @@ from pki_core.model.issuers import IssuerRecord
 from pki_core.model.ocsp import HASH_ALGORITHMS, CaStanding, CertificateId, ResponderRecord
 from pki_core.model.states import CertificateState
 from pki_core.store.unit_of_work import Store
-from pki_core.wire.csr import key_bits_of
+from pki_core.wire.public_key import key_bits_of
 
 RELOAD_SECONDS = 30.0  # new CAs and responders of other processes are seen by then
 _RELOAD_FOR_UNKNOWN_SECONDS = 1.0  # a CA nobody has heard of yet is looked for, but not for each request

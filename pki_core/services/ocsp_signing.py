@@ -10,8 +10,8 @@ from pki_core.model.ocsp import ResponderRecord, StatusAnswer
 from pki_core.model.signer import KeyAlgorithm, KeyStore, Signer
 from pki_core.store.unit_of_work import Store
 from pki_core.wire.certificate import key_identifier_of, signature_is_valid
-from pki_core.wire.csr import PublicKey, load_public_key
 from pki_core.wire.ocsp_response import response_data, signed_response
+from pki_core.wire.public_key import PublicKey, load_public_key
 
 _READ_SECONDS = 10  # how old may be what is known of other processes' signatures
 _NOTE_SECONDS = 10  # how far the stored time of the last signature may lag behind

@@ -11,7 +11,7 @@ from datetime import datetime
 from itertools import pairwise
 
 from pki_core.model.clock import Clock
-from pki_core.model.errors import ConflictError, MalformedError, UnavailableError
+from pki_core.model.errors import ConflictError, MalformedError
 from pki_core.model.pools import Chain, ForeignStatus, RootKind, StatusSource
 from pki_core.model.profiles import Level
 from pki_core.model.states import CertificateState
@@ -41,14 +41,6 @@ class CheckedChain:
 class _Anchor:
     certificate: PoolCertificate
     sha256: str
-
-
-class NoStatusSource:
-    """Nobody to ask about other people's certificates: they cannot enter a pool."""
-
-    def status_of(self, certificate_der: bytes, issuer_der: bytes) -> ForeignStatus:  # noqa: ARG002  # the protocol
-        """Raise UnavailableError."""
-        raise UnavailableError("the status of certificates of other CAs cannot be asked here")
 
 
 class ChainChecks:

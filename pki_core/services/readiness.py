@@ -17,7 +17,7 @@ from pki_core.services.hierarchy import TLS_ROOT
 from pki_core.services.ocsp_directory import OcspDirectory
 from pki_core.store.unit_of_work import Store
 from pki_core.wire.certificate import signature_is_valid
-from pki_core.wire.csr import load_public_key
+from pki_core.wire.public_key import load_public_key
 
 _CONTEXT = b"pncpki readiness probe "  # no TBSCertificate, CRL or OCSP answer begins so: DER begins with 0x30
 

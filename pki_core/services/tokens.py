@@ -25,7 +25,7 @@ from pki_core.services.token_keys import TokenKeys
 from pki_core.store.audit import AuditEntry
 from pki_core.store.unit_of_work import Store
 from pki_core.wire.certificate import signature_is_valid
-from pki_core.wire.csr import load_public_key
+from pki_core.wire.public_key import load_public_key
 from pki_core.wire.token import compact, jwk_of, signing_input
 
 CREDENTIAL_CLAIM = "pncpki_credential"  # the number of the secret that bought the token

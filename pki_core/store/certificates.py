@@ -66,15 +66,6 @@ class CertificateGateway:
         row = self._connection.execute(_select_record().where(tables.certificate.c.id == certificate_id)).first()
         return None if row is None else _record(row)
 
-    def state_of(self, issuer_id: int, serial: str) -> CertificateState | None:
-        """Return the state of a serial under its issuer, None when it was never drawn."""
-        status = self._connection.scalar(
-            select(tables.certificate_status.c.status).where(
-                tables.certificate_status.c.issuer_id == issuer_id, tables.certificate_status.c.serial == serial
-            )
-        )
-        return None if status is None else CertificateState(status)
-
     def are_good(self, serials: Sequence[tuple[int, str]]) -> bool:
         """Tell whether every (issuer id, serial) is good."""
         distinct = sorted(set(serials))

@@ -119,11 +119,6 @@ class ReservationGateway:
         ).scalar()
         return 0 if issuer_id is None else self._settle(number, issuer_id, CertificateState.VOID)
 
-    def tbs_of(self, number: int) -> bytes:
-        """Return the stored to-be-signed bytes of a reservation, one behind the other."""
-        stored = self._connection.scalar(select(tables.intent.c.tbs_der).where(tables.intent.c.reservation == number))
-        return bytes(stored or b"")
-
     def expired(self, now: datetime, limit: int) -> list[tuple[int, str]]:
         """Return (number, runner) of reservations whose lease ran out."""
         rows = self._connection.execute(

@@ -19,8 +19,13 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448
 from pki_core.model.errors import MalformedError
 from pki_core.model.profiles import Profile
 from pki_core.model.signer import KeyAlgorithm
-from pki_core.wire.csr import PublicKey, key_bits_of
-from pki_core.wire.extensions import SUBJECT_ALTERNATIVE_NAME, alternative_names_value, constant_extensions
+from pki_core.wire.extensions import (
+    SUBJECT_ALTERNATIVE_NAME,
+    SUBJECT_KEY_IDENTIFIER,
+    alternative_names_value,
+    constant_extensions,
+)
+from pki_core.wire.public_key import PublicKey, key_bits_of
 
 SIGNATURE_ALGORITHM_DER = {
     # RFC 5758 3.2: parameters absent. RFC 8410 3: the same for Ed448.
@@ -46,7 +51,7 @@ _OID = {
 }
 _FORMS = 256  # names and seconds of validity come and go
 _LONG_SEQUENCE = b"\x30\x82"  # no certificate of ours has fewer than 256 octets
-_SKI = x509.ObjectIdentifier("2.5.29.14")
+_SKI = x509.ObjectIdentifier(SUBJECT_KEY_IDENTIFIER)
 _SAN = x509.ObjectIdentifier(SUBJECT_ALTERNATIVE_NAME)
 FIRST_GENERALIZED_YEAR = 2050  # RFC 5280 4.1.2.5, 5.1.2.4
 _PRINTABLE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 '()+,-./:=?")

@@ -38,7 +38,6 @@ from pki_core.wire.exi_signature import sign_each, signature_fault
 
 NO_CERTIFICATE_2 = "FAILED_NoCertificateAvailable"
 NO_CONTRACT_20 = "WARNING_NoContractMatchingPCIDFound"
-NO_CERTIFICATE_20 = "WARNING_NoCertificateAvailable"
 BAD_SIGNATURE = "FAILED_SignatureError"  # in both editions
 _OK, _FINISHED = "OK", "Finished"
 _CHAIN_ID, _KEY_ID, _DH_ID, _EMAID_ID = "ID1", "ID2", "ID3", "ID4"  # as the field's messages have them

@@ -21,8 +21,8 @@ from pki_core.model.contracts import AadForm, KeyEnvelope
 from pki_core.model.errors import CsrRejectedError, InvariantError, MalformedError
 from pki_core.model.signer import KeyAlgorithm
 from pki_core.wire.contract_envelope import ContractKey, VehiclePublicKey, associated_data, wrap_2, wrap_20
-from pki_core.wire.csr import load_public_key, spki_of
 from pki_core.wire.pool_certificate import alternative_public_key
+from pki_core.wire.public_key import load_public_key, spki_of
 
 _CURVES: Final = {KeyAlgorithm.SECP256R1: ec.SECP256R1(), KeyAlgorithm.SECP521R1: ec.SECP521R1()}
 _PRIME: Final = (1 << 448) - (1 << 224) - 1

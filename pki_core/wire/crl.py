@@ -19,7 +19,7 @@ from pki_core.model.errors import InvariantError
 from pki_core.model.revocations import Reason
 from pki_core.model.signer import KeyAlgorithm
 from pki_core.wire.certificate import FIRST_GENERALIZED_YEAR, SIGNATURE_ALGORITHM_DER
-from pki_core.wire.csr import PublicKey
+from pki_core.wire.public_key import PublicKey
 
 DIGESTS: dict[KeyAlgorithm, hashes.SHA256 | hashes.SHA512] = {
     KeyAlgorithm.SECP256R1: hashes.SHA256(),

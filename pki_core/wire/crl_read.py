@@ -138,11 +138,6 @@ def decode_crl(read: Read, octets: int) -> DecodedCrl:
     )
 
 
-def reader_of(octets: bytes) -> Read:
-    """Return the reading function of bytes in memory."""
-    return lambda at, count: octets[at : at + count]
-
-
 class _Extensions(core.SequenceOf):  # type: ignore[misc]  # asn1crypto is not typed
     _child_spec = asn1_crl.TBSCertListExtension
     explicit = (2, 0)

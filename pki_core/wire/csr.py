@@ -8,19 +8,17 @@ from functools import lru_cache
 from typing import cast
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat import asn1
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed448
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 from cryptography.x509.oid import NameOID
 
 from pki_core.model.errors import CsrRejectedError
 from pki_core.model.limits import ASKED_NAME_LIMIT
 from pki_core.model.requests import CsrProof, IssueRequest, OwnKeyProof, RequestedSubject
 from pki_core.model.signer import KeyAlgorithm
-
-PublicKey = ec.EllipticCurvePublicKey | ed448.Ed448PublicKey
+from pki_core.wire.public_key import PublicKey
 
 MAX_CSR_OCTETS = 8192
 _COMMON_NAME_OID = bytes.fromhex("0603550403")
@@ -185,94 +183,12 @@ def _read_legacy_string(name: str, value: asn1.TLV) -> str:
         raise CsrRejectedError("csr.subject_invalid", f"The {label} in the subject is not valid text.") from error
 
 
-_CURVES = frozenset({"secp256r1", "secp521r1"})
-# RFC 5480 2.1.1, 2.2: a curve by name and an uncompressed point. All that stands before its coordinates is constant.
-_SPKI_HEADS = {
-    KeyAlgorithm.SECP256R1: bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d03010703420004"),
-    KeyAlgorithm.SECP521R1: bytes.fromhex("30819b301006072a8648ce3d020106052b810400230381860004"),
-}
 _ECDSA_WITH = {
     "1.2.840.10045.4.3.2": ec.ECDSA(hashes.SHA256()),
     "1.2.840.10045.4.3.3": ec.ECDSA(hashes.SHA384()),
     "1.2.840.10045.4.3.4": ec.ECDSA(hashes.SHA512()),
 }
 _ED448 = "1.3.101.113"
-_ED448_PRIME = (1 << 448) - (1 << 224) - 1
-# RFC 8032 5.2: the points of order 1, 2 and 4 have y = 1, -1 and 0; the last two are 0 and 1 again, not reduced.
-_ED448_SMALL_ORDER = frozenset(
-    y.to_bytes(56, "little") for y in (0, 1, _ED448_PRIME - 1, _ED448_PRIME, _ED448_PRIME + 1)
-)
-
-
-def load_public_key(spki_der: bytes) -> tuple[KeyAlgorithm, PublicKey]:
-    """Load a subject public key; OpenSSL checks that the point lies on its curve.
-
-    Raises:
-        CsrRejectedError: ``key.type_not_allowed`` or ``key.invalid`` (off the curve, at infinity, not decodable, or
-            in another encoding than readers in the field know).
-    """
-    try:
-        key = load_der_public_key(spki_der)
-    except UnsupportedAlgorithm as error:
-        raise CsrRejectedError("key.type_not_allowed", "The key's type or curve is not one ISO 15118 uses.") from error
-    except ValueError as error:
-        raise CsrRejectedError("key.invalid", "The public key is not a valid point of its curve.") from error
-    for algorithm, head in _SPKI_HEADS.items():
-        if spki_der.startswith(head):
-            return algorithm, cast("ec.EllipticCurvePublicKey", key)
-    if isinstance(key, ec.EllipticCurvePublicKey):
-        if key.curve.name in _CURVES:
-            raise CsrRejectedError("key.invalid", "The public key is not an uncompressed point of a curve by name.")
-        raise CsrRejectedError("key.type_not_allowed", f"The curve {key.curve.name} is not one ISO 15118 uses.")
-    if isinstance(key, ed448.Ed448PublicKey):
-        return KeyAlgorithm.ED448, key
-    kind = type(key).__name__.lstrip("_").removesuffix("PublicKey")
-    raise CsrRejectedError("key.type_not_allowed", f"{kind} keys are not used in ISO 15118.")
-
-
-@asn1.sequence
-class _SubjectPublicKeyInfo:
-    algorithm: asn1.TLV
-    key: asn1.BitString
-
-
-def key_bits_of(spki_der: bytes) -> bytes:
-    """Return the content of the subjectPublicKey BIT STRING (RFC 5280 4.2.1.2 hashes these octets)."""
-    for head in _SPKI_HEADS.values():
-        if spki_der.startswith(head):
-            return spki_der[len(head) - 1 :]  # the 04 of an uncompressed point belongs to the key
-    return asn1.decode_der(_SubjectPublicKeyInfo, spki_der).key.as_bytes()
-
-
-def refuse_weak_key(algorithm: KeyAlgorithm, spki_der: bytes) -> None:
-    """Refuse a key whose private half is public knowledge: the first multiples of the generator and their negatives.
-
-    Or that needs none: signatures under an Ed448 point of small order verify without anybody's private key.
-
-    Raises:
-        CsrRejectedError: ``key.weak``.
-    """
-    if algorithm is KeyAlgorithm.ED448:
-        weak = spki_der[-57:-1] in _ED448_SMALL_ORDER  # without the octet that holds the sign of x
-    else:
-        weak = _without_y(spki_der) in _guessable(algorithm)
-    if weak:
-        raise CsrRejectedError("key.weak", "The private half of this key can be guessed.")
-
-
-@lru_cache(maxsize=2)
-def _guessable(algorithm: KeyAlgorithm) -> frozenset[bytes]:
-    curve = ec.SECP256R1() if algorithm is KeyAlgorithm.SECP256R1 else ec.SECP521R1()
-    keys = (ec.derive_private_key(scalar, curve).public_key() for scalar in range(1, 33))
-    return frozenset(_without_y(spki_of(key)) for key in keys)
-
-
-def _without_y(spki_der: bytes) -> bytes:
-    """Return an uncompressed point's key without its second coordinate: equal for a private key and its negative."""
-    for head in _SPKI_HEADS.values():
-        if spki_der.startswith(head):
-            return spki_der[: (len(head) + len(spki_der)) // 2]
-    return spki_der
 
 
 def verify_proof(proof: CsrProof | OwnKeyProof, algorithm: KeyAlgorithm, key: PublicKey) -> None:
@@ -305,11 +221,6 @@ def _wrong_signature_algorithm(algorithm: KeyAlgorithm) -> CsrRejectedError:
     )
 
 
-def spki_of(key: PublicKey) -> bytes:
-    """Return a public key as DER SubjectPublicKeyInfo."""
-    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-
-
 def peek_common_name(csr_der: bytes) -> bytes | None:
     """Return the common name in UTF-8 without decoding the request; b"" when there is none, None when that is unsafe.
 
@@ -326,11 +237,3 @@ def peek_common_name(csr_der: bytes) -> bytes | None:
     if tag not in _UTF8_TAGS or length > _SHORT_LENGTH:
         return None
     return csr_der[start + 2 : start + 2 + length]
-
-
-def example_spki(algorithm: KeyAlgorithm) -> bytes:
-    """Return a public key that nobody owns alone, for measuring sizes: that of the smallest private one."""
-    if algorithm is KeyAlgorithm.ED448:
-        return spki_of(ed448.Ed448PrivateKey.from_private_bytes(bytes(57)).public_key())
-    curve = ec.SECP256R1() if algorithm is KeyAlgorithm.SECP256R1 else ec.SECP521R1()
-    return spki_of(ec.derive_private_key(1, curve).public_key())

@@ -14,10 +14,10 @@ from pki_core.model.contracts import IdentifiedOctets, MessageSignature, SignedI
 from pki_core.model.errors import CsrRejectedError, SignatureInvalidError
 from pki_core.model.signer import KeyAlgorithm, Signer
 from pki_core.wire.certificate import signature_is_valid
-from pki_core.wire.csr import load_public_key
 from pki_core.wire.exi_bits import BitWriter
 from pki_core.wire.exi_grammar import Attribute, Child, Closed, Content, Element, Kept, element_of
 from pki_core.wire.exi_values import Octets, Text, Type
+from pki_core.wire.public_key import load_public_key
 
 EXI_HEADER = 0x80  # EXI 5: no cookie, no options, final version 1
 CANONICAL_EXI = "http://www.w3.org/TR/canonical-exi/"  # [V2G2-766], [V2G20-766]

@@ -4,7 +4,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from pki_core.model.signer import KeyAlgorithm
-from pki_core.wire.csr import spki_of
+from pki_core.wire.public_key import spki_of
 
 _CURVES = {KeyAlgorithm.SECP256R1: ec.SECP256R1(), KeyAlgorithm.SECP521R1: ec.SECP521R1()}
 

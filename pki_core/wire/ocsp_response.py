@@ -13,7 +13,7 @@ from pki_core.model.ocsp import OcspStatus, StatusAnswer
 from pki_core.model.signer import KeyAlgorithm
 from pki_core.model.states import CertificateState
 from pki_core.wire.certificate import SIGNATURE_ALGORITHM_DER
-from pki_core.wire.csr import key_bits_of
+from pki_core.wire.public_key import key_bits_of
 
 _BASIC_OID = bytes.fromhex("06092b0601050507300101")
 _NONCE_OID = bytes.fromhex("06092b0601050507300102")

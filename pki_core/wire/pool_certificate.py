@@ -14,7 +14,7 @@ from pki_core.model.certificates import serial_text
 from pki_core.model.errors import CsrRejectedError, MalformedError
 from pki_core.model.signer import KeyAlgorithm
 from pki_core.wire.certificate import signature_is_valid
-from pki_core.wire.csr import load_public_key
+from pki_core.wire.public_key import load_public_key
 
 MAX_OCTETS = 4096  # ISO 15118-20 allows 1600; roots of others carry more
 _ALTERNATIVE_PUBLIC_KEY = "2.5.29.72"

@@ -7,6 +7,7 @@ from cryptography import x509
 from cryptography.hazmat import asn1
 
 from pki_core.model.errors import MalformedError
+from pki_core.wire.extensions import SUBJECT_KEY_IDENTIFIER
 
 UTC_TIME_TAG = 0x17
 GENERALIZED_TIME_TAG = 0x18
@@ -59,7 +60,7 @@ class _Tbs:
     extensions: Annotated[list[_Extension], asn1.Explicit(3)]
 
 
-_SKI = x509.ObjectIdentifier("2.5.29.14")
+_SKI = x509.ObjectIdentifier(SUBJECT_KEY_IDENTIFIER)
 _SKI_HEADER = 2  # OCTET STRING tag and a one-octet length
 
 

@@ -23,6 +23,7 @@ from pki_core.services.names import NamePolicy
 from pki_core.wire.csr import parse_csr
 from tests.builders import EMAID, SetClock, make_csr, name, new_key, profile, request, sign, spki
 from tests.journeys.acts import artefact, order_for, rows
+from tests.store.rows import tbs_of
 
 pytest_plugins = ["tests.journeys.environments"]
 
@@ -219,7 +220,7 @@ def test_the_bytes_in_the_store_are_those_that_are_signed(any_environment, order
 
     class Look(Hooks):
         def reserved(self, work, reservation):
-            stored.append(work.reservations.tbs_of(reservation))
+            stored.append(tbs_of(work, reservation))
 
     outcomes = issue(any_environment, order, request(), request(OTHER_EMAID), hooks=Look())
     tbs = [x509.load_der_x509_certificate(one.certificate_der).tbs_certificate_bytes for one in outcomes]

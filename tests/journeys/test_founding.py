@@ -13,8 +13,8 @@ from sqlalchemy import create_engine, text
 
 from pki_core.model.errors import CeremonyError, ConflictError, HsmUnavailableError, KeyRejectedError, SettingsError
 from pki_core.model.signer import KeyAlgorithm
-from pki_core.runtime import founding as founding_module
 from pki_core.runtime.founding import DEV_PARTNERS, Founding, found_environment
+from pki_core.runtime.founding_files import settings_text
 from pki_core.runtime.wiring import migrate_home, open_runtime
 from pki_core.settings import DATABASE_VARIABLE
 from pki_core.store.unit_of_work import Store
@@ -153,7 +153,7 @@ def test_a_database_that_belongs_to_an_environment_gets_no_second_one(founded_ho
 @settings(deadline=None)
 @given(st.dictionaries(st.sampled_from("abc"), st.text() | st.booleans() | st.integers(0) | st.lists(st.text())))
 def test_whatever_a_home_is_told_stands_in_its_file(values):
-    assert tomllib.loads(founding_module._toml({**values, "section": values})) == {**values, "section": values}
+    assert tomllib.loads(settings_text({**values, "section": values})) == {**values, "section": values}
 
 
 def test_a_key_directory_that_is_gone_is_not_made_anew(home):

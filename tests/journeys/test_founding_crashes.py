@@ -72,7 +72,7 @@ def test_an_interrupted_founding_goes_on_with_what_it_was_told_and_in_one_proces
     def broken(*_arguments):
         raise HsmUnavailableError("the token is away")
 
-    monkeypatch.setattr("pki_core.runtime.founding._make_token", broken)
+    monkeypatch.setattr("pki_core.runtime.founding.make_token", broken)
     with pytest.raises(HsmUnavailableError, match="the same command goes on from here"):
         go_on(home)
     with pytest.raises(ConflictError, match="was told something else"):
@@ -83,7 +83,7 @@ def test_an_interrupted_founding_goes_on_with_what_it_was_told_and_in_one_proces
             go_on(home)
         raise HsmUnavailableError("the token is away")
 
-    monkeypatch.setattr("pki_core.runtime.founding._make_token", meanwhile)
+    monkeypatch.setattr("pki_core.runtime.founding.make_token", meanwhile)
     with pytest.raises(HsmUnavailableError, match="the token is away"):
         go_on(home)
 

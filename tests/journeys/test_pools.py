@@ -12,7 +12,6 @@ from pki_core.model.errors import (
 )
 from pki_core.model.pools import Namespace, ProvisioningUpload, RootKind
 from pki_core.model.signer import KeyAlgorithm
-from pki_core.services.pool_chains import NoStatusSource
 from pki_core.services.pool_provisioning import Published, Selection
 from tests.builders import new_key
 from tests.journeys.acts import LEAF_NAMES, rows
@@ -129,9 +128,14 @@ def test_a_root_in_waiting_lets_nobody_in(home):
             runtime.pools.provisioning.publish(OEM, vehicle_of(ca))
 
 
+class NobodyToAsk:
+    def status_of(self, certificate_der, issuer_der):  # noqa: ARG002  # the protocol
+        raise UnavailableError("the status of certificates of other CAs cannot be asked here")
+
+
 def test_nobody_to_ask_means_nobody_foreign_enters(home):
     with opened(home) as runtime:
-        runtime.pools.__dict__["status_source"] = NoStatusSource()
+        runtime.pools.__dict__["status_source"] = NobodyToAsk()
         ca = foreign_ca(runtime)
         with pytest.raises(UnavailableError):
             runtime.pools.provisioning.publish(OEM, vehicle_of(ca))

@@ -10,7 +10,8 @@ from pki_core.model.requests import IssueRequest
 from pki_core.model.signer import KeyAlgorithm
 from pki_core.services.enroll import prove_possession
 from pki_core.wire.certificate import CertificateTemplate, IssuerNames
-from pki_core.wire.csr import load_public_key, parse_csr, peek_common_name, refuse_weak_key, verify_proof
+from pki_core.wire.csr import parse_csr, peek_common_name, verify_proof
+from pki_core.wire.public_key import load_public_key, refuse_weak_key
 from pki_core.wire.tbs import decode_tbs
 from tests.builders import (
     EMAID,

@@ -2,7 +2,10 @@
 
 from datetime import timedelta
 
+from sqlalchemy import select
+
 from pki_core.model.states import BatchState
+from pki_core.store import tables
 from pki_core.store.reservations import POSITIONS
 from tests.builders import NOW, PARTNER
 
@@ -34,9 +37,25 @@ def reserve(store, ids, count=3, runner=RUNNER, first=0xA0, lease=60):
     return number
 
 
+def state_of(work, issuer_id, serial):
+    """The state of a serial under its issuer, None when it was never drawn."""
+    status = tables.certificate_status.c
+    return work.certificates._connection.scalar(
+        select(status.status).where(status.issuer_id == issuer_id, status.serial == serial)
+    )
+
+
+def tbs_of(work, number):
+    """The stored to-be-signed bytes of a reservation, one behind the other."""
+    stored = work.reservations._connection.scalar(
+        select(tables.intent.c.tbs_der).where(tables.intent.c.reservation == number)
+    )
+    return bytes(stored or b"")
+
+
 def states(store, ids, count=3, first=0xA0):
     with store.reading() as work:
-        return {work.certificates.state_of(ids[0], f"{first + at:02x}") for at in range(count)}
+        return {state_of(work, ids[0], f"{first + at:02x}") for at in range(count)}
 
 
 def record(work, ids, number, count=3, first=0xA0):

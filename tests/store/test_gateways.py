@@ -21,7 +21,7 @@ from pki_core.model.states import CertificateState
 from pki_core.store.audit import AuditEntry
 from pki_core.store.reservations import POSITIONS
 from tests.builders import NOW, PARTNER, profile
-from tests.store.rows import LATER, OTHER_RUNNER, RUNNER, issuer_columns, record, reserve, states
+from tests.store.rows import LATER, OTHER_RUNNER, RUNNER, issuer_columns, record, reserve, state_of, states, tbs_of
 
 TOKEN = TokenIdentity(kind="softhsm", label="pncpki-dev", serial="abc123")
 
@@ -187,9 +187,9 @@ def test_a_reservation_holds_its_serials_and_bytes(store, ids):
     number = reserve(store, ids)
     assert states(store, ids) == {CertificateState.RESERVED}
     with store.reading() as work:
-        assert work.reservations.tbs_of(number) == b"tbs\0tbs\x01tbs\x02"
+        assert tbs_of(work, number) == b"tbs\0tbs\x01tbs\x02"
         assert work.reservations.held() == [(number, RUNNER)]
-        assert work.certificates.state_of(ids[0], "ff") is None
+        assert state_of(work, ids[0], "ff") is None
         assert work.certificates.find("a0") == []  # reserved is not issued
 
 
@@ -200,7 +200,7 @@ def test_a_closed_reservation_makes_its_serials_good_and_is_gone(store, ids):
         record(work, ids, number)
     assert states(store, ids) == {CertificateState.GOOD}
     with store.reading() as work:
-        assert work.reservations.tbs_of(number) == b""
+        assert tbs_of(work, number) == b""
         assert work.reservations.held() == []
         (found,) = work.certificates.find("a1")
     assert (found.common_name, found.certificate_der, found.partner_id) == ("CN 1", b"der\x01", PARTNER.id)
@@ -246,7 +246,7 @@ def test_voiding_one_reservation_leaves_the_others_alone(store, ids):
         work.reservations.void(first)
     assert states(store, ids, first=0xB0) == {CertificateState.RESERVED}
     with store.reading() as work:
-        assert work.reservations.tbs_of(second) == b"tbs\0tbs\x01tbs\x02"
+        assert tbs_of(work, second) == b"tbs\0tbs\x01tbs\x02"
 
 
 def test_a_serial_is_drawn_once_an_issuer(store, ids):

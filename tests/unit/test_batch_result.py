@@ -15,7 +15,8 @@ import pytest
 from pki_core.model.errors import InvariantError, UnavailableError
 from pki_core.wire.batch_archive_writer import ChainArchiveWriter
 from pki_core.wire.batch_entry_names import EntryNames
-from pki_core.wire.batch_result import HashedFile, ResultRow, ResultWriter
+from pki_core.wire.batch_result import ResultRow, ResultWriter
+from pki_core.wire.hashed_file import HashedFile
 from pki_core.wire.pem import certificate_pem
 
 CHAIN = certificate_pem(b"\x30sub2" * 150) + certificate_pem(b"\x30sub1" * 150)

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pki_core.issuance.load import EnvironmentValues, load_profiles
 from pki_core.model.signer import KeyAlgorithm
 from pki_core.wire.certificate import CertificateTemplate, IssuerNames, name_der
-from pki_core.wire.csr import spki_of
+from pki_core.wire.public_key import spki_of
 
 VALUES = EnvironmentValues(
     ocsp_url="http://ocsp.example/", ca_issuers_url="", crl_url="http://crl.example/", policy_oid="1.2.3", cps_uri=""

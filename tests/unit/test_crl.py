@@ -17,7 +17,7 @@ from pki_core.model.signer import KeyAlgorithm
 from pki_core.services.crl_guards import entries_of
 from pki_core.wire.certificate_facts import read_facts
 from pki_core.wire.crl import CrlPlan, digest_signature_is_valid, entry_der, outer_frame, tbs_frame
-from pki_core.wire.crl_read import decode_crl, reader_of
+from pki_core.wire.crl_read import decode_crl
 from pki_core.wire.crl_scan import entries_in, is_continued, missing_serials, scan_entries
 from tests.builders import NOW, MemorySigner, issuer_record, sequence, tlv
 
@@ -40,6 +40,10 @@ PLANS = {
     "delta": replace(PLAN, base_number=5),
     "delta of a shard": replace(PLAN, base_number=5, shard_url=SHARD_URL),
 }
+
+
+def reader_of(octets):
+    return lambda at, count: octets[at : at + count]
 
 
 def serial(number):

@@ -9,15 +9,8 @@ from pki_core.model.errors import CsrRejectedError
 from pki_core.model.requests import CsrProof, OwnKeyProof, RequestedSubject
 from pki_core.model.signer import KeyAlgorithm
 from pki_core.services.enroll import prove_possession
-from pki_core.wire.csr import (
-    MAX_CSR_OCTETS,
-    load_public_key,
-    parse_csr,
-    peek_common_name,
-    refuse_weak_key,
-    spki_of,
-    verify_proof,
-)
+from pki_core.wire.csr import MAX_CSR_OCTETS, parse_csr, peek_common_name, verify_proof
+from pki_core.wire.public_key import load_public_key, refuse_weak_key, spki_of
 from tests.builders import (
     BIT_STRING,
     EMAID,

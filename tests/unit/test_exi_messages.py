@@ -12,7 +12,7 @@ from pki_core.model.errors import MalformedError
 from pki_core.model.profiles import Edition
 from pki_core.wire import exi_iso2, exi_iso20
 from pki_core.wire.contract_data import (
-    NO_CERTIFICATE_20,
+    NO_CONTRACT_20,
     decode_message,
     encode_message,
     message_fault,
@@ -220,7 +220,7 @@ def test_key_info_in_a_signature_is_refused():
 def test_refusals_are_read_back():
     for edition, message in (
         (Edition.ISO_2, refusal_2(b"", "FAILED_SignatureError", "x" * 256)),
-        (Edition.ISO_20, refusal_20(bytes(8), NOW, NO_CERTIFICATE_20)),
+        (Edition.ISO_20, refusal_20(bytes(8), NOW, NO_CONTRACT_20)),
     ):
         assert decode_message(edition, encode_message(message)) == message
     with pytest.raises(MalformedError, match="FaultMsg"):

@@ -7,7 +7,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pki_core.model.errors import CsrRejectedError
 from pki_core.model.signer import KeyAlgorithm
 from pki_core.services.enroll import prove_possession
-from pki_core.wire.csr import load_public_key, parse_csr, refuse_weak_key
+from pki_core.wire.csr import parse_csr
+from pki_core.wire.public_key import load_public_key, refuse_weak_key
 from tests.builders import (
     BIT_STRING,
     INTEGER,
