@@ -121,6 +121,7 @@ class Event(NamedTuple):
     pcid: str = ""
     emaid: str = ""
     root_id: str = ""
+    namespace: Namespace | None = None  # of the vehicle; a root has none
 
 
 class OutboxEvent(NamedTuple):
@@ -175,6 +176,11 @@ class ProvisioningKey(NamedTuple):
 
     pcid: str  # upper case
     algorithm: KeyAlgorithm
+
+    @property
+    def namespace(self) -> Namespace:
+        """The newest message definition that has keys of this algorithm."""
+        return Namespace.ISO_2_2013 if self.algorithm is KeyAlgorithm.SECP256R1 else Namespace.ISO_20_2022
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -283,6 +289,7 @@ class RemovedContract(NamedTuple):
     emaid: str
     pcid: str
     certificate_id: int | None
+    namespace: Namespace
 
 
 @dataclass(slots=True, kw_only=True)

@@ -21,14 +21,13 @@ from pki_core.model.contract_orders import ContractOrder
 from pki_core.model.contracts import AadForm, CertificateChain, ContractMessage, KeyEnvelope
 from pki_core.model.cps import CpsSigner
 from pki_core.model.errors import VehicleChangedError
-from pki_core.model.identifiers import provider_of, wmi_of
-from pki_core.model.pools import Event, EventType
+from pki_core.model.pools import Namespace
 from pki_core.model.requests import Issued, IssueRequest, Outcome, OwnKeyProof, Refused, RequestedSubject
 from pki_core.model.signer import KeyAlgorithm
 from pki_core.services.contract_signing import ContractSigning
 from pki_core.services.contract_vehicles import ContractVehicles, Vehicle
 from pki_core.services.enroll import Enrollment, IssueHooks, NoHooks, Order
-from pki_core.services.pool_events import STREAM
+from pki_core.services.pool_events import CREATED, STREAM, UPDATED, told_both
 from pki_core.services.pool_issued import OwnChain, OwnChains
 from pki_core.store.audit import AuditEntry
 from pki_core.store.contract_making import MadeRow
@@ -213,7 +212,11 @@ class _Making(NoHooks):
             data.append((emaid, signed_data, one.renew_days or None))
             with_contracts.add(pcid)
         work.contract_making.put(rows, data, set(known))
-        work.outbox.append(now, [event for row in rows for event in _events(row, is_new=row.emaid not in known)])
+        told = [
+            told_both(UPDATED if row.emaid in known else CREATED, row.emaid, row.pcid, Namespace(row.namespace))
+            for row in rows
+        ]
+        work.outbox.append(now, [event for pair in told for event in pair])
         entries = [
             AuditEntry(
                 self._order.actor,
@@ -242,15 +245,3 @@ class _Making(NoHooks):
             updated_at=now,
             checked_at=now,
         )
-
-
-def _events(row: MadeRow, *, is_new: bool) -> tuple[Event, Event]:
-    maker, operator = (
-        (EventType.OEM_CONTRACT_CREATED, EventType.CONTRACT_CREATED)
-        if is_new
-        else (EventType.OEM_CONTRACT_UPDATED, EventType.CONTRACT_UPDATED)
-    )
-    return (
-        Event(maker, wmi_of(row.pcid), row.pcid, row.emaid),
-        Event(operator, provider_of(row.emaid), row.pcid, row.emaid),
-    )

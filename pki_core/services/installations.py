@@ -18,7 +18,7 @@ from pki_core.model.contracts import (
     Message2,
 )
 from pki_core.model.errors import InvariantError, MalformedError, NotAuthorizedError
-from pki_core.model.identifiers import Emaid, Pcid
+from pki_core.model.identifiers import Emaid, Pcid, provider_of
 from pki_core.model.partners import Partner
 from pki_core.model.pools import Event, EventType, Namespace, ProvisioningKey
 from pki_core.model.profiles import Edition
@@ -46,7 +46,6 @@ INVALID_SESSION = (
     "Invalid SessionID format, make sure the length is maximum 8 characters and it is represented in HEX binary"
 )
 NO_SESSION = b"\0"
-_PROVIDER = 5  # characters of an EMAID
 _IN_FORCE = frozenset({None, CertificateState.GOOD})  # None: of another CA, and asked about by the pools' checks
 _READERS = frozenset({"cpo", "oem"})
 _MOST_CHAINS = 8  # contracts in one answer, whatever a vehicle asks for
@@ -197,7 +196,10 @@ class Installations:
 
     def _note_delivery(self, rows: Sequence[ToldContract]) -> None:
         """Tell operators that contracts went out; a power cut may lose it, for a vehicle is waiting."""
-        events = [Event(EventType.CONTRACT_DELIVERED, row.emaid[:_PROVIDER], row.pcid, row.emaid) for row in rows]
+        events = [
+            Event(EventType.CONTRACT_DELIVERED, provider_of(row.emaid), row.pcid, row.emaid, namespace=row.namespace)
+            for row in rows
+        ]
         with self._store.transaction(forgettable=True) as work:
             work.outbox.append(self._clock.now(), events)
 

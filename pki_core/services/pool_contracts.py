@@ -20,14 +20,12 @@ from pki_core.model.pools import (
     PROVISIONING_NOT_AVAILABLE,
     ContractRow,
     ContractUpload,
-    Event,
-    EventType,
     ProvisioningKey,
     Removal,
     RootKind,
 )
 from pki_core.services.pool_chains import ChainChecks, CheckedChain, read_chain
-from pki_core.services.pool_events import STREAM
+from pki_core.services.pool_events import CREATED, STREAM, UPDATED, told_both
 from pki_core.services.pool_provisioning import is_good
 from pki_core.services.pool_removal import PoolRemoval
 from pki_core.store.audit import AuditEntry
@@ -113,7 +111,8 @@ class ContractPool:
                 checked_at=now,
             )
             is_new = work.contract_pool.put(row, upload.signed_data)
-            work.outbox.append(now, _published(row, is_new=is_new))
+            told = told_both(CREATED if is_new else UPDATED, row.emaid, row.key.pcid, row.namespace)
+            work.outbox.append(now, told)
             detail = f"{row.emaid} {key.pcid} {'added' if is_new else 'updated'}"
             digest = hashlib.sha256(checked.leaf.der).digest()
             entry = AuditEntry(partner.id, "pool.ccp_published", certificate_sha256=digest, detail=detail)
@@ -210,15 +209,3 @@ def _canonical(emaid: str) -> str:
 
 def _is_fingerprint(text: str) -> bool:
     return len(text) == SHA256_DIGITS and set(text.lower()) <= set("0123456789abcdef")
-
-
-def _published(row: ContractRow, *, is_new: bool) -> list[Event]:
-    types = (
-        (EventType.OEM_CONTRACT_CREATED, EventType.CONTRACT_CREATED)
-        if is_new
-        else (EventType.OEM_CONTRACT_UPDATED, EventType.CONTRACT_UPDATED)
-    )
-    return [
-        Event(types[0], wmi_of(row.key.pcid), row.key.pcid, row.emaid),
-        Event(types[1], row.provider, row.key.pcid, row.emaid),
-    ]

@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from pki_core.model.clock import Clock
-from pki_core.model.identifiers import provider_of, wmi_of
 from pki_core.model.pools import Event, EventType, PoolRoot, ProvisioningKey, Removal, RemovedContract
 from pki_core.model.revocations import Reason
-from pki_core.services.pool_events import STREAM, told_providers
+from pki_core.services.pool_events import DELETED, STREAM, told_both, told_providers
 from pki_core.services.revoke import Revocations
 from pki_core.store.audit import AuditEntry
 from pki_core.store.unit_of_work import UnitOfWork
@@ -87,11 +86,8 @@ class PoolRemoval:
             reason = _REASON.get(why, Reason.CESSATION_OF_OPERATION)
             revoked = self._revocations.revoke_leafs_within(work, ours, reason, actor=actor)
         count = work.contract_pool.remove([one.emaid for one in contracts])
-        events = []
-        for one in contracts:
-            events.append(Event(EventType.OEM_CONTRACT_DELETED, wmi_of(one.pcid), one.pcid, one.emaid))
-            events.append(Event(EventType.CONTRACT_DELETED, provider_of(one.emaid), one.pcid, one.emaid))
-        work.outbox.append(now, events)
+        told = [told_both(DELETED, one.emaid, one.pcid, one.namespace) for one in contracts]
+        work.outbox.append(now, [event for pair in told for event in pair])
         entries = [AuditEntry(actor, "pool.ccp_removed", detail=f"{one.emaid} {one.pcid}: {why}") for one in contracts]
         work.audit.append(STREAM, now, entries)
         return Removed(0, count, revoked)

@@ -99,7 +99,10 @@ def _events(work: UnitOfWork, name: str, ends: tuple[datetime, datetime], page: 
     if name == _CONTRACTS:
         contracts, reached = work.contract_pool.ending(*ends, page)
         told = EventType.CONTRACT_RENEWAL
-        return [Event(told, provider_of(one.emaid), one.pcid, one.emaid) for one in contracts], reached
+        return [
+            Event(told, provider_of(one.emaid), one.pcid, one.emaid, namespace=one.namespace) for one in contracts
+        ], reached
     keys, reached = work.provisioning_pool.ending(*ends, page)
-    pcids = dict.fromkeys(key.pcid for key in keys)  # a vehicle may have one an algorithm
-    return [Event(EventType.PROVISIONING_RENEWAL, wmi_of(pcid), pcid) for pcid in pcids], reached
+    vehicles = dict.fromkeys((key.pcid, key.namespace) for key in keys)  # ISO 15118-20 has several algorithms
+    told = EventType.PROVISIONING_RENEWAL
+    return [Event(told, wmi_of(pcid), pcid, namespace=namespace) for pcid, namespace in vehicles], reached

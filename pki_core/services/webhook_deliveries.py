@@ -9,6 +9,7 @@ A partner may hear an event twice, when a run dies between 3 and 4: eventId tell
 """
 
 import json
+from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -125,7 +126,7 @@ class WebhookDeliveries:
                 return 0
             endpoints = work.webhooks.enabled()
             partners = {one.partner_id: work.partners.get(one.partner_id) for one in endpoints}
-            about = [(event, _root_of(work, event)) for event in events] if endpoints else []
+            about = _about(work, events) if endpoints else []
             work.webhooks.add_deliveries(_told(about, endpoints, partners), now)
         return len(events)
 
@@ -174,12 +175,12 @@ class WebhookDeliveries:
 
 
 def _told(
-    events: Iterable[tuple[OutboxEvent, PoolRoot | None]],
+    events: Iterable[tuple[OutboxEvent, Mapping[str, str]]],
     endpoints: Sequence[Endpoint],
     partners: Mapping[str, Partner],
 ) -> list[tuple[Endpoint, OutboxEvent, str]]:
     told = []
-    for one, root in events:
+    for one, payload in events:
         bodies: dict[str, str] = {}
         for endpoint in endpoints:
             partner = partners[endpoint.partner_id]
@@ -187,32 +188,45 @@ def _told(
             name = name_for(one.event.type, endpoint.events)
             if name and name in events_for(partner.roles) and one.event.scope in scopes:
                 if name not in bodies:
-                    bodies[name] = body_of(one, root, name)
+                    bodies[name] = body_of(one, payload, name)
                 told.append((endpoint, one, bodies[name]))
     return told
 
 
-def _root_of(work: UnitOfWork, event: OutboxEvent) -> PoolRoot | None:
-    return work.root_pool.get(event.event.root_id) if event.event.root_id else None
+def _about(work: UnitOfWork, events: Sequence[OutboxEvent]) -> list[tuple[OutboxEvent, Mapping[str, str]]]:
+    """Return events with their payloads: a contract's certificate and a root's names, where these are still there."""
+    certificates = work.contract_pool.certificates_of({one.event.emaid for one in events} - {""})
+    found: list[tuple[OutboxEvent, Mapping[str, str]]] = []
+    for one in events:
+        root = work.root_pool.get(one.event.root_id) if one.event.root_id else None
+        more = _names_of(root) if root else {}
+        if certificate_der := certificates.get(one.event.emaid):
+            more = {"contractCert": b64encode(certificate_der).decode("ascii")}
+        found.append(
+            (one, {"pcid": one.event.pcid, "emaid": one.event.emaid, "rootCertificateId": one.event.root_id, **more})
+        )
+    return found
 
 
-def body_of(event: OutboxEvent, root: PoolRoot | None, name: str) -> str:
-    """Return what is sent of an event under a name; what has no value, or was of a root that is gone, is left out."""
-    about = event.event
-    payload = {"pcid": about.pcid, "emaid": about.emaid, "rootCertificateId": about.root_id}
-    if root is not None:
-        names = read_certificate(root.certificate_der)
-        payload |= {
-            "distinguishedName": subject_text(root.certificate_der),
-            "commonName": names.common_name,
-            "rootType": root.kind.value.upper(),
-            "rootSerialNumber": names.serial,
-        }
+def _names_of(root: PoolRoot) -> dict[str, str]:
+    names = read_certificate(root.certificate_der)
+    return {
+        "distinguishedName": subject_text(root.certificate_der),
+        "commonName": names.common_name,
+        "rootType": root.kind.value.upper(),
+        "rootSerialNumber": names.serial,
+    }
+
+
+def body_of(event: OutboxEvent, payload: Mapping[str, str], name: str) -> str:
+    """Return what is sent of an event under a name (OPNC, webhook payloads); what has no value is left out."""
+    namespace = event.event.namespace
     return json.dumps(
         {
             "eventId": event.id,
             "eventType": name,
             "timestamp": event.at.isoformat().replace("+00:00", "Z"),
+            **({"xsdMsgDefNamespace": namespace.urn} if namespace else {}),
             "payload": {name: value for name, value in payload.items() if value},
         },
         separators=(",", ":"),

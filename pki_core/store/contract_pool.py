@@ -14,7 +14,7 @@ from pki_core.store.pool_queries import ends_between, has_ended, page_end, revok
 from pki_core.store.times import from_seconds, to_seconds
 
 _ccp, _pcp, _data = pool_tables.contract, pool_tables.provisioning_certificate, pool_tables.contract_data
-_TOLD = (_ccp.c.emaid, _ccp.c.pcid, _ccp.c.certificate_id)
+_TOLD = (_ccp.c.emaid, _ccp.c.pcid, _ccp.c.certificate_id, _ccp.c.namespace)
 
 
 class ContractPoolGateway:
@@ -64,6 +64,13 @@ class ContractPoolGateway:
             with_der(_ccp).where(_ccp.c.pcid == pcid).order_by(_ccp.c.is_default.desc(), _ccp.c.emaid)
         )
         return [_record(row) for row in rows]
+
+    def certificates_of(self, emaids: Collection[str]) -> dict[str, bytes]:
+        """Return the DER certificates of those contracts that are there."""
+        if not emaids:
+            return {}
+        rows = self._connection.execute(with_der(_ccp).where(is_one_of(self._connection, _ccp.c.emaid, sorted(emaids))))
+        return {row.emaid: bytes(row.der) for row in rows}
 
     def signed_data(self, emaid: str) -> bytes:
         """Return the signed data of a contract that is known to be there."""
@@ -144,7 +151,7 @@ class ContractPoolGateway:
         last = self._connection.scalar(select(func.max(window.c.emaid))) or ""
         is_its_own = and_(_pcp.c.pcid == window.c.pcid, _pcp.c.algorithm == window.c.algorithm)
         rows = self._connection.execute(
-            select(window.c.emaid, window.c.pcid, window.c.certificate_id)
+            select(*(window.c[told.name] for told in _TOLD))
             .join_from(window, _pcp, is_its_own, isouter=True)
             .where(or_(_pcp.c.pcid.is_(None), has_ended(_pcp, now), _pcp.c.key_sha256 != window.c.key_sha256))
         )
@@ -181,7 +188,7 @@ class ContractPoolGateway:
 
 
 def _removed(row: Row[*tuple[Any, ...]]) -> RemovedContract:
-    return RemovedContract(row.emaid, row.pcid, row.certificate_id)
+    return RemovedContract(row.emaid, row.pcid, row.certificate_id, Namespace(row.namespace))
 
 
 def _record(row: Row[Any]) -> ContractRow:

@@ -7,13 +7,13 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, select
 
-from pki_core.model.pools import Event, EventType, OutboxEvent
+from pki_core.model.pools import Event, EventType, Namespace, OutboxEvent
 from pki_core.store import pool_tables
 from pki_core.store.bulk import insert_rows, is_one_of
 from pki_core.store.times import from_seconds, to_seconds
 
 _event = pool_tables.outbox_event
-_COLUMNS = ("id", "at", "type", "scope", "pcid", "emaid", "root_id")
+_COLUMNS = ("id", "at", "type", "scope", "pcid", "emaid", "root_id", "namespace")
 
 
 class OutboxGateway:
@@ -30,7 +30,10 @@ class OutboxGateway:
             _event,
             _COLUMNS,
             [
-                (str(uuid.uuid4()), seconds, one.type.value, one.scope, one.pcid, one.emaid, one.root_id)
+                (
+                    *(str(uuid.uuid4()), seconds, one.type.value, one.scope, one.pcid, one.emaid, one.root_id),
+                    one.namespace and one.namespace.value,
+                )
                 for one in events
             ],
         )
@@ -62,5 +65,6 @@ class OutboxGateway:
 
 
 def _record(row: Row[Any]) -> OutboxEvent:
-    event = Event(EventType(row.type), row.scope, row.pcid, row.emaid, row.root_id)
+    namespace = row.namespace and Namespace(row.namespace)
+    event = Event(EventType(row.type), row.scope, row.pcid, row.emaid, row.root_id, namespace)
     return OutboxEvent(row.number, row.id, from_seconds(row.at), event)

@@ -148,6 +148,7 @@ outbox_event = Table(
     Column("pcid", _PCID, nullable=False),
     Column("emaid", String(15), nullable=False),
     Column("root_id", String(36), nullable=False),
+    Column("namespace", SmallInteger),
     sqlite_autoincrement=True,
 )
 

@@ -31,6 +31,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.softhsm, pytest.mark.enable_socket]
 PCID, EMAID = "WPNSTRY0000000001", "DEPNCC00000001"
 VEHICLE, CONTRACT = f"/v1/oem/provCerts/{PCID}", f"/v1/ccp/lookupContract/{EMAID}"
 OEM_EVENTS = ["oem.contract.created", "oem.contract.deleted"]
+MSG_2 = "urn:iso:15118:2:2013:MsgDef"
 MO_EVENTS = ["mo.contract.created.sent.to.oem", "mo.contract.deleted.sent.to.oem", "mo.prov.cert.deleted"]
 
 
@@ -132,7 +133,7 @@ def test_the_story_of_a_vehicle(home):
         # A contract lands in the CCP, in force.
         now = SystemClock().now()
         term = {"contractBegins": now.isoformat(), "contractEnds": (now + timedelta(days=300)).isoformat()}
-        ordered = {"emaid": EMAID, "pcid": PCID, "xsdMsgDefNamespace": "urn:iso:15118:2:2013:MsgDef", **term}
+        ordered = {"emaid": EMAID, "pcid": PCID, "xsdMsgDefNamespace": MSG_2, **term}
         assert mo.call("PUT", "/v1/cps/generate/signedContractData", ordered)[0] == 201
         status, found = mo.call("GET", CONTRACT)
         (contract,) = found["XMLContracts"]
@@ -155,7 +156,9 @@ def test_the_story_of_a_vehicle(home):
         # Each partner heard what concerns him, signed; the audit log verifies.
         assert [one["eventType"] for one in heard_by(oem_hook, oem_secret)] == OEM_EVENTS
         assert sorted(one["eventType"] for one in heard_by(mo_hook, mo_secret)) == MO_EVENTS
-        told = [one["payload"] for one in heard_by(mo_hook, mo_secret)]
-        assert {one["pcid"] for one in told} == {PCID}
+        told = heard_by(mo_hook, mo_secret)
+        assert {(one["payload"]["pcid"], one["xsdMsgDefNamespace"]) for one in told} == {(PCID, MSG_2)}
+        certificates = {one["payload"].get("contractCert") for one in told}
+        assert certificates == {contract["contractCertificate"], None}  # gone when the other events are told
         assert (after["delivered"], after["faults"], after["unsealed"]) == (3, [], 0)
         assert after["sealed"] > 0

@@ -106,7 +106,7 @@ def test_an_event_is_told_to_those_it_is_for_and_signed(any_environment):
     with receiver() as mine, receiver() as theirs:
         secret = client.added(mine.url, ["mo.prov.cert.deleted", "root.cert.added"])["secret"]
         oem_secret = oem.added(theirs.url, ["oem.contract.created", "root.cert.added"])["secret"]
-        happen(any_environment, scope=provider)
+        happen(any_environment, scope=provider, namespace=22)
         happen(any_environment, scope="XXXXX")  # another operator's
         happen(any_environment, "mo.prov.cert.updated", provider)  # not asked for
         happen(any_environment, "root.cert.added", "", pcid="", emaid="", root_id="a-root")
@@ -115,10 +115,12 @@ def test_an_event_is_told_to_those_it_is_for_and_signed(any_environment):
         assert set(events) == {"mo.prov.cert.deleted", "root.cert.added"}
         deleted = events["mo.prov.cert.deleted"]
         assert deleted["payload"] == {"pcid": PCID, "emaid": EMAID}
+        assert deleted["xsdMsgDefNamespace"] == "urn:iso:15118:20:2022:MsgDef"
         assert deleted["timestamp"] == "2026-02-02T02:40:00Z"
         assert uuid.UUID(deleted["eventId"])
         (told,) = heard_by(theirs, oem_secret)
         assert told["payload"] == {"rootCertificateId": "a-root"}
+        assert "xsdMsgDefNamespace" not in told
         assert deliver(any_environment) == (0, 0, 0, 0)
         assert (len(mine.heard), len(theirs.heard)) == (2, 1)
 
