@@ -10,7 +10,6 @@ from bench.raw import RawOperations
 from bench.work import (
     cpu_seconds,
     open_behind,
-    open_home,
     peak_megabytes,
     run_batch,
     sign_here,
@@ -18,11 +17,12 @@ from bench.work import (
     submit,
     write_result,
 )
+from flows.chunk_worker import process_runtime
 
 
 def measure(home: str, files: list[str], warm_up: str, way: dict[str, Any], program: str) -> list[dict[str, Any]]:
     """Return, for each file, what its batch took and what the raw operations took just before and after it."""
-    runtime = open_home(home)
+    runtime = process_runtime(home)
     profile = way["profile"]
     raw = RawOperations(runtime, program, profile, way["raw_seconds"])
     rounds = []
@@ -44,7 +44,7 @@ def measure_behind(home: str, files: list[str], warm_up: str, module: str, sessi
 
 def submit_one(home: str, warm_up: str, file: str) -> dict[str, Any]:
     """Submit a small file to warm up, then the file that counts; the value is both batch ids."""
-    runtime = open_home(home)
+    runtime = process_runtime(home)
     first = submit(runtime, Path(warm_up))
     measured = _measured(lambda: submit(runtime, Path(file)))
     return {**measured, "value": [first, measured["value"]]}
@@ -52,14 +52,14 @@ def submit_one(home: str, warm_up: str, file: str) -> dict[str, Any]:
 
 def sign_one(home: str, batch_ids: list[str]) -> dict[str, Any]:
     """Sign a small batch to warm up, then the batch that counts."""
-    runtime = open_home(home)
+    runtime = process_runtime(home)
     sign_here(runtime, batch_ids[0])
     return _measured(lambda: sign_here(runtime, batch_ids[1]))
 
 
 def result_one(home: str, batch_ids: list[str]) -> dict[str, Any]:
     """Write the result of a small batch to warm up, then that of the batch that counts."""
-    runtime = open_home(home)
+    runtime = process_runtime(home)
     write_result(runtime, batch_ids[0])
     return _measured(lambda: write_result(runtime, batch_ids[1]).issued)
 

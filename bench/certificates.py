@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pki_core.issuance.issuer import Issuer
 from pki_core.model.requests import Issued, IssueRequest, OwnKeyProof, RequestedSubject
 from pki_core.runtime import Runtime
-from pki_core.services.enroll import Order
+from pki_core.services.orders import Order
 from pki_core.services.runners import runner_token
 from pki_core.services.uploads import issuer_for
 
@@ -14,15 +14,7 @@ def order_of(runtime: Runtime, profile_name: str) -> tuple[Issuer, Order]:
     """Return the issuer of a profile, and an order of the operator's own by it."""
     profile = runtime.profiles[profile_name]
     with runtime.store.transaction() as work:
-        profile_id = work.issuers.pin_profile(profile, runtime.clock.now())
-    order = Order(
-        profile=profile,
-        profile_id=profile_id,
-        profile_hash=profile.hash,
-        partner=None,
-        actor="bench",
-        runner=runner_token(),
-    )
+        order = Order.pinned(work, profile, runtime.clock.now(), runner=runner_token(), actor="bench")
     return runtime.issuers.get(issuer_for(profile, runtime.certificates.issuers()).label), order
 
 

@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from bench.certificates import issue, order_of, requests_of
 from bench.raw import RawOperations
-from bench.work import PARTNER, PROFILE, open_home, sign_here
+from bench.work import PARTNER, PROFILE, sign_here
+from flows.chunk_worker import process_runtime
 from pki_core.hsm.soft_key import FileSigner
 from pki_core.model.batches import BatchKind
 from pki_core.model.contracts import Header2, InstallationRequest2, Message2, RootCertificateId
@@ -44,7 +45,7 @@ _numbers = itertools.count(1)
 
 def bulk(home: str, program: str, rows: int, rounds: int) -> dict[str, Any]:
     """Return microseconds a contract and its floor, round by round; the first round warms up and does not count."""
-    runtime = open_home(home)
+    runtime = process_runtime(home)
     raw = RawOperations(runtime, program, PROFILE, _SECONDS)
     took, floors, parts = [], [], {}
     for number in range(rounds + 1):
@@ -66,7 +67,7 @@ def bulk(home: str, program: str, rows: int, rounds: int) -> dict[str, Any]:
 
 def answers(home: str, count: int) -> dict[str, list[float]]:
     """Return milliseconds of each answer: of the service, and over HTTP with its access check."""
-    runtime = open_home(home)
+    runtime = process_runtime(home)
     made: list[tuple[bytes, ec.EllipticCurvePrivateKey]] = []
     batch_id = _table(runtime, _VEHICLES, made)
     sign_here(runtime, batch_id)

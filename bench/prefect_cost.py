@@ -58,13 +58,14 @@ def _wait_until_healthy(server: subprocess.Popen[bytes], api: str) -> None:
 def compare(home: str, files: list[str], warm_up: list[str]) -> list[dict[str, float]]:
     """Sign pairs of batches, one directly and one by the flow, both in this warm process."""
     os.environ["PNCPKI_HOME"] = home
-    from bench.work import open_home, run_batch, sign_here  # noqa: PLC0415  # after the environment is complete
+    from bench.work import run_batch, sign_here  # noqa: PLC0415  # after the environment is complete
+    from flows.chunk_worker import process_runtime  # noqa: PLC0415
     from flows.sign_batches import sign_batches  # noqa: PLC0415
 
     def by_flow(_runtime: object, batch_id: str) -> None:
         sign_batches(batch_id, 1)
 
-    runtime = open_home(home)
+    runtime = process_runtime(home)
     run_batch(runtime, Path(warm_up[0]), sign_here)
     run_batch(runtime, Path(warm_up[1]), by_flow)
     rounds = []
@@ -78,9 +79,10 @@ def compare(home: str, files: list[str], warm_up: list[str]) -> list[dict[str, f
 
 def compare_commands(home: str, files: list[str]) -> dict[str, float]:
     """Time ``pncpki batch sign`` with and without ``--direct``, whole processes, as an operator sees them."""
-    from bench.work import open_home, submit  # noqa: PLC0415
+    from bench.work import submit  # noqa: PLC0415
+    from flows.chunk_worker import process_runtime  # noqa: PLC0415
 
-    runtime = open_home(home)
+    runtime = process_runtime(home)
     program = str(Path(sys.executable).with_name("pncpki"))
     seconds = {}
     for name, options, file in (("direct", ["--direct"], files[0]), ("flow", [], files[1])):

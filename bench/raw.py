@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
-from bench.work import PROFILE_20, open_home
+from bench.work import PROFILE_20
+from flows.chunk_worker import process_runtime
 from flows.sample_batch import sample_csr, sample_emaid
 from pki_core.model.issuers import IssuerRecord
 from pki_core.model.profiles import Edition, Level
@@ -103,7 +104,7 @@ class RawOperations:
 
 def measure(home: str, program: str, profile: str, seconds: float, rounds: int) -> list[dict[str, float]]:
     """Measure the raw operations of an environment several times."""
-    operations = RawOperations(open_home(home), program, profile, seconds)
+    operations = RawOperations(process_runtime(home), program, profile, seconds)
     return [asdict(operations.measure()) for _ in range(rounds)]
 
 

@@ -13,7 +13,8 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-from bench.work import open_home, run_batch, sign_here, submit, write_result
+from bench.work import run_batch, sign_here, submit, write_result
+from flows.chunk_worker import process_runtime
 
 _SERVICES, _STORE, _WIRE = "pki_core.services", "pki_core.store", "pki_core.wire"
 
@@ -172,7 +173,7 @@ def break_down(home: str, warm_up: str, files: list[str], profile: str) -> dict[
 
     The first file is measured without any instrument, the second by stage, the third by cProfile.
     """
-    runtime = open_home(home)
+    runtime = process_runtime(home)
     run_batch(runtime, Path(warm_up), sign_here, profile)
     plain = run_batch(runtime, Path(files[0]), sign_here, profile)
     phases: dict[str, Any] = {}

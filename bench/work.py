@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.chunk_worker import WorkReport, process_runtime, sign_chunks, worker_processes
+from flows.chunk_worker import WorkReport, sign_chunks, worker_processes
 from pki_core.model.batches import BatchCounts
 from pki_core.runtime import Runtime
 from pki_core.services.runners import runner_token
@@ -41,11 +41,6 @@ class Times:
     def total(self) -> float:
         """The whole batch, from file to result bundle."""
         return self.submit + self.sign + self.result
-
-
-def open_home(home: str) -> Runtime:
-    """Return this process's runtime, the one that ``sign_chunks`` uses as well."""
-    return process_runtime(home)
 
 
 def open_behind(home: str, module: str, sessions: int) -> Runtime:

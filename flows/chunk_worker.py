@@ -136,6 +136,11 @@ def process_runtime(home: str) -> Runtime:
     return runtime
 
 
+def environment_runtime() -> Runtime:
+    """Return this process's runtime of the environment in ``PNCPKI_HOME``, which a flow runs in."""
+    return process_runtime(os.environ["PNCPKI_HOME"])
+
+
 def _until_nothing_is_open(step: Callable[[], WorkReport]) -> WorkReport:
     report = WorkReport()
     while True:

@@ -1,6 +1,7 @@
 """The demonstration: the main job from nothing, then the online front, with the operator's own commands and openssl."""
 
 import csv
+import itertools
 import json
 import os
 import shutil
@@ -47,7 +48,8 @@ def run_demo(directory: Path, rows: int, key_store: str) -> None:
     _step(5, "openssl verifies every certificate up to the V2G root")
     verified = _verify(home, results / "results.csv", directory / "verify")
     if demo_front.is_possible():
-        demo_front.run_front(home, directory / "front", _Steps(6), _pncpki)
+        numbers = itertools.count(6)
+        demo_front.run_front(home, directory / "front", lambda title: _step(next(numbers), title), _pncpki)
     else:
         say("\ncurl is not installed: the online front is left out")
     took = time.monotonic() - started
@@ -88,17 +90,6 @@ def _default_key_store() -> str:
 
 def _step(number: int, title: str) -> None:
     say(f"\n[{number}/{_STEPS}] {title}")
-
-
-class _Steps:
-    """Numbers the steps of the second half."""
-
-    def __init__(self, first: int) -> None:
-        self._next = first
-
-    def __call__(self, title: str) -> None:
-        _step(self._next, title)
-        self._next += 1
 
 
 def _program() -> str:

@@ -1,18 +1,16 @@
 """Flow: pick up queued batches, oldest first, and sign each. Running it twice at once is harmless."""
 
-import os
-
 from prefect import flow
 from prefect.artifacts import create_table_artifact
 
-from flows.chunk_worker import process_runtime
+from flows.chunk_worker import environment_runtime
 from flows.sign_batches import sign_batches
 
 
 @flow(name="dispatch", persist_result=False)
 def dispatch(at_most: int = 10, workers: int = 1, *, dry_run: bool = False) -> dict[str, int]:
     """Sign up to ``at_most`` queued batches; returns how many certificates each got, dry: 0 for each that waits."""
-    queued = process_runtime(os.environ["PNCPKI_HOME"]).maintenance.queued()[:at_most]
+    queued = environment_runtime().maintenance.queued()[:at_most]
     signed = {batch_id: 0 if dry_run else sign_batches(batch_id, workers)["issued"] for batch_id in queued}
     table = [{"batch": batch_id, "issued": issued} for batch_id, issued in signed.items()]
     create_table_artifact(table=table, key="dispatch", description="batches that were queued")

@@ -1,12 +1,11 @@
 """Flow: publish the CRLs that are due. A list that may not be published stays away alone, and the flow fails loudly."""
 
-import os
 from typing import Any
 
 from prefect import flow
 from prefect.artifacts import create_table_artifact
 
-from flows.chunk_worker import process_runtime
+from flows.chunk_worker import environment_runtime
 from pki_core.services.crls import PublishReport, raise_failures
 
 
@@ -18,7 +17,7 @@ def publish_crls(*, everything: bool = False, dry_run: bool = False) -> dict[str
         CrlGuardError, LintError: a list may not be published; the one before is still served.
         UnavailableError: the store or the token is away.
     """
-    crls = process_runtime(os.environ["PNCPKI_HOME"]).crls
+    crls = environment_runtime().crls
     report = PublishReport(published=(), failures=()) if dry_run else crls.publish_due(everything=everything)
     names = crls.due(everything=everything) if dry_run else report.published
     found: dict[str, Any] = {"dry_run": dry_run, "published": list(names)}

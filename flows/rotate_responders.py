@@ -1,18 +1,17 @@
 """Flow: give CAs whose OCSP responder is near its end a new one. Running it twice equals running it once."""
 
-import os
 from typing import Any
 
 from prefect import flow
 from prefect.artifacts import create_table_artifact
 
-from flows.chunk_worker import process_runtime
+from flows.chunk_worker import environment_runtime
 
 
 @flow(name="rotate-responders", persist_result=False)
 def rotate_responders(*, dry_run: bool = False) -> dict[str, Any]:
     """Rotate; returns the labels of what was made (dry: would be), kept and skipped."""
-    report = process_runtime(os.environ["PNCPKI_HOME"]).responders.rotate(dry_run=dry_run)
+    report = environment_runtime().responders.rotate(dry_run=dry_run)
     found = {"made": list(report.made), "kept": list(report.kept), "skipped": list(report.skipped)}
     create_table_artifact(table=[found], key="rotate-responders", description="OCSP responders")
     return found

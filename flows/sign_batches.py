@@ -16,6 +16,7 @@ from prefect.tasks import Task
 from flows.chunk_worker import (
     WorkReport,
     chunks_a_task,
+    environment_runtime,
     process_runtime,
     result_of,
     sign_chunks,
@@ -78,6 +79,6 @@ def _task(home: str, batch_id: str, at_most: int, pool: ProcessPoolExecutor | No
 
 
 def _show_progress(artifact: Any, batch_id: str) -> None:  # noqa: ANN401  # Prefect types it as a union
-    _, counts = process_runtime(os.environ["PNCPKI_HOME"]).batches.status(batch_id)
+    _, counts = environment_runtime().batches.status(batch_id)
     done = counts.issued + counts.refused
     update_progress_artifact(artifact, 100.0 * done / counts.total if counts.total else 100.0)

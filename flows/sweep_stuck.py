@@ -1,19 +1,18 @@
 """Flow: heal what dead runners left, then sign on. Reservations nobody holds are voided, their serials burned."""
 
-import os
 from typing import Any
 
 from prefect import flow
 from prefect.artifacts import create_table_artifact
 
-from flows.chunk_worker import process_runtime
+from flows.chunk_worker import environment_runtime
 from flows.sign_batches import sign_batches
 
 
 @flow(name="sweep-stuck", persist_result=False)
 def sweep_stuck(*, dry_run: bool = False, resume: bool = True) -> dict[str, Any]:
     """Void, discard and free; with ``resume`` sign the batches that have no living runner. Returns the counts."""
-    report = process_runtime(os.environ["PNCPKI_HOME"]).maintenance.sweep_stuck(dry_run=dry_run)
+    report = environment_runtime().maintenance.sweep_stuck(dry_run=dry_run)
     found: dict[str, Any] = {
         "dry_run": dry_run,
         "voided_reservations": report.voided_reservations,

@@ -28,19 +28,15 @@ IN_PCID: Final = Parameter(name="pcid", place="path", schema=PCID, summary="The 
 IN_EMAID: Final = Parameter(name="emaid", place="path", schema=EMAID, summary="The EMAID, with dashes or without.")
 
 
-def object_of(properties: dict[str, Any], *, needed: tuple[str, ...] = (), is_open: bool = False) -> Schema:
+def object_of(properties: dict[str, Any], *, needed: tuple[str, ...] = (), is_open: bool = False) -> dict[str, Any]:
     """Return the schema of an object; an open one may have members nobody reads."""
-    return _object(properties, needed, is_open=is_open)
+    schema: dict[str, Any] = {"type": "object", "properties": properties, "additionalProperties": is_open}
+    return {**schema, "required": list(needed)} if needed else schema
 
 
 def named(name: str, properties: dict[str, Any], *, needed: tuple[str, ...] = (), is_open: bool = False) -> Named:
     """Return the same with a name, for the components of the document."""
-    return Named(name=name, schema=_object(properties, needed, is_open=is_open))
-
-
-def _object(properties: dict[str, Any], needed: tuple[str, ...], *, is_open: bool) -> dict[str, Any]:
-    schema: dict[str, Any] = {"type": "object", "properties": properties, "additionalProperties": is_open}
-    return {**schema, "required": list(needed)} if needed else schema
+    return Named(name=name, schema=object_of(properties, needed=needed, is_open=is_open))
 
 
 def list_of(schema: Schema, most: int = 0) -> Schema:

@@ -48,7 +48,7 @@ def create_token(
         with module.alone(lock_file) as library:
             slot_id = _free_slot(library, label).slot_id
             code = module.cryptoki.init_token(slot_id, so_pin.read().encode(), padded_label)
-            _refuse_pin("security officer's", "C_InitToken", code)
+            _refuse_so_pin("C_InitToken", code)
             token = next(token for token in _present_tokens(library) if token.slot.slot_id == slot_id)
             _set_user_pin(module.cryptoki, token, so_pin, user_pin)
             return identity_of(token)
@@ -80,7 +80,7 @@ def _set_user_pin(cryptoki: Cryptoki, token: pkcs11.Token, so_pin: PinSource, us
     session = token.open(rw=True)
     try:
         code = cryptoki.login(handle_of(session), so_pin.read().encode(), security_officer=True)
-        _refuse_pin("security officer's", "C_Login", code)
+        _refuse_so_pin("C_Login", code)
         session.init_pin(user_pin.read())
     except (pkcs11.PinInvalid, pkcs11.PinLenRange, pkcs11.PinTooWeak) as error:
         raise SettingsError(f"the token was made but refuses this user PIN: {type(error).__name__}") from None
@@ -88,9 +88,9 @@ def _set_user_pin(cryptoki: Cryptoki, token: pkcs11.Token, so_pin: PinSource, us
         session.close()  # the last session: logs the security officer out
 
 
-def _refuse_pin(whose: str, call: str, code: int) -> None:
+def _refuse_so_pin(call: str, code: int) -> None:
     if code in CKR_PIN_CODES:
-        raise SettingsError(f"the token refuses the {whose} PIN: {CKR_PIN_CODES[code]}")
+        raise SettingsError(f"the token refuses the security officer's PIN: {CKR_PIN_CODES[code]}")
     if code != CKR_OK:
         raise fault(call, code)
 

@@ -174,7 +174,7 @@ class Runtime:
             country=section.country,
             anchor_files=tuple(self.home / one.file for one in self.settings.est.third_parties),
         )
-        return ServerCertificate(place, self.profiles, self.store, (self.issuers, self.enrollment, self.clock))
+        return ServerCertificate(place, self.profiles, self.store, self.issuers, self.enrollment, self.clock)
 
     @cached_property
     def credentials(self) -> Credentials:

@@ -25,8 +25,9 @@ from pki_core.model.limits import NAME_LIMIT
 from pki_core.model.requests import Issued, Outcome
 from pki_core.model.states import BatchState
 from pki_core.services.contracts import Contracts
-from pki_core.services.enroll import Enrollment, NoHooks, Order
+from pki_core.services.enroll import Enrollment, NoHooks
 from pki_core.services.issuers import Issuers
+from pki_core.services.orders import Order
 from pki_core.services.runners import is_dead, running
 from pki_core.store.audit import AuditEntry
 from pki_core.store.unit_of_work import Store, UnitOfWork

@@ -33,8 +33,9 @@ from pki_core.services.ceremony_rules import (
     check_witnesses,
     requested_of,
 )
-from pki_core.services.enroll import Enrollment, NoHooks, Order
+from pki_core.services.enroll import Enrollment, NoHooks
 from pki_core.services.issuers import Issuers
+from pki_core.services.orders import Order
 from pki_core.services.runners import runner_token
 from pki_core.store.audit import AuditEntry
 from pki_core.store.unit_of_work import Store, UnitOfWork
@@ -160,13 +161,13 @@ class Ceremonies:
             begun = begun or self._records.begin(plan)
             signer = self._keys.make(plan, note)
         with self._store.transaction() as work:
-            profile_id = work.issuers.pin_profile(profile, self._clock.now())
+            order = Order.pinned(work, profile, self._clock.now(), runner=runner_token(), actor="operator")
             if not plan.act.makes_ca and parent is not None:
                 issuer_id = parent.record.id
             else:
                 issuer_id = pending.id if pending else work.issuers.add(**pending_issuer(plan, profile, parent, signer))
         if begun.certificate_id is None:
-            outcome = self._enroll(plan, parent or self._own_issuer(plan.label, profile), profile_id, signer)
+            outcome = self._enroll(plan, parent or self._own_issuer(plan.label, profile), order, signer)
             note(f"profile {profile.id} sha256 {profile.hash}")
         else:
             outcome = self._records.made(plan, begun.certificate_id, signer, note)
@@ -174,16 +175,7 @@ class Ceremonies:
         note(f"certificate sha256 {hashlib.sha256(outcome.certificate_der).hexdigest()}")
         return _Made(outcome=outcome, signer=signer, issuer_id=issuer_id)
 
-    def _enroll(self, plan: CeremonyPlan, issuer: Issuer, profile_id: int, signer: Signer) -> Issued:
-        profile = self._environment.profiles[plan.profile]
-        order = Order(
-            profile=profile,
-            profile_id=profile_id,
-            profile_hash=profile.hash,
-            partner=None,
-            actor="operator",
-            runner=runner_token(),
-        )
+    def _enroll(self, plan: CeremonyPlan, issuer: Issuer, order: Order, signer: Signer) -> Issued:
         request = IssueRequest(
             reference=plan.label, subject=requested_of(plan), spki_der=signer.spki_der, proof=OwnKeyProof()
         )

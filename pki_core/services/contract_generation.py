@@ -23,8 +23,9 @@ from pki_core.model.requests import Issued, Outcome, Refused
 from pki_core.model.signer import KeyAlgorithm
 from pki_core.services.contract_vehicles import STATUS_UNAVAILABLE
 from pki_core.services.contracts import Contracts
-from pki_core.services.enroll import MAX_REQUESTS, Order
+from pki_core.services.enroll import MAX_REQUESTS
 from pki_core.services.issuers import Issuers
+from pki_core.services.orders import Order
 from pki_core.services.runners import running
 from pki_core.services.uploads import issuer_for
 from pki_core.store.unit_of_work import Store
@@ -104,18 +105,11 @@ class ContractGeneration:
         self, partner: Partner, algorithm: KeyAlgorithm, orders: Sequence[ContractOrder], root_sha256: str
     ) -> list[Outcome]:
         profile = self._profiles[PROFILES[algorithm]]
-        with self._store.transaction() as work:
-            profile_id = work.issuers.pin_profile(profile, self._clock.now())
-            label = issuer_for(profile, work.issuers.all()).label
         with running() as runner:
-            order = Order(
-                profile=profile,
-                profile_id=profile_id,
-                profile_hash=profile.hash,
-                partner=partner,
-                actor=partner.id,
-                runner=runner,
-            )
+            with self._store.transaction() as work:
+                now = self._clock.now()
+                order = Order.pinned(work, profile, now, runner=runner, actor=partner.id, partner=partner)
+                label = issuer_for(profile, work.issuers.all()).label
             return self._contracts().issue(self._issuers.get(label), order, orders, None, root_sha256)
 
 

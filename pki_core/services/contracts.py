@@ -26,7 +26,8 @@ from pki_core.model.requests import Issued, IssueRequest, Outcome, OwnKeyProof, 
 from pki_core.model.signer import KeyAlgorithm
 from pki_core.services.contract_signing import ContractSigning
 from pki_core.services.contract_vehicles import ContractVehicles, Vehicle
-from pki_core.services.enroll import Enrollment, IssueHooks, NoHooks, Order
+from pki_core.services.enroll import Enrollment, IssueHooks, NoHooks
+from pki_core.services.orders import Order
 from pki_core.services.pool_events import CREATED, STREAM, UPDATED, told_both
 from pki_core.services.pool_issued import OwnChain, OwnChains
 from pki_core.store.audit import AuditEntry

@@ -12,8 +12,9 @@ from pki_core.model.credentials import Credential, CredentialKind
 from pki_core.model.errors import ConflictError, CsrRejectedError, NotFoundError
 from pki_core.model.profiles import Profile
 from pki_core.model.requests import Issued, Outcome, RequestedSubject
-from pki_core.services.enroll import Enrollment, NoHooks, Order
+from pki_core.services.enroll import Enrollment, NoHooks
 from pki_core.services.issuers import Issuers
+from pki_core.services.orders import Order
 from pki_core.services.runners import runner_token
 from pki_core.store.audit import AuditEntry
 from pki_core.store.unit_of_work import Store, UnitOfWork
@@ -57,15 +58,7 @@ class Credentials:
         """
         with self._store.transaction() as work:
             partner = work.partners.get(partner_id)
-            profile_id = work.issuers.pin_profile(profile, self._clock.now())
-        order = Order(
-            profile=profile,
-            profile_id=profile_id,
-            profile_hash=profile.hash,
-            partner=partner,
-            actor=_ACTOR,
-            runner=runner_token(),
-        )
+            order = Order.pinned(work, profile, self._clock.now(), runner=runner_token(), actor=_ACTOR, partner=partner)
         # Whatever the request calls itself: the name in a client certificate is the partner's.
         request = parse_csr(partner_id, csr_der)._replace(subject=RequestedSubject(common_name=partner_id))
         hooks = _Registration(partner_id, self._clock)

@@ -13,7 +13,6 @@ A reservation that was not recorded is voided, its serials burned, and new ones 
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -27,6 +26,7 @@ from pki_core.model.profiles import Profile
 from pki_core.model.requests import Issued, IssueRequest, Outcome, Refused
 from pki_core.services.leases import Lease
 from pki_core.services.names import JudgedName, NamePolicy, judge_alternative_names, judge_name
+from pki_core.services.orders import Order
 from pki_core.services.pool_issued import PCP, IssuedToPool, PoolEntry
 from pki_core.store.audit import AuditEntry
 from pki_core.store.reservations import POSITIONS
@@ -36,18 +36,6 @@ from pki_core.wire.csr import verify_proof
 from pki_core.wire.public_key import PublicKey, load_public_key, refuse_weak_key
 
 MAX_REQUESTS = 2000  # one reservation; larger lists are the caller's to cut
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """For whom and by which profile version certificates are made."""
-
-    profile: Profile
-    profile_id: int  # the stored version's number
-    profile_hash: str
-    partner: Partner | None  # None = the operator's own ceremony
-    actor: str
-    runner: str
 
 
 class IssueHooks(Protocol):

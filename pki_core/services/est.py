@@ -19,7 +19,7 @@ from pki_core.model.errors import (
 from pki_core.model.est import Approval, PasswordMeaning
 from pki_core.model.registrations import canonical_name
 from pki_core.model.requests import Issued, IssueRequest, OwnKeyProof
-from pki_core.services.enroll import Enrollment, Order, prove_possession
+from pki_core.services.enroll import Enrollment, prove_possession
 from pki_core.services.est_approvals import Approvals, Asking
 from pki_core.services.est_callers import Callers
 from pki_core.services.est_calls import Delivery, EnrollmentRows, EstCall, ReadyRequest
@@ -29,6 +29,7 @@ from pki_core.services.est_rules import accepted, check_authority, check_linking
 from pki_core.services.gathering import Gathering
 from pki_core.services.issuers import Issuers
 from pki_core.services.names import NamePolicy, judge_name
+from pki_core.services.orders import Order
 from pki_core.services.runners import runner_token
 from pki_core.store.audit import AuditEntry
 from pki_core.store.unit_of_work import Store

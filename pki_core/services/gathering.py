@@ -13,7 +13,8 @@ from pki_core.issuance.issuer import Issuer
 from pki_core.model.errors import InvariantError, PkiError, UnavailableError
 from pki_core.model.partners import Partner
 from pki_core.model.requests import IssueRequest, Outcome
-from pki_core.services.enroll import Enrollment, IssueHooks, Order
+from pki_core.services.enroll import Enrollment, IssueHooks
+from pki_core.services.orders import Order
 from pki_core.store.unit_of_work import UnitOfWork
 
 

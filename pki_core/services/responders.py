@@ -16,9 +16,10 @@ from pki_core.model.profiles import Edition, Level, Profile
 from pki_core.model.requests import Issued, IssueRequest, Outcome, OwnKeyProof, RequestedSubject
 from pki_core.model.signer import KeyStore, Signer
 from pki_core.model.states import CertificateState
-from pki_core.services.enroll import Enrollment, NoHooks, Order
+from pki_core.services.enroll import Enrollment, NoHooks
 from pki_core.services.issuers import Issuers
 from pki_core.services.ocsp_directory import AnsweredCa, OcspDirectory
+from pki_core.services.orders import Order
 from pki_core.services.runners import running
 from pki_core.store.audit import AuditEntry
 from pki_core.store.unit_of_work import Store, UnitOfWork
@@ -99,21 +100,13 @@ class Responders:
         """Make one; False when another process put the same one into service meanwhile."""
         profile = self._rules.profiles[_PROFILES[ca.edition]]
         signer = self._key(label, ca)
-        with self._store.transaction() as work:
-            profile_id = work.issuers.pin_profile(profile, self._clock.now())
         subject = RequestedSubject(
             common_name=label, organization=self._rules.organization, country=self._rules.country
         )
         request = IssueRequest(reference=label, subject=subject, spki_der=signer.spki_der, proof=OwnKeyProof())
         with running() as runner:
-            order = Order(
-                profile=profile,
-                profile_id=profile_id,
-                profile_hash=profile.hash,
-                partner=None,
-                actor="rotation",
-                runner=runner,
-            )
+            with self._store.transaction() as work:
+                order = Order.pinned(work, profile, self._clock.now(), runner=runner, actor="rotation")
             hooks = _IntoService(label, ca.id, self._clock)
             try:
                 self._enrollment.issue(self._issuers.get(ca.label), order, [request], hooks)

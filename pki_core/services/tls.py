@@ -20,9 +20,10 @@ from pki_core.model.limits import COMMON_NAME_LIMIT
 from pki_core.model.profiles import Profile
 from pki_core.model.requests import Issued, IssueRequest, OwnKeyProof, RequestedSubject
 from pki_core.model.states import CertificateState
-from pki_core.services.enroll import Enrollment, Order
+from pki_core.services.enroll import Enrollment
 from pki_core.services.hierarchy import TLS_ROOT
 from pki_core.services.issuers import Issuers
+from pki_core.services.orders import Order
 from pki_core.services.runners import runner_token
 from pki_core.store.unit_of_work import Store
 from pki_core.wire.pem import certificate_pem
@@ -61,12 +62,20 @@ class ServerCertificate:
     """Keeps the web server's certificate fresh."""
 
     def __init__(
-        self, place: TlsPlace, profiles: Mapping[str, Profile], store: Store, issuing: tuple[Issuers, Enrollment, Clock]
+        self,
+        place: TlsPlace,
+        profiles: Mapping[str, Profile],
+        store: Store,
+        issuers: Issuers,
+        enrollment: Enrollment,
+        clock: Clock,
     ) -> None:
         self.place = place
         self._profile = profiles[_PROFILE]
         self._store = store
-        self._issuers, self._enrollment, self._clock = issuing
+        self._issuers = issuers
+        self._enrollment = enrollment
+        self._clock = clock
 
     def ensure(self, *, renew: bool = False) -> bool:
         """Bring both files up to date; tell whether a new certificate was issued.
@@ -110,15 +119,8 @@ class ServerCertificate:
             message = f"{error}; make it by a ceremony with profile tls_root and label {TLS_ROOT}"
             raise SettingsError(message) from error
         with self._store.transaction() as work:
-            profile_id = work.issuers.pin_profile(self._profile, self._clock.now())
-        order = Order(
-            profile=self._profile,
-            profile_id=profile_id,
-            profile_hash=self._profile.hash,
-            partner=None,
-            actor="web server",
-            runner=runner_token(),
-        )
+            now, runner = self._clock.now(), runner_token()
+            order = Order.pinned(work, self._profile, now, runner=runner, actor="web server")
         request = IssueRequest(
             reference=_PROFILE,
             subject=RequestedSubject(

@@ -17,8 +17,8 @@ from pki_core.model.ceremonies import Act, CeremonyPlan
 from pki_core.model.requests import IssueRequest, OwnKeyProof, RequestedSubject
 from pki_core.model.signer import KeyAlgorithm
 from pki_core.runtime.founding import Founding, found_environment
-from pki_core.services.enroll import Order
 from pki_core.services.hierarchy import ceremony_file
+from pki_core.services.orders import Order
 from pki_core.services.runners import runner_token
 from pki_core.services.uploads import Upload, UploadRules, Uploads, issuer_for
 from pki_core.wire.batch_file import BatchLimits
@@ -134,15 +134,8 @@ def hold(runtime, plan, say=lambda _line: None):
 def order_for(runtime, profile, partner=None):
     """An order by the environment's own version of a profile."""
     with runtime.store.transaction() as work:
-        profile_id = work.issuers.pin_profile(profile, runtime.clock.now())
-    return Order(
-        profile=profile,
-        profile_id=profile_id,
-        profile_hash=profile.hash,
-        partner=partner,
-        actor="test",
-        runner=runner_token(),
-    )
+        now = runtime.clock.now()
+        return Order.pinned(work, profile, now, runner=runner_token(), actor="test", partner=partner)
 
 
 def issue_leaf(runtime, profile_name, common_name=None):
