@@ -25,7 +25,7 @@ from sqlalchemy import (
 
 from pki_core.model.identifiers import EMAID_LENGTH
 from pki_core.model.limits import COMMON_NAME_LIMIT, NAME_LIMIT, SHA256_DIGITS
-from pki_core.store.tables import metadata
+from pki_core.store.tables import delegate_table, metadata
 
 _Number = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows only for a column declared INTEGER
 _PCID = String(COMMON_NAME_LIMIT)
@@ -104,18 +104,7 @@ contract_data = Table(
     Column("renew_days", SmallInteger),  # for how long its operator wants it renewed; null = not at all
 )
 
-cps_signer = Table(
-    "cps_signer",
-    metadata,
-    Column("id", Integer, Identity(), primary_key=True),
-    Column("label", String(NAME_LIMIT), nullable=False, unique=True),
-    Column("issuer_id", ForeignKey("issuer.id"), nullable=False),
-    Column("key_label", String(NAME_LIMIT), nullable=False, unique=True),
-    Column("certificate_id", BigInteger, nullable=False),
-    Column("certificate_der", LargeBinary, nullable=False),
-    Column("not_before", BigInteger, nullable=False),
-    Column("not_after", BigInteger, nullable=False),
-)
+cps_signer = delegate_table("cps_signer")
 
 pool_root = Table(
     "pool_root",

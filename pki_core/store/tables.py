@@ -96,18 +96,24 @@ issuer = Table(
     Column("not_after", BigInteger),
 )
 
-responder = Table(
-    "responder",
-    metadata,
-    Column("id", Integer, Identity(), primary_key=True),
-    Column("label", String(NAME_LIMIT), nullable=False, unique=True),
-    Column("issuer_id", ForeignKey("issuer.id"), nullable=False),
-    Column("key_label", String(NAME_LIMIT), nullable=False, unique=True),
-    Column("certificate_id", BigInteger, nullable=False),
-    Column("certificate_der", LargeBinary, nullable=False),
-    Column("not_before", BigInteger, nullable=False),
-    Column("not_after", BigInteger, nullable=False),
-)
+
+def delegate_table(name: str) -> Table:
+    """Return a table of certificates whose keys sign in a CA's stead; see ``store/delegates.py``."""
+    return Table(
+        name,
+        metadata,
+        Column("id", Integer, Identity(), primary_key=True),
+        Column("label", String(NAME_LIMIT), nullable=False, unique=True),
+        Column("issuer_id", ForeignKey("issuer.id"), nullable=False),
+        Column("key_label", String(NAME_LIMIT), nullable=False, unique=True),
+        Column("certificate_id", BigInteger, nullable=False),
+        Column("certificate_der", LargeBinary, nullable=False),
+        Column("not_before", BigInteger, nullable=False),
+        Column("not_after", BigInteger, nullable=False),
+    )
+
+
+responder = delegate_table("responder")
 
 reservation = Table(
     "reservation",

@@ -7,6 +7,8 @@ import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from tests.listening import listening
+
 
 class _Handler(BaseHTTPRequestHandler):
     def do_POST(self):
@@ -32,14 +34,8 @@ def receiver():
     server = _Server(("127.0.0.1", 0), _Handler)
     server.heard, server.answers, server.lock = [], [], threading.Lock()
     server.url = f"http://127.0.0.1:{server.server_port}/hook"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with listening(server):
         yield server
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def heard_by(server, secret):

@@ -1,6 +1,9 @@
 """What tests do with the pools: other people's CAs, vehicles, contracts, a status source, and looks at the tables."""
 
 import hashlib
+import signal
+import subprocess
+import sys
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -18,7 +21,7 @@ from pki_core.model.signer import KeyAlgorithm
 from pki_core.runtime.wiring import open_runtime
 from pki_core.services.uploads import issuer_for
 from tests.builders import SetClock, name, new_key, some_key, spki
-from tests.journeys.acts import order_for, rows
+from tests.journeys.acts import ROOT, operator_environment, order_for, rows
 from tests.journeys.crl_acts import right_now
 
 PCID, OTHER_PCID = "WPNFOREGN00000001", "WPNFOREGN00000002"
@@ -220,3 +223,33 @@ def everything(runtime):
     states = rows(runtime, "SELECT serial, status FROM certificate_status ORDER BY serial")
     checked = rows(runtime, "SELECT pcid, checked_at FROM provisioning_certificate ORDER BY pcid")
     return counts, hashlib.sha256(repr((states, checked)).encode()).hexdigest()
+
+
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from datetime import datetime, UTC
+from pki_core.runtime.wiring import open_runtime
+from pki_core.store.contract_pool import ContractPoolGateway
+from tests.builders import SetClock
+home, moment = sys.argv[1:]
+clock = SetClock(datetime.fromtimestamp(int(moment), UTC)) if moment else None
+runtime = open_runtime(Path(home), clock)
+honest, calls = ContractPoolGateway.remove, []
+def killed(gateway, emaids):
+    calls.append(1)
+    result = honest(gateway, emaids)
+    if len(calls) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return result
+ContractPoolGateway.remove = killed
+runtime.pools.%s
+"""
+
+
+def killed_at_second_removal(home, work, moment=None):
+    """Do some work of the pools in a process that is killed when contracts are removed for the second time."""
+    at = "" if moment is None else str(int(moment.timestamp()))
+    command = [sys.executable, "-c", _KILLED % work, str(home), at]
+    killed = subprocess.run(command, cwd=ROOT, env=operator_environment(), check=False, capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr

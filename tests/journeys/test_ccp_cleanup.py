@@ -1,16 +1,11 @@
 """CCP cleanup: a set difference; what one run misses the next one finds."""
 
-import signal
-import subprocess
-import sys
-
 import pytest
 
 from pki_core.model.errors import StoreUnavailableError
 from pki_core.model.states import CertificateState
 from pki_core.store.outbox import OutboxGateway
 from tests.builders import new_key
-from tests.journeys.acts import ROOT, operator_environment
 from tests.journeys.pool_acts import (
     MO,
     OEM,
@@ -23,6 +18,7 @@ from tests.journeys.pool_acts import (
     foreign_ca,
     forget_events,
     issue,
+    killed_at_second_removal,
     own_contract,
     vehicle_of,
 )
@@ -106,29 +102,9 @@ def test_a_cleanup_that_dies_between_windows_loses_nothing(runtime, orphans, mon
     assert len(events(runtime)) == len(set(events(runtime))) == 6
 
 
-_KILLED = """
-import os, signal, sys
-from pathlib import Path
-from pki_core.runtime.wiring import open_runtime
-from pki_core.store.contract_pool import ContractPoolGateway
-runtime = open_runtime(Path(sys.argv[1]))
-honest, calls = ContractPoolGateway.remove, []
-def killed(gateway, emaids):
-    calls.append(1)
-    result = honest(gateway, emaids)
-    if len(calls) == 2:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return result
-ContractPoolGateway.remove = killed
-runtime.pools.ccp_cleanup.run(window=1)
-"""
-
-
 def test_a_cleanup_killed_with_a_signal_is_finished_by_the_next(runtime, orphans):
     """The second orphan is revoked and removed in one transaction, which the kill undoes as a whole."""
-    command = [sys.executable, "-c", _KILLED, str(runtime.home)]
-    killed = subprocess.run(command, cwd=ROOT, env=operator_environment(), check=False, capture_output=True, text=True)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    killed_at_second_removal(runtime.home, "ccp_cleanup.run(window=1)")
     assert [runtime.certificates.show(serial).state for serial in orphans[:2]] == [
         CertificateState.REVOKED,
         CertificateState.GOOD,

@@ -30,18 +30,12 @@ from tests.journeys.est_acts import (
     station_csr,
 )
 
-pytest_plugins = ["tests.journeys.environments"]
+pytest_plugins = ["tests.journeys.est_environments"]
 
 
 @pytest.fixture
 def client(home):
     with est_client(home) as client:
-        yield client
-
-
-@pytest.fixture
-def any_client(any_home):
-    with est_client(any_home) as client:
         yield client
 
 

@@ -17,18 +17,12 @@ from tests.builders import SetClock, name, new_key, raw_csr, tlv
 from tests.journeys.acts import rows
 from tests.journeys.est_acts import STATION, certificates_in, est_client, station_csr
 
-pytest_plugins = ["tests.journeys.environments"]
+pytest_plugins = ["tests.journeys.est_environments"]
 
 
 @pytest.fixture
 def client(home):
     with est_client(home) as client:
-        yield client
-
-
-@pytest.fixture
-def any_client(any_home):
-    with est_client(any_home) as client:
         yield client
 
 

@@ -2,7 +2,6 @@
 
 import base64
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -11,7 +10,7 @@ from cryptography import x509
 from pki_core.model.errors import HsmUnavailableError, StoreUnavailableError
 from pki_core.model.signer import KeyAlgorithm
 from tests.builders import EMAID, make_csr, name, new_key, spki
-from tests.journeys.acts import copy_home, rows
+from tests.journeys.acts import rows
 from tests.journeys.est_acts import (
     STATION,
     EstClient,
@@ -21,32 +20,7 @@ from tests.journeys.est_acts import (
     station_csr,
 )
 
-pytest_plugins = ["tests.journeys.environments"]
-
-
-@pytest.fixture(scope="module")
-def shared(founded_home, tmp_path_factory):
-    """One environment for all tests that change nothing for each other."""
-    with est_client(copy_home(founded_home, tmp_path_factory.mktemp("shared") / "home")) as client:
-        yield client
-
-
-@pytest.fixture
-def client(shared):
-    return replace(shared)
-
-
-@pytest.fixture
-def fresh(home):
-    """An environment of the test's own."""
-    with est_client(home) as client:
-        yield client
-
-
-@pytest.fixture
-def any_client(any_home):
-    with est_client(any_home) as client:
-        yield client
+pytest_plugins = ["tests.journeys.est_environments"]
 
 
 def test_a_station_gets_the_certificate_its_request_names(any_client):

@@ -2,7 +2,6 @@
 
 import base64
 from contextlib import closing
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -15,7 +14,7 @@ from pki_core.model.states import CertificateState
 from pki_core.runtime import open_runtime
 from pki_core.services.credentials import CLIENT_PROFILE
 from tests.builders import SetClock, make_csr, name, new_key, raw_csr, spki, tlv
-from tests.journeys.acts import copy_home, rows
+from tests.journeys.acts import rows
 from tests.journeys.est_acts import (
     STATION,
     EstClient,
@@ -28,35 +27,10 @@ from tests.journeys.est_acts import (
 )
 from webapp import create_app
 
-pytest_plugins = ["tests.journeys.environments"]
+pytest_plugins = ["tests.journeys.est_environments"]
 OTHER = "DEPNCE99999"
 TLS_UNIQUE = bytes(range(12))
 BOUND = base64.b64encode(TLS_UNIQUE).decode()
-
-
-@pytest.fixture(scope="module")
-def shared(founded_home, tmp_path_factory):
-    """One environment for all tests that change nothing for each other."""
-    with est_client(copy_home(founded_home, tmp_path_factory.mktemp("shared") / "home")) as client:
-        yield client
-
-
-@pytest.fixture
-def client(shared):
-    return replace(shared)
-
-
-@pytest.fixture
-def fresh(home):
-    """An environment of the test's own."""
-    with est_client(home) as client:
-        yield client
-
-
-@pytest.fixture
-def any_client(any_home):
-    with est_client(any_home) as client:
-        yield client
 
 
 @pytest.fixture

@@ -1,9 +1,5 @@
 """Expiry, status checks and a clock set forward: what has ended or is revoked leaves the pools, and nothing else."""
 
-import os
-import signal
-import subprocess
-import sys
 from datetime import timedelta
 
 import pytest
@@ -15,7 +11,7 @@ from pki_core.model.states import CertificateState
 from pki_core.store.outbox import OutboxGateway
 from pki_core.store.provisioning_pool import ProvisioningPoolGateway
 from tests.builders import new_key
-from tests.journeys.acts import ROOT, artefact, rows
+from tests.journeys.acts import artefact, rows
 from tests.journeys.crl_acts import revoke
 from tests.journeys.pool_acts import (
     EMAID,
@@ -35,6 +31,7 @@ from tests.journeys.pool_acts import (
     foreign_ca,
     forget_events,
     issue,
+    killed_at_second_removal,
     opened,
     own_contract,
     pcids,
@@ -168,26 +165,6 @@ def test_a_sweep_that_dies_between_pages_loses_nothing(runtime, monkeypatch, fat
     assert len(events(runtime)) == len(set(events(runtime))) == 18
 
 
-_KILLED_SWEEP = """
-import os, signal, sys
-from pathlib import Path
-from datetime import datetime, timedelta, UTC
-from pki_core.runtime.wiring import open_runtime
-from pki_core.store.contract_pool import ContractPoolGateway
-from tests.builders import SetClock
-runtime = open_runtime(Path(sys.argv[1]), SetClock(datetime.fromtimestamp(int(sys.argv[2]), UTC)))
-honest, calls = ContractPoolGateway.remove, []
-def killed(gateway, emaids):
-    calls.append(1)
-    result = honest(gateway, emaids)
-    if len(calls) == 2:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return result
-ContractPoolGateway.remove = killed
-runtime.pools.expiry.sweep(page=1)
-"""
-
-
 def test_a_sweep_killed_with_a_signal_is_finished_by_the_next(any_home):
     with opened(any_home) as runtime:
         ca = foreign_ca(runtime)
@@ -198,9 +175,7 @@ def test_a_sweep_killed_with_a_signal_is_finished_by_the_next(any_home):
             runtime.pools.contracts.publish(MO, upload)
             serials.append(serial)
         then = runtime.clock.now() + YEAR
-        command = [sys.executable, "-c", _KILLED_SWEEP, str(any_home), str(int(then.timestamp()))]
-        killed = subprocess.run(command, cwd=ROOT, env={**os.environ}, check=False, capture_output=True, text=True)
-        assert killed.returncode == -signal.SIGKILL, killed.stderr
+        killed_at_second_removal(any_home, "expiry.sweep(page=1)", then)
         states = [runtime.certificates.show(serial).state for serial in serials]
         assert sorted(states) == [CertificateState.GOOD, CertificateState.REVOKED]
         assert len(emaids(runtime)) == len(pcids(runtime)) == 1  # the data of the one still good

@@ -1,7 +1,6 @@
 """The relying party's side against our own front: what our OCSP and CRLs say is read by what reads other people's."""
 
-import threading
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import pytest
@@ -14,6 +13,7 @@ from pki_core.runtime import open_runtime
 from tests.journeys.acts import artefact, copy_home, hold, issue_leaf, plan_for
 from tests.journeys.crl_acts import lay_over
 from tests.journeys.est_acts import est_client, station_csr
+from tests.listening import listening
 from webapp.app import wsgi_application
 from webapp.listeners import PLAIN
 
@@ -37,15 +37,8 @@ def own_front(home, ocsp_path="ocsp"):
     lay_over(home, "certificates", f'ocsp_url = "{url}/{ocsp_path}"\ncrl_url = "{url}/crl/{{issuer}}.crl"')
     runtime = open_runtime(home)
     server.set_app(wsgi_application(runtime, listener=PLAIN))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with closing(runtime), listening(server):
         yield runtime
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-        runtime.close()
 
 
 def revoke(runtime, issued):

@@ -14,6 +14,7 @@ from pki_core.model.errors import ForbiddenAddressError, OutboundUnavailableErro
 from pki_core.model.outbound import OutboundPolicy, OutboundRequest
 from pki_core.outbound.addresses import is_allowed
 from pki_core.outbound.client import OutboundClient
+from tests.listening import listening
 
 LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 
@@ -60,14 +61,8 @@ def serving(context=None):
     server.seen = []
     if context is not None:
         server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with listening(server):
         yield server
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 @pytest.fixture

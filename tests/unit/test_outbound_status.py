@@ -1,6 +1,5 @@
 """Status of other people's certificates: what is believed, what is not, what is kept. A real server on loopback."""
 
-import threading
 from contextlib import contextmanager
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,6 +18,7 @@ from pki_core.outbound.status import MOST_CRL, StatusFetcher
 from pki_core.services.foreign_status import ForeignStatuses
 from pki_core.wire.foreign_status import read_foreign
 from tests.builders import SetClock
+from tests.listening import listening
 from tests.unit.foreign_ca import DAY, NOW, ForeignCa, der
 
 REVOKED, UNKNOWN = ocsp.OCSPCertStatus.REVOKED, ocsp.OCSPCertStatus.UNKNOWN
@@ -46,14 +46,8 @@ def publishing():
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     server.served, server.paths, server.asked = {}, [], []
     server.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with listening(server):
         yield server
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 @pytest.fixture
