@@ -99,7 +99,7 @@ class Installations:
         self._roots = roots
 
     def answer(self, partner: Partner, exi: bytes, namespace: Namespace) -> Installed:
-        """Answer a vehicle's CertificateInstallationReq.
+        """Answer a vehicle's CertificateInstallationReq; an OEM hands in those of his own vehicles.
 
         Raises:
             NotAuthorizedError: this partner hands no requests of vehicles in.
@@ -108,7 +108,7 @@ class Installations:
         if not _READERS & partner.roles:
             raise NotAuthorizedError("installation requests are handed in by charge point operators and OEMs")
         asked = _read(exi, Edition.ISO_20 if namespace.is_edition_20 else Edition.ISO_2)
-        found = self._contracts(asked)
+        found = self._contracts(partner, asked)
         if isinstance(found, str):
             return self._refused(asked, namespace, found)
         items = self._items(found, asked.session_id)
@@ -134,14 +134,17 @@ class Installations:
         self._note_delivery([told])
         return item
 
-    def _contracts(self, asked: _Asked) -> list[HeldContract] | str:
+    def _contracts(self, partner: Partner, asked: _Asked) -> list[HeldContract] | str:
         """Return what a known vehicle gets, or the response code of the refusal."""
         missing = _no_contract(asked.edition)
         try:
             common_name, algorithm, spki_der = identity_of(asked.leaf_der)
-            key = ProvisioningKey(Pcid.parse(common_name, edition20=True).canonical, algorithm)
+            pcid = Pcid.parse(common_name, edition20=True)
         except MalformedError:
             return missing
+        if "cpo" not in partner.roles and pcid.wmi not in partner.wmis:
+            return missing  # every vehicle comes to a station; to its maker come his own
+        key = ProvisioningKey(pcid.canonical, algorithm)
         with self._store.reading() as work:
             known = work.provisioning_pool.standing([key])
             held = work.contract_making.held_by(key.pcid) if known else []

@@ -165,12 +165,14 @@ class ProvisioningPool:
         ``factory_reset`` tells the operators that the vehicle forgets its contracts.
 
         Raises:
-            NotFoundError: there is none of this partner's.
+            NotFoundError: there is none of this partner's, whatever else he may read here.
             UnavailableError: a contract certificate could not be revoked; everything stays.
         """
         if "oem" not in partner.roles:
             raise NotAuthorizedError("only a vehicle's OEM removes it")
-        rows = self._rows(partner, pcid, selection)
+        parsed = Pcid.parse(pcid, edition20=True)
+        with self._store.reading() as work:
+            rows = self._chosen(work, parsed.canonical if parsed.wmi in partner.wmis else "", selection)
         with self._store.transaction() as work:
             keys = work.provisioning_pool.lock([row.key for row in rows])
             gone = self._removal.provisioning(work, keys, Removal.DELETED, partner.id, factory_reset=factory_reset)

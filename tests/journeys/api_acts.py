@@ -21,7 +21,7 @@ from tests.journeys.rest_acts import b64, pem, root_body, vehicle_body
 
 NOBODY = "nobody"
 # Those whose things are looked for come last: what they remove, others have asked for before.
-CALLERS = (NOBODY, "other-oem", "other-mo", "other-cpo", "cps", "alice", "cpo", "oem", "mo")
+CALLERS = (NOBODY, "oem-mo", "other-oem", "other-mo", "other-cpo", "cps", "alice", "cpo", "oem", "mo")
 PCID, OTHER_PCID = "WPNFOREGN00000001", "VWXFOREGN00000001"
 EMAID, OTHER_EMAID = "DEPNCC00000001", "FRXYZC00000001"
 STATION, OTHER_STATION = "DEPNCE1", "FRXYZE1"
@@ -120,7 +120,7 @@ def _fill_pools(world):
     runtime = world.runtime
     world.api.ca = ca = foreign_ca(runtime)
     now = runtime.clock.now()
-    oems, readers = ("oem", "other-oem"), ("mo", "other-mo", "cps", "alice")
+    oems, readers = ("oem", "other-oem"), ("mo", "other-mo", "cps", "alice", "oem-mo")
     for pcid, emaid, oem, mo in (
         (PCID, EMAID, oems[0], "mo"),
         (OTHER_PCID, OTHER_EMAID, oems[1], "other-mo"),

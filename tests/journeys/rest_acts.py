@@ -14,7 +14,7 @@ PCP, PCP_OPNC = "/v1/oem/provCerts", "/opnc/v1/pcp/provisioningcertificates"
 RCP, RCP_OPNC = "/v1/root/rootCerts", "/opnc/v1/rcp/rootcertificates"
 CCP, CCP_OPNC = "/v1/ccp/signedContractData", "/opnc/v1/ccp/signedcontractdata"
 VRA = "/v1/vra/cpo/endEntities"
-_PREFIXES = {  # id -> role, provider prefixes, operator prefixes, WMIs
+_PREFIXES = {  # id -> roles, provider prefixes, operator prefixes, WMIs
     "oem": ("oem", (), (), ("WPN",)),
     "other-oem": ("oem", (), (), ("VWX",)),
     "mo": ("mo", ("DEPNC",), (), ()),
@@ -24,16 +24,19 @@ _PREFIXES = {  # id -> role, provider prefixes, operator prefixes, WMIs
     "cps": ("cps", (), (), ()),
     "alice": ("operator", (), (), ()),
     "bob": ("operator", (), (), ()),
+    # Of two roles: what the one may read, the other must not touch.
+    "oem-mo": ("oem mo", ("NLABC",), (), ("XYZ",)),
+    "oem-cps": ("oem cps", (), (), ("XYY",)),
 }
 
 
 def enrol(runtime):
     """Add the partners; returns the secret of each."""
-    for name, (role, providers, operators, wmis) in _PREFIXES.items():
+    for name, (roles, providers, operators, wmis) in _PREFIXES.items():
         runtime.partners.add(
             Partner(
                 id=name,
-                roles=frozenset({role}),
+                roles=frozenset(roles.split()),
                 provider_prefixes=frozenset(providers),
                 operator_prefixes=frozenset(operators),
                 wmis=frozenset(wmis),
