@@ -12,7 +12,7 @@ from bench.work import PARTNER, PROFILE
 from pki_core.issuance.issuer import RANDOM_OCTETS
 from pki_core.model.states import CertificateState
 from pki_core.settings import load_settings
-from pki_core.store import tables
+from pki_core.store import batch_tables, tables
 from pki_core.store.bulk import insert_rows
 from pki_core.store.certificates import CERTIFICATE_COLUMNS
 from pki_core.store.engine import is_postgres, open_engine
@@ -44,7 +44,7 @@ def fill(home: str, count: int) -> float:
 
 def _owner(connection: Connection) -> tuple[int, int]:
     """Return issuer and profile of the newest contract batch; the warm-up batch made sure there is one."""
-    batch = tables.batch.c
+    batch = batch_tables.batch.c
     row = connection.execute(
         select(batch.issuer_id, batch.profile_id)
         .where(batch.profile_name == PROFILE)

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, delete, func, ins
 from pki_core.model.batches import BatchCounts, BatchItem, BatchKind, BatchRecord, BatchResult, Verdict
 from pki_core.model.errors import NotFoundError
 from pki_core.model.states import BatchState, check_batch_transition
-from pki_core.store import tables
+from pki_core.store import batch_tables, tables
 from pki_core.store.bulk import insert_rows
 from pki_core.store.engine import is_postgres
 from pki_core.store.times import from_seconds, to_seconds
@@ -26,7 +26,7 @@ class BatchGateway:
 
     def find_source(self, partner_id: str, profile_name: str, source_sha256: str) -> BatchRecord | None:
         """Return the batch this file became before, if it did."""
-        batch = tables.batch.c
+        batch = batch_tables.batch.c
         return self._first(
             _select_batch().where(
                 batch.partner_id == partner_id,
@@ -37,13 +37,13 @@ class BatchGateway:
 
     def add(self, **columns: object) -> int:
         """Add a batch that is being loaded; return its number."""
-        statement = insert(tables.batch).values(**columns).returning(tables.batch.c.number)
+        statement = insert(batch_tables.batch).values(**columns).returning(batch_tables.batch.c.number)
         return int(self._connection.execute(statement).scalar_one())
 
     def restart_loading(self, batch: BatchRecord, runner: str) -> bool:
         """Empty a batch whose loader died, for a new loader; False when somebody else was quicker."""
         taken = self._connection.execute(
-            update(tables.batch).where(*self._loading_by(batch.number, batch.runner)).values(runner=runner)
+            update(batch_tables.batch).where(*self._loading_by(batch.number, batch.runner)).values(runner=runner)
         ).rowcount
         if taken == 1:
             self._empty(batch.number)
@@ -52,32 +52,33 @@ class BatchGateway:
     def still_loading(self, batch: BatchRecord) -> bool:
         """Tell whether a batch is still this loader's, and keep it so until the transaction ends."""
         mine = self._loading_by(batch.number, batch.runner)
-        return self._connection.execute(update(tables.batch).where(*mine).values(runner=batch.runner)).rowcount == 1
+        kept = update(batch_tables.batch).where(*mine).values(runner=batch.runner)
+        return self._connection.execute(kept).rowcount == 1
 
     def discard(self, number: int, runner: str) -> bool:
         """Remove a batch that its loader never finished; False when it is no longer that loader's."""
-        removed = self._connection.execute(delete(tables.batch).where(*self._loading_by(number, runner))).rowcount
+        removed = self._connection.execute(delete(batch_tables.batch).where(*self._loading_by(number, runner))).rowcount
         if removed == 1:
             self._empty(number)
         return removed == 1
 
     def _empty(self, number: int) -> None:
-        for table in (tables.batch_item, tables.batch_verdict, tables.batch_chunk):
+        for table in (batch_tables.batch_item, batch_tables.batch_verdict, batch_tables.batch_chunk):
             self._connection.execute(delete(table).where(table.c.batch_number == number))
 
     @staticmethod
     def _loading_by(number: int, runner: str) -> tuple[ColumnElement[bool], ...]:
-        batch = tables.batch.c
+        batch = batch_tables.batch.c
         return batch.number == number, batch.state == BatchState.LOADING.value, batch.runner == runner
 
     def add_items(self, number: int, items: Sequence[tuple[int, str, bytes, str]]) -> None:
         """Insert rows of the upload as (seq, row id, CSR DER, expected identifier)."""
-        insert_rows(self._connection, tables.batch_item, _ITEM_COLUMNS, [(number, *item) for item in items])
+        insert_rows(self._connection, batch_tables.batch_item, _ITEM_COLUMNS, [(number, *item) for item in items])
 
     def add_verdicts(self, number: int, verdicts: Sequence[Verdict]) -> None:
         """Insert verdicts; a second verdict for a row raises ConflictError."""
         rows = [(number, *verdict) for verdict in verdicts]
-        insert_rows(self._connection, tables.batch_verdict, _VERDICT_COLUMNS, rows)
+        insert_rows(self._connection, batch_tables.batch_verdict, _VERDICT_COLUMNS, rows)
 
     def move(self, batch: BatchRecord, state: BatchState, now: datetime, total: int | None = None) -> bool:
         """Change a batch's state; False when another runner has moved it already."""
@@ -88,11 +89,11 @@ class BatchGateway:
         if state is BatchState.DONE:
             values["finished_at"] = to_seconds(now)
         moved = self._connection.execute(
-            update(tables.batch)
+            update(batch_tables.batch)
             .where(
-                tables.batch.c.number == batch.number,
-                tables.batch.c.state == batch.state.value,
-                tables.batch.c.runner == batch.runner,  # a loader that was replaced moves nothing
+                batch_tables.batch.c.number == batch.number,
+                batch_tables.batch.c.state == batch.state.value,
+                batch_tables.batch.c.runner == batch.runner,  # a loader that was replaced moves nothing
             )
             .values(**values)
         ).rowcount
@@ -100,19 +101,20 @@ class BatchGateway:
 
     def get(self, batch_id: str) -> BatchRecord:
         """Return a batch by its public id; NotFoundError when there is none."""
-        record = self._first(_select_batch().where(tables.batch.c.id == batch_id))
+        record = self._first(_select_batch().where(batch_tables.batch.c.id == batch_id))
         if record is None:
             raise NotFoundError(f"there is no batch {batch_id!r}")
         return record
 
     def in_state(self, state: BatchState, limit: int) -> list[BatchRecord]:
         """Return batches in a state, oldest first."""
-        query = _select_batch().where(tables.batch.c.state == state.value).order_by(tables.batch.c.number).limit(limit)
+        batch = batch_tables.batch.c
+        query = _select_batch().where(batch.state == state.value).order_by(batch.number).limit(limit)
         return [_record(row) for row in self._connection.execute(query)]
 
     def counts(self, batch: BatchRecord) -> BatchCounts:
         """Return the progress of a batch from its chunks."""
-        chunk = tables.batch_chunk.c
+        chunk = batch_tables.batch_chunk.c
         issued, refused = self._connection.execute(
             select(func.coalesce(func.sum(chunk.issued), 0), func.coalesce(func.sum(chunk.refused), 0)).where(
                 chunk.batch_number == batch.number
@@ -126,7 +128,7 @@ class BatchGateway:
         Two looks by key, not a join: of tables that have just been filled PostgreSQL has no statistics, and joined them
         row against row.
         """
-        item, verdict = tables.batch_item.c, tables.batch_verdict.c
+        item, verdict = batch_tables.batch_item.c, batch_tables.batch_verdict.c
         judged = set(
             self._connection.scalars(
                 select(verdict.seq).where(verdict.batch_number == number, verdict.seq.between(first_seq, last_seq))
@@ -141,7 +143,7 @@ class BatchGateway:
 
     def items(self, number: int, seqs: Sequence[int]) -> list[BatchItem]:
         """Return items by their sequence numbers, a few hundred at most; whether they have a verdict is not asked."""
-        item = tables.batch_item.c
+        item = batch_tables.batch_item.c
         query = select(item.seq, item.row_id, item.csr_der, item.expected_identifier)
         rows = self._connection.execute(query.where(item.batch_number == number, item.seq.in_(seqs)))
         return [BatchItem(*row) for row in rows]
@@ -158,7 +160,7 @@ class BatchGateway:
 
     def page(self, number: int, after: int, limit: int) -> list[tuple[int, str, BatchResult | None]]:
         """Return the rows behind a sequence number as (seq, row id, result), None for those without a verdict yet."""
-        item = tables.batch_item.c
+        item = batch_tables.batch_item.c
         if is_postgres(self._connection):  # nor is anything to be read whole that has keys
             self._connection.exec_driver_sql(
                 "SET LOCAL enable_hashjoin TO OFF; SET LOCAL enable_mergejoin TO OFF; SET LOCAL enable_seqscan TO OFF"
@@ -179,11 +181,11 @@ class BatchGateway:
     def of_partner(self, partner_id: str, below: int | None, limit: int) -> list[BatchRecord]:
         """Return a partner's batches, newest first, from below a number on."""
         query = _select_batch().where(
-            tables.batch.c.partner_id == partner_id, tables.batch.c.state != BatchState.LOADING.value
+            batch_tables.batch.c.partner_id == partner_id, batch_tables.batch.c.state != BatchState.LOADING.value
         )
         if below is not None:
-            query = query.where(tables.batch.c.number < below)
-        query = query.order_by(tables.batch.c.number.desc()).limit(limit)
+            query = query.where(batch_tables.batch.c.number < below)
+        query = query.order_by(batch_tables.batch.c.number.desc()).limit(limit)
         return [_record(row) for row in self._connection.execute(query)]
 
     def _first(self, query: Select[Any]) -> BatchRecord | None:
@@ -193,14 +195,14 @@ class BatchGateway:
 
 def _select_batch() -> Select[Any]:
     return (
-        select(tables.batch, tables.profile.c.hash, tables.issuer.c.label)
-        .join(tables.profile, tables.profile.c.id == tables.batch.c.profile_id)
-        .join(tables.issuer, tables.issuer.c.id == tables.batch.c.issuer_id)
+        select(batch_tables.batch, tables.profile.c.hash, tables.issuer.c.label)
+        .join(tables.profile, tables.profile.c.id == batch_tables.batch.c.profile_id)
+        .join(tables.issuer, tables.issuer.c.id == batch_tables.batch.c.issuer_id)
     )
 
 
 def _select_results(number: int, first_seq: int, last_seq: int) -> Select[Any]:
-    verdict, certificate, der = tables.batch_verdict, tables.certificate, tables.certificate_der
+    verdict, certificate, der = batch_tables.batch_verdict, tables.certificate, tables.certificate_der
     return (
         select(
             verdict.c.seq,

@@ -9,10 +9,10 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, or_, 
 from pki_core.model.batches import Chunk
 from pki_core.model.errors import LeaseExpiredError, LeaseLostError
 from pki_core.model.states import ChunkState
-from pki_core.store import tables
+from pki_core.store import batch_tables
 from pki_core.store.times import to_seconds
 
-_CHUNK = tables.batch_chunk.c
+_CHUNK = batch_tables.batch_chunk.c
 
 
 class ChunkGateway:
@@ -38,7 +38,7 @@ class ChunkGateway:
             for first, last, refused in slices
         ]
         if rows:
-            self._connection.execute(insert(tables.batch_chunk), rows)
+            self._connection.execute(insert(batch_tables.batch_chunk), rows)
 
     def claim(self, number: int, runner: str, now: datetime, lease_until: datetime) -> tuple[Chunk, str] | None:
         """Take the first open chunk, or one whose lease ran out; None when there is none.
@@ -50,7 +50,7 @@ class ChunkGateway:
             and_(_CHUNK.state == ChunkState.CLAIMED.value, _CHUNK.lease_until <= to_seconds(now)),
         )
         row = self._connection.execute(
-            select(tables.batch_chunk)
+            select(batch_tables.batch_chunk)
             .where(_CHUNK.batch_number == number, free)
             .order_by(_CHUNK.first_seq)
             .limit(1)
@@ -59,7 +59,7 @@ class ChunkGateway:
         if row is None:
             return None
         self._connection.execute(
-            update(tables.batch_chunk)
+            update(batch_tables.batch_chunk)
             .where(_CHUNK.batch_number == number, _CHUNK.first_seq == row.first_seq)
             .values(
                 state=ChunkState.CLAIMED.value,
@@ -98,7 +98,7 @@ class ChunkGateway:
         """
         attempts = chunk.attempts if count_attempt else chunk.attempts - 1
         self._connection.execute(
-            update(tables.batch_chunk)
+            update(batch_tables.batch_chunk)
             .where(*self._mine(chunk))
             .values(state=ChunkState.OPEN.value, runner="", lease_until=0, attempts=attempts)
         )
@@ -120,7 +120,7 @@ class ChunkGateway:
     def expire_lease(self, number: int, runner: str) -> int:
         """End the leases of a runner known to be dead, so that its chunks can be taken at once."""
         return self._connection.execute(
-            update(tables.batch_chunk)
+            update(batch_tables.batch_chunk)
             .where(_CHUNK.batch_number == number, _CHUNK.state == ChunkState.CLAIMED.value, _CHUNK.runner == runner)
             .values(lease_until=0)
         ).rowcount
@@ -158,7 +158,7 @@ class ChunkGateway:
 
     def _change(self, chunk: Chunk, *conditions: ColumnElement[bool], **values: object) -> None:
         changed = self._connection.execute(
-            update(tables.batch_chunk).where(*self._mine(chunk), *conditions).values(**values)
+            update(batch_tables.batch_chunk).where(*self._mine(chunk), *conditions).values(**values)
         ).rowcount
         if changed == 1:
             return

@@ -25,7 +25,8 @@ from sqlalchemy import (
 
 from pki_core.model.identifiers import EMAID_LENGTH
 from pki_core.model.limits import COMMON_NAME_LIMIT, NAME_LIMIT, SHA256_DIGITS
-from pki_core.store.tables import delegate_table, metadata
+from pki_core.store.batch_tables import metadata  # one for all: whoever imports these tables knows those, too
+from pki_core.store.tables import delegate_table
 
 _Number = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows only for a column declared INTEGER
 _PCID = String(COMMON_NAME_LIMIT)
