@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from flows.output import Home, Json, answer, open_home, reports_errors
+from pki_core.model.revocations import parse_reason, reason_name
 
 crl_app = typer.Typer(help="Certificate revocation lists.", no_args_is_help=True)
 
@@ -22,8 +23,6 @@ def revoke(
     as_json: Json = False,
 ) -> None:
     """Revoke a certificate. OCSP says so within a second, the CRL when it is published next."""
-    from pki_core.services.revoke import parse_reason  # noqa: PLC0415
-
     done = open_home(home).revocations.revoke(
         serial, parse_reason(reason), actor="operator", witnesses=tuple(witness or ())
     )
@@ -94,8 +93,6 @@ def list_crls(home: Home = None, as_json: Json = False) -> None:
 
 
 def _tell(done: Any, *, as_json: bool) -> None:  # noqa: ANN401  # Revoked; its module takes half a second to import
-    from pki_core.services.revoke import reason_name  # noqa: PLC0415
-
     state = done.state.name.lower()
     result = {
         "serial": done.serial,

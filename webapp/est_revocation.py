@@ -6,10 +6,9 @@ from flask import Blueprint, Response, request
 
 from pki_core.model.credentials import Presented
 from pki_core.model.errors import MalformedError, NotAuthenticatedError, NotAuthorizedError, PkiError
-from pki_core.model.revocations import Reason
+from pki_core.model.revocations import PARTNER_REASONS, Reason
 from pki_core.model.tokens import SCOPE_OF_ISSUING
 from pki_core.runtime import Runtime
-from pki_core.services.revoke import PARTNER_REASONS
 from pki_core.wire.pem import base64_to_der, pem_to_der
 from webapp.api_routes import JSON, Answer, Body, Named, Route, add_routes, refusals
 from webapp.bodies import read_body

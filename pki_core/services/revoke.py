@@ -16,7 +16,7 @@ from pki_core.model.errors import ConflictError, InvariantError, MalformedError,
 from pki_core.model.issuers import IssuerRecord
 from pki_core.model.partners import Partner
 from pki_core.model.profiles import Edition
-from pki_core.model.revocations import Reason
+from pki_core.model.revocations import PARTNER_REASONS, Reason, reason_name
 from pki_core.model.states import CERTIFICATE_TRANSITIONS, CertificateState
 from pki_core.services.ceremony_rules import check_witnesses
 from pki_core.store.audit import AuditEntry
@@ -25,23 +25,7 @@ from pki_core.store.unit_of_work import Store, UnitOfWork
 from pki_core.wire.certificate_facts import CertificateFacts, read_facts
 from pki_core.wire.crl import entry_der
 
-# What a partner may say of its own certificates (OPNC revokeCertificate).
-PARTNER_REASONS = {
-    "unspecified": Reason.UNSPECIFIED,
-    "keyCompromise": Reason.KEY_COMPROMISE,
-    "affiliationChanged": Reason.AFFILIATION_CHANGED,
-    "superseded": Reason.SUPERSEDED,
-    "cessationOfOperation": Reason.CESSATION_OF_OPERATION,
-    "privilegeWithdrawn": Reason.PRIVILEGE_WITHDRAWN,
-    "aACompromise": Reason.AA_COMPROMISE,
-}
-REASONS = {
-    **PARTNER_REASONS,
-    "cACompromise": Reason.CA_COMPROMISE,
-    "certificateHold": Reason.CERTIFICATE_HOLD,
-}
 MAX_CERTIFICATE_OCTETS = 10_000  # six times what ISO 15118-20 allows a certificate
-_NAMES = {reason: name for name, reason in REASONS.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +104,7 @@ class Revocations:
         work.revocations.add_all(rows)
         for issuer_id in sorted({one.issuer_id for one in found}):
             work.ocsp.drop_leafs(issuer_id, [one.serial for one in found if one.issuer_id == issuer_id])
-        detail = f"{_NAMES[reason]} since {now.isoformat()}"
+        detail = f"{reason_name(reason)} since {now.isoformat()}"
         entries = [AuditEntry(actor, "certificate.revoked", one.issuer_id, one.serial, detail=detail) for one in found]
         work.audit.append("revocation", now, entries)
         return len(found)
@@ -197,7 +181,7 @@ class Revocations:
             )
         )
         work.ocsp.drop(issuer.id, record.serial)
-        detail = f"{_NAMES[reason]} since {revoked_at.isoformat()}"
+        detail = f"{reason_name(reason)} since {revoked_at.isoformat()}"
         if who[1]:
             detail += f" witnesses {', '.join(who[1])}"
         action = "certificate.held" if after is CertificateState.HOLD else "certificate.revoked"
@@ -261,18 +245,6 @@ class Revocations:
             has_ocsp=issuer.edition is not Edition.INTERNET,
             crl_needs_person=self._policy.needs_person(issuer.level),
         )
-
-
-def parse_reason(name: str) -> Reason:
-    """Return the reason of a name as RFC 5280 writes it; MalformedError when there is none."""
-    if name not in REASONS:
-        raise MalformedError(f"{name!r} is not a reason; there are {', '.join(REASONS)}")
-    return REASONS[name]
-
-
-def reason_name(reason: Reason) -> str:
-    """Return a reason as RFC 5280 writes it."""
-    return _NAMES[reason]
 
 
 def _find(work: UnitOfWork, serial: str) -> tuple[CertificateRecord, IssuerRecord]:

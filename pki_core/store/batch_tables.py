@@ -1,4 +1,4 @@
-"""The tables of batches: uploads, their rows and verdicts, the chunks they are signed in. Conventions as in ``tables``."""
+"""Tables of batches: uploads, their rows and verdicts, the chunks they are signed in. Conventions as in ``tables``."""
 
 from sqlalchemy import (
     BigInteger,
