@@ -18,7 +18,7 @@ from pki_core.model.crls import CrlPolicy
 from pki_core.model.errors import SettingsError
 from pki_core.model.est import BearerTokens, EstLabel, ThirdParty, TrustedProxy, check_labels
 from pki_core.model.identifiers import ISO_3166_ALPHA_2, CheckDigitPolicy
-from pki_core.model.outbound import OutboundPolicy
+from pki_core.model.outbound import OutboundPolicy, TurnPolicy
 from pki_core.model.tokens import TokenPolicy
 from pki_core.model.webhooks import WebhookPolicy
 from pki_core.services.names import NamePolicy
@@ -168,6 +168,9 @@ class OutboundSettings(_Section):
     allowed_networks: tuple[IPvAnyNetwork, ...]  # private, loopback, ... ones that may be called nevertheless
     connect_seconds: Annotated[int, Field(ge=1, le=60)]
     total_seconds: Annotated[int, Field(ge=1, le=300)]  # a whole call
+    check_seconds: Annotated[int, Field(ge=1, le=60)]  # all questions to other CAs that one request leads to
+    checks_at_once: Annotated[int, Field(ge=1, le=256)]  # requests of a process that wait for them; half its threads
+    checks_of_partner: Annotated[int, Field(ge=1, le=256)]  # of these, of one partner
     ca_file: str  # PEM of CAs beside the system's, in the home directory; "" = none
 
 
@@ -285,6 +288,16 @@ class Settings(_Section):
             allowed_networks=section.allowed_networks,
             connect_seconds=section.connect_seconds,
             total_seconds=section.total_seconds,
+        )
+
+    @property
+    def turn_policy(self) -> TurnPolicy:
+        """How much partners' requests may have us ask other people's CAs."""
+        section = self.outbound
+        return TurnPolicy(
+            at_once=min(section.checks_at_once, self.serving.threads // 2),
+            of_one_asker=section.checks_of_partner,
+            seconds=section.check_seconds,
         )
 
     @property

@@ -57,6 +57,7 @@ class Gate:
 
     def __init__(self, runtime: Runtime) -> None:
         self._callers = RestCallers(runtime, caller_reader(runtime))
+        self._access = runtime.access
 
     def guard(self, routes: Iterable[Route]) -> list[Route]:
         """Return routes whose views are called with the partner, and only for the roles they name."""
@@ -69,7 +70,10 @@ class Gate:
             partner: Partner = self._callers.partner(route.scope)
             if allowed and not allowed & partner.roles:
                 raise NotAuthorizedError(f"this is for the roles {', '.join(sorted(allowed))}")
-            answer: Response = view(partner, **places)
+            with self._access.foreign_status.asked_by(
+                partner.id
+            ):  # what is asked of other CAs, bounded for him and for all
+                answer: Response = view(partner, **places)
             answer.headers.setdefault("Cache-Control", "no-store")
             return answer
 

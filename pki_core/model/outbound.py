@@ -15,6 +15,15 @@ class OutboundPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TurnPolicy:
+    """How much partners' requests may have us ask other people's CAs; all of one process."""
+
+    at_once: int  # requests that wait for such answers
+    of_one_asker: int  # of these, of one partner
+    seconds: float  # all questions of one request together
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OutboundRequest:
     """One call."""
 
@@ -23,6 +32,7 @@ class OutboundRequest:
     body: bytes = b""
     headers: Mapping[str, str]
     max_octets: int  # of the answer's body
+    seconds: float | None = None  # fewer than the policy's for the whole call
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

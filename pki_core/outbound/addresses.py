@@ -16,6 +16,15 @@ _CARRIERS = (
     (IPv6Network("64:ff9b:1::/48"), 0),  # RFC 8215
     (IPv6Network("2002::/16"), 80),  # RFC 3056, 6to4
 )
+# Not public, whatever the Python at hand knows of them: its tables are as old as it is.
+_NEVER_PUBLIC = (
+    IPv6Network("fec0::/10"),  # RFC 3879, site-local
+    IPv6Network("3fff::/20"),  # RFC 9637, documentation
+    IPv6Network("5f00::/16"),  # RFC 9602, segment routing
+    IPv6Network("::ffff:0:0:0/96"),  # RFC 2765, IPv4 addresses translated by SIIT
+)
+_ISATAP = 0x0000_5EFE  # RFC 5214 6.1: the first half of its interface identifiers, but for the bit "universal"
+_NOT_UNIVERSAL = 0xFDFF_FFFF
 _V4_BITS = 0xFFFFFFFF
 
 
@@ -33,6 +42,8 @@ def is_allowed(text: str, allowed: Sequence[Network]) -> bool:
 
 
 def _is_public(address: Address) -> bool:
+    if any(address in network for network in _NEVER_PUBLIC):
+        return False
     return address.is_global and not address.is_multicast
 
 
@@ -45,3 +56,5 @@ def _carried(address: Address) -> Iterator[IPv4Address]:
         for network, shift in _CARRIERS:
             if address in network:
                 yield IPv4Address((int(address) >> shift) & _V4_BITS)
+        if (int(address) >> 32) & _NOT_UNIVERSAL == _ISATAP:
+            yield IPv4Address(int(address) & _V4_BITS)

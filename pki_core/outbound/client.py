@@ -1,19 +1,20 @@
 """The one HTTP client for other people's servers (RFC 9110): http and https, no redirects, limits on everything.
 
 A name is resolved once, every address it has is judged, and the connection goes to an address that was judged: a name
-that answers differently the second time (DNS rebinding) is not asked a second time. A watchdog ends the whole call
-after ``total_seconds``, however slowly the other side drips.
+that answers differently the second time (DNS rebinding) is not asked a second time. The whole call ends after
+``total_seconds``, however slowly the other side, or its name server, drips.
 """
 
 import http.client
 import re
 import socket
 import ssl
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from threading import Event, Timer
+from time import monotonic
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -21,13 +22,12 @@ from pki_core.model.errors import ForbiddenAddressError, OutboundUnavailableErro
 from pki_core.model.limits import URL_LIMIT
 from pki_core.model.outbound import OutboundAnswer, OutboundPolicy, OutboundRequest
 from pki_core.outbound.addresses import is_allowed
+from pki_core.outbound.lookups import Lookups, Resolve
 
 _PORTS = {"http": 80, "https": 443}
 _MOST_ADDRESSES = 3  # tried one after the other
 _PLAIN = re.compile(r"[!-\[\]-~]+")  # visible ASCII without a backslash, which some readers take for a slash
 _PIECE = 65_536
-
-Resolve = Callable[[str, int], Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +47,7 @@ class OutboundClient:
     def __init__(self, policy: OutboundPolicy, ca_file: str = "", resolve: Resolve | None = None) -> None:
         self._policy = policy
         self._resolve = resolve or addresses_of
+        self._lookups = Lookups(self._resolve)
         self._ca_file = ca_file
 
     @cached_property
@@ -78,17 +79,21 @@ class OutboundClient:
             ForbiddenAddressError: the URL is not one to call, or its name has an address that may not be called.
             OutboundUnavailableError: no connection, no trust, no time left, or an answer longer than allowed.
         """
-        target = self._target(request.url)
+        total = self._policy.total_seconds
+        until = monotonic() + (total if request.seconds is None else min(total, request.seconds))
+        target = self._target(request.url, until)
         with _translated(target.host):
-            connected = self._connect(target)
-            with _watchdog(connected, self._policy.total_seconds):
+            connected = self._connect(target, until)
+            with _watchdog(connected, max(until - monotonic(), 0)):
                 return self._exchange(connected, target, request)
 
-    def _target(self, url: str) -> _Target:
+    def _target(self, url: str, until: float) -> _Target:
         parts, port = _split(url)
         host = parts.hostname or ""
         with _translated(host):
-            addresses = tuple(dict.fromkeys(self._resolve(host, port)))
+            is_literal = _is_address(host)  # nothing to wait for
+            found = self._resolve(host, port) if is_literal else self._lookups.addresses(host, port, _left(until))
+        addresses = tuple(dict.fromkeys(found))
         if not addresses:
             raise OutboundUnavailableError(f"{host} has no address")
         if not all(is_allowed(address, self._policy.allowed_networks) for address in addresses):
@@ -96,11 +101,12 @@ class OutboundClient:
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         return _Target(is_tls=parts.scheme == "https", host=host, port=port, addresses=addresses, path=path)
 
-    def _connect(self, target: _Target) -> socket.socket:
+    def _connect(self, target: _Target, until: float) -> socket.socket:
         problem: OSError = OSError("no address")
         for address in target.addresses[:_MOST_ADDRESSES]:
             try:
-                return socket.create_connection((address, target.port), timeout=self._policy.connect_seconds)
+                seconds = min(self._policy.connect_seconds, _left(until))
+                return socket.create_connection((address, target.port), timeout=seconds)
             except OSError as error:
                 problem = error
         raise problem
@@ -152,7 +158,17 @@ def _split(url: str) -> tuple[SplitResult, int]:
         raise ForbiddenAddressError("only http and https are called")
     if not host or parts.username is not None or parts.password is not None:
         raise ForbiddenAddressError("the URL names no host, or credentials beside it")
+    if _is_number(host):
+        raise ForbiddenAddressError("an IPv4 address is written as four decimal numbers")
     return parts, port or _PORTS[parts.scheme]
+
+
+def _left(until: float) -> float:
+    """Return the seconds until a moment of the monotonic clock; TimeoutError when it has passed."""
+    seconds = until - monotonic()
+    if seconds <= 0:
+        raise TimeoutError
+    return seconds
 
 
 def _is_address(host: str) -> bool:
@@ -161,6 +177,15 @@ def _is_address(host: str) -> bool:
             socket.inet_pton(family, host)
             return True
     return False
+
+
+def _is_number(host: str) -> bool:
+    """Tell whether resolvers read a host as an IPv4 address in one of its forgotten notations: 2130706433, 0x7f.1."""
+    try:
+        socket.inet_aton(host)
+    except OSError:
+        return False
+    return not _is_address(host)
 
 
 def _read(answer: http.client.HTTPResponse, limit: int) -> bytes:

@@ -1,16 +1,20 @@
 """Fetches what other people's CAs publish about their certificates: OCSP answers (RFC 6960 A.1) and CRLs (RFC 5280).
 
-Bytes only; what they say, and whether it is believed, is judged elsewhere. A server that failed is left alone for a
-minute: a thousand certificates of a CA that is away cost one time-out.
+Bytes only; what they say, and whether it is believed, is judged elsewhere. A server that does not answer is left alone
+for a minute, whatever its URLs: a thousand certificates of a CA that is away cost one time-out. One that answers with
+something else is left alone at that URL.
 """
 
 import time
 from collections import OrderedDict
+from dataclasses import replace
 from threading import Lock
+from urllib.parse import urlsplit
 
 from pki_core.model.errors import ForbiddenAddressError, OutboundUnavailableError
 from pki_core.model.outbound import OutboundRequest
 from pki_core.outbound.client import OutboundClient
+from pki_core.outbound.turns import Turns
 
 MOST_OCSP = 65_536  # octets
 MOST_CRL = 20_000_000  # half a million revoked certificates
@@ -22,8 +26,9 @@ _OK = 200
 class StatusFetcher:
     """Fetches from responders and repositories."""
 
-    def __init__(self, client: OutboundClient, left_alone_seconds: float = _LEFT_ALONE_SECONDS) -> None:
+    def __init__(self, client: OutboundClient, turns: Turns, left_alone_seconds: float = _LEFT_ALONE_SECONDS) -> None:
         self._client = client
+        self._turns = turns
         self._left_alone = left_alone_seconds
         self._failed: OrderedDict[str, float] = OrderedDict()
         self._lock = Lock()
@@ -40,28 +45,42 @@ class StatusFetcher:
         return self._fetch(OutboundRequest(url=url, headers={"Accept": "application/pkix-crl"}, max_octets=MOST_CRL))
 
     def _fetch(self, request: OutboundRequest) -> bytes:
-        self._refuse_failed(request.url)
+        host = _host_of(request.url)
+        self._refuse_failed(request.url, host)
+        seconds = self._turns.seconds_for_call()
+        begun = time.monotonic()
         try:
-            answer = self._client.call(request)
+            answer = self._client.call(replace(request, seconds=seconds))
         except ForbiddenAddressError as error:
             raise OutboundUnavailableError(str(error)) from error  # it stands in a certificate: nobody to blame for it
         except OutboundUnavailableError:
-            self._note_failed(request.url)
+            # Time that somebody else has used up says nothing about this server.
+            if seconds is None or seconds >= self._turns.longest_call or time.monotonic() - begun < seconds:
+                self._note_failed(host)
             raise
         if answer.status != _OK:
             self._note_failed(request.url)
             raise OutboundUnavailableError(f"the answer was {answer.status}")
         return answer.body
 
-    def _refuse_failed(self, url: str) -> None:
+    def _refuse_failed(self, *names: str) -> None:
         with self._lock:
-            until = self._failed.get(url, 0.0)
+            until = max(self._failed.get(name, 0.0) for name in names)
         if time.monotonic() < until:
             raise OutboundUnavailableError("it failed a moment ago")
 
-    def _note_failed(self, url: str) -> None:
+    def _note_failed(self, name: str) -> None:
+        """Remember a host or a URL."""
         with self._lock:
-            self._failed[url] = time.monotonic() + self._left_alone
-            self._failed.move_to_end(url)
+            self._failed[name] = time.monotonic() + self._left_alone
+            self._failed.move_to_end(name)
             while len(self._failed) > _MOST_REMEMBERED:
                 self._failed.popitem(last=False)
+
+
+def _host_of(url: str) -> str:
+    """Return host and port, "" of what is no URL: a responder may be away where the CRLs beside it are not."""
+    try:
+        return urlsplit(url).netloc.lower()
+    except ValueError:
+        return ""

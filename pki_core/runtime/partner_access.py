@@ -9,6 +9,7 @@ from typing import Protocol
 from pki_core.model.outbound import OutboundPolicy
 from pki_core.outbound.client import OutboundClient
 from pki_core.outbound.status import StatusFetcher
+from pki_core.outbound.turns import Turns
 from pki_core.runtime.parts import Parts
 from pki_core.services.batches import Batches
 from pki_core.services.dispatch_poke import DispatchPoke
@@ -88,7 +89,8 @@ class PartnerAccess:
     @cached_property
     def foreign_status(self) -> ForeignStatuses:
         """What other people's CAs say of their certificates."""
-        return ForeignStatuses(StatusFetcher(self.outbound), self._parts.clock)
+        turns = Turns(self._parts.settings.turn_policy)
+        return ForeignStatuses(StatusFetcher(self.outbound, turns), self._parts.clock, turns)
 
     @cached_property
     def webhook_secrets(self) -> WebhookSecrets:

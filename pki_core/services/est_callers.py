@@ -89,7 +89,8 @@ class Callers:
                 raise NotAuthorizedError("the credentials shown are those of different partners")
             partner = (held and held.partner) or _partner(work, claimed.pop())
         if held is not None and held.path:
-            self._refuse_revoked(held)
+            with self._statuses().asked_by(held.partner_id):
+                self._refuse_revoked(held)
         is_proven = presented.secret is not None or presented.token_partner is not None
         if held is None or held.record is None:
             return Caller(partner=partner, speaks_for_partner=is_proven)

@@ -5,6 +5,7 @@ that was used longest ago goes first.
 """
 
 from collections import OrderedDict
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from threading import Lock
 
@@ -13,6 +14,7 @@ from pki_core.model.errors import MalformedError, OutboundUnavailableError
 from pki_core.model.foreign_status import StatusReport
 from pki_core.model.pools import ForeignStatus
 from pki_core.outbound.status import StatusFetcher
+from pki_core.outbound.turns import Turns
 from pki_core.wire.foreign_status import (
     ForeignCertificate,
     ForeignCrl,
@@ -33,18 +35,24 @@ _MOST_CERTIFICATE = 65_536
 class ForeignStatuses:
     """Asks other people's CAs."""
 
-    def __init__(self, fetcher: StatusFetcher, clock: Clock) -> None:
+    def __init__(self, fetcher: StatusFetcher, clock: Clock, turns: Turns) -> None:
         self._fetcher = fetcher
         self._clock = clock
+        self._turns = turns
         self._reports: OrderedDict[tuple[bytes, int], tuple[datetime, StatusReport]] = OrderedDict()
         self._crls: OrderedDict[tuple[str, bytes], tuple[datetime, ForeignCrl]] = OrderedDict()
         self._lock = Lock()
+
+    def asked_by(self, partner_id: str) -> AbstractContextManager[None]:
+        """Count what is asked within as one request of a partner's: it gets a turn and a time, or OverloadedError."""
+        return self._turns.asked_by(partner_id)
 
     def status_of(self, certificate_der: bytes, issuer_der: bytes) -> ForeignStatus:
         """Return how a certificate stands: what its CA says, which may be that it does not know it.
 
         Raises:
             OutboundUnavailableError: nobody tells, or these cannot be asked about.
+            OverloadedError: too much is being asked for the partner who asks, or for all.
         """
         try:
             report = self.look(certificate_der, issuer_der)

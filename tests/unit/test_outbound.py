@@ -148,6 +148,13 @@ def test_a_name_with_one_forbidden_address_is_not_called(server):
         "2002:7f00:1::",
         "2002:a00:1::1",
         "2001:0:7f00:1::1",
+        "fec0::1",
+        "3fff::1",
+        "5f00::1",
+        "::ffff:0:127.0.0.1",
+        "::ffff:0:8.8.8.8",
+        "2606:4700:4700::5efe:10.0.0.1",
+        "2606:4700:4700::200:5efe:127.0.0.1",
         "not an address",
         "",
     ],
@@ -156,7 +163,9 @@ def test_addresses_that_are_not_public_are_not_called(address):
     assert not is_allowed(address, ())
 
 
-@pytest.mark.parametrize("address", ["93.184.216.34", "2606:4700:4700::1111", "64:ff9b::5db8:d822", "8.8.8.8"])
+@pytest.mark.parametrize(
+    "address", ["93.184.216.34", "2606:4700:4700::1111", "64:ff9b::5db8:d822", "8.8.8.8", "2606:4700::5efe:808:808"]
+)
 def test_public_addresses_are_called(address):
     assert is_allowed(address, ())
 
@@ -182,6 +191,10 @@ def test_allowed_networks_are_called_also_behind_a_mapped_address():
         "http://example.com\\@127.0.0.1/",
         "http://example.com:99999/",
         "http://[::1/",
+        "http://2130706433/",
+        "http://0x7f000001/",
+        "http://127.1/",
+        "http://0177.0.0.1/",
         "http://" + "a" * 70 + ".example/",
         "http://example.com/" + "x" * 2048,
         "",

@@ -11,10 +11,11 @@ from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from pki_core.model.errors import MalformedError, OutboundUnavailableError
-from pki_core.model.outbound import OutboundPolicy
+from pki_core.model.outbound import OutboundPolicy, TurnPolicy
 from pki_core.model.pools import ForeignStatus
 from pki_core.outbound.client import OutboundClient
 from pki_core.outbound.status import MOST_CRL, StatusFetcher
+from pki_core.outbound.turns import Turns
 from pki_core.services.foreign_status import ForeignStatuses
 from pki_core.wire.foreign_status import read_foreign
 from tests.builders import SetClock
@@ -71,9 +72,10 @@ def statuses(clock):
     return statuses_at(clock)
 
 
-def statuses_at(clock, allowed="127.0.0.0/8", left_alone=0.0):
+def statuses_at(clock, allowed="127.0.0.0/8", left_alone=0.0, seconds=5.0):
     policy = OutboundPolicy(allowed_networks=(ip_network(allowed),), connect_seconds=2, total_seconds=5)
-    return ForeignStatuses(StatusFetcher(OutboundClient(policy), left_alone), clock)
+    turns = Turns(TurnPolicy(at_once=3, of_one_asker=2, seconds=seconds))
+    return ForeignStatuses(StatusFetcher(OutboundClient(policy), turns, left_alone), clock, turns)
 
 
 def look(statuses, ca, leaf):
