@@ -10,9 +10,9 @@ however often that breaks off.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
-from pki_core.model.batches import BatchCounts, BatchItem, BatchKind, BatchRecord, Chunk, Verdict
+from pki_core.model.batches import BatchCounts, BatchItem, BatchKind, BatchRecord, Chunk
 from pki_core.model.clock import Clock
 from pki_core.model.errors import (
     ConflictError,
@@ -22,15 +22,15 @@ from pki_core.model.errors import (
     StoreUnavailableError,
 )
 from pki_core.model.limits import NAME_LIMIT
-from pki_core.model.requests import Issued, Outcome
 from pki_core.model.states import BatchState
+from pki_core.services.batch_chunks import ChunkHooks, ChunkReport, finish_when_complete, refusal
 from pki_core.services.contracts import Contracts
-from pki_core.services.enroll import Enrollment, NoHooks
+from pki_core.services.enroll import Enrollment
 from pki_core.services.issuers import Issuers
 from pki_core.services.orders import Order
 from pki_core.services.runners import is_dead, running
 from pki_core.store.audit import AuditEntry
-from pki_core.store.unit_of_work import Store, UnitOfWork
+from pki_core.store.unit_of_work import Store
 from pki_core.wire.contract_rows import parse_order
 from pki_core.wire.csr import parse_csr
 
@@ -38,44 +38,6 @@ MAX_ATTEMPTS = 3  # deaths of a runner over one chunk before it is cut smaller, 
 _SLICES = 10
 _STILL_LOADING = "this batch is still being loaded"
 _CANCELLED = "The batch was cancelled before this row was signed."
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChunkReport:
-    """What became of one chunk."""
-
-    rows: int
-    issued: int
-    refused: int
-
-
-class _ChunkHooks(NoHooks):
-    """Ties a chunk to its reservation, and its verdicts to its certificates."""
-
-    def __init__(
-        self, clock: Clock, batch: BatchRecord, chunk: Chunk, rows: tuple[Sequence[int], Sequence[Verdict]]
-    ) -> None:
-        self._clock = clock
-        self._batch = batch
-        self._chunk = chunk
-        self._seqs, self._early = rows  # of the requests; the verdicts that need no signing
-        self.report = ChunkReport(rows=0, issued=0, refused=0)
-
-    def reserved(self, work: UnitOfWork, reservation: int) -> None:
-        work.chunks.attach(self._chunk, reservation)
-
-    def renewed(self, work: UnitOfWork, times: tuple[datetime, datetime]) -> None:
-        work.chunks.renew(self._chunk, *times)
-
-    def recorded(self, work: UnitOfWork, outcomes: Sequence[Outcome]) -> None:
-        verdicts = [*self._early]
-        verdicts.extend(_verdict(seq, outcome) for seq, outcome in zip(self._seqs, outcomes, strict=True))
-        issued = sum(1 for verdict in verdicts if verdict.certificate_id is not None)
-        refused = len(verdicts) - issued
-        work.chunks.finish(self._chunk, self._clock.now(), issued, refused)  # first: it tells a late runner that it is
-        work.batches.add_verdicts(self._chunk.batch_number, verdicts)
-        finish_when_complete(work, self._batch, self._chunk.runner, self._clock)
-        self.report = ChunkReport(rows=len(verdicts), issued=issued, refused=refused)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +163,7 @@ class Batches:
             items = work.batches.open_items(chunk.batch_number, chunk.first_seq, chunk.last_seq)
             work.chunks.finish(chunk, self._clock.now(), 0, len(items))  # first, as in recording
             work.batches.add_verdicts(
-                chunk.batch_number, [_refusal(item.seq, "batch.cancelled", _CANCELLED) for item in items]
+                chunk.batch_number, [refusal(item.seq, "batch.cancelled", _CANCELLED) for item in items]
             )
             finish_when_complete(work, batch, chunk.runner, self._clock)
         return ChunkReport(rows=len(items), issued=0, refused=len(items))
@@ -235,11 +197,11 @@ class Batches:
                 self._release(chunk, count_attempt=not innocent)
         return hooks.report
 
-    def _issue(self, batch: BatchRecord, chunk: Chunk, order: Order, items: Sequence[BatchItem]) -> _ChunkHooks:
+    def _issue(self, batch: BatchRecord, chunk: Chunk, order: Order, items: Sequence[BatchItem]) -> ChunkHooks:
         issuer = self._issuers.get(batch.issuer_label)
         if batch.kind is BatchKind.CONTRACT:
             wanted = [parse_order(item.row_id, item.csr_der) for item in items]
-            hooks = _ChunkHooks(self._clock, batch, chunk, ([item.seq for item in items], []))
+            hooks = ChunkHooks(self._clock, batch, chunk, ([item.seq for item in items], []))
             self._ways.contracts().issue(issuer, order, wanted, hooks)
             return hooks
         requests, seqs, early = [], [], []
@@ -247,11 +209,11 @@ class Batches:
             try:
                 request = parse_csr(item.row_id, item.csr_der, item.expected_identifier)
             except CsrRejectedError as error:
-                early.append(_refusal(item.seq, error.reason, str(error)))
+                early.append(refusal(item.seq, error.reason, str(error)))
                 continue
             requests.append(request)
             seqs.append(item.seq)
-        hooks = _ChunkHooks(self._clock, batch, chunk, (seqs, early))
+        hooks = ChunkHooks(self._clock, batch, chunk, (seqs, early))
         self._ways.enrollment.issue(issuer, order, requests, hooks)
         return hooks
 
@@ -282,7 +244,7 @@ class Batches:
                 f"Processing this row failed {MAX_ATTEMPTS} times without an answer; an operator has to look at it."
             )
             work.batches.add_verdicts(
-                chunk.batch_number, [_refusal(item.seq, "row.quarantined", message) for item in items]
+                chunk.batch_number, [refusal(item.seq, "row.quarantined", message) for item in items]
             )
             work.chunks.finish(chunk, now, 0, len(items))
             detail = f"batch {chunk.batch_number} row {chunk.first_seq}"
@@ -290,29 +252,3 @@ class Batches:
                 "batches", now, [AuditEntry(actor=chunk.runner[:NAME_LIMIT], action="row.quarantined", detail=detail)]
             )
         return ChunkReport(rows=len(items), issued=0, refused=len(items))
-
-
-def finish_when_complete(work: UnitOfWork, batch: BatchRecord, runner: str, clock: Clock) -> None:
-    """Move a batch to done when its last chunk is; two that finish at once leave it to the next claim."""
-    if batch.state is BatchState.DONE or work.chunks.unfinished(batch.number):
-        return
-    now = clock.now()
-    current = work.batches.get(batch.id)
-    if current.state is not BatchState.DONE and work.batches.move(current, BatchState.DONE, now):
-        work.audit.append("batches", now, [AuditEntry(actor=runner[:NAME_LIMIT], action="batch.done", detail=batch.id)])
-
-
-def _verdict(seq: int, outcome: Outcome) -> Verdict:
-    if isinstance(outcome, Issued):
-        return Verdict(
-            seq=seq,
-            certificate_id=outcome.certificate_id,
-            code="issued",
-            message=" ".join(outcome.warnings),
-            common_name=outcome.common_name,
-        )
-    return _refusal(seq, outcome.code, outcome.message, outcome.common_name)
-
-
-def _refusal(seq: int, code: str, message: str, common_name: str = "") -> Verdict:
-    return Verdict(seq=seq, certificate_id=None, code=code, message=message, common_name=common_name)
