@@ -28,9 +28,8 @@ from pki_core.services.leases import Lease
 from pki_core.services.names import JudgedName, NamePolicy, judge_alternative_names, judge_name
 from pki_core.services.orders import Order
 from pki_core.services.pool_issued import PCP, IssuedToPool, PoolEntry
-from pki_core.store.audit import AuditEntry
+from pki_core.store.issuances import Issuance, Signed
 from pki_core.store.reservations import POSITIONS
-from pki_core.store.times import to_seconds
 from pki_core.store.unit_of_work import Store, UnitOfWork
 from pki_core.wire.csr import verify_proof
 from pki_core.wire.public_key import PublicKey, load_public_key, refuse_weak_key
@@ -208,8 +207,7 @@ class Enrollment:
         now = self._clock.now()
         intents = [(serial_text(one.serial), one.tbs_der, one.not_after) for one in prepared]
         with self._store.transaction() as work:
-            number = work.reservations.open(issuer.record.id, order.profile_id, order.runner, (now, now + self._lease))
-            work.reservations.reserve(number, issuer.record.id, intents)
+            number = work.issuances.reserve(_issuance(issuer, order), intents, (now, now + self._lease))
             hooks.reserved(work, number)
         return Lease(self._store, self._clock, self._lease, now, (number, order.runner, hooks))
 
@@ -222,26 +220,20 @@ class Enrollment:
         caller: tuple[Sequence[Outcome], IssueHooks],
     ) -> None:
         now = self._clock.now()
-        seconds = to_seconds(now)
-        first = reservation * POSITIONS
-        issuer_id, profile_id = issuer.record.id, order.profile_id
-        partner_id = order.partner.id if order.partner else None
-        rows, ders, entries = [], [], []
-        for certificate_id, (one, certificate_der) in enumerate(zip(*signed, strict=True), start=first):
-            serial, not_after = serial_text(one.serial), to_seconds(one.not_after)
-            not_before = to_seconds(one.not_before)
-            name = one.common_name
-            rows.append(
-                (certificate_id, issuer_id, serial, profile_id, partner_id, name, not_before, not_after, seconds)
+        rows = [
+            Signed(
+                serial_text(one.serial),
+                one.common_name,
+                one.not_before,
+                one.not_after,
+                certificate_der,
+                hashlib.sha256(certificate_der).digest(),
             )
-            ders.append((certificate_id, not_after, certificate_der))
-            digest = hashlib.sha256(certificate_der).digest()
-            entries.append(AuditEntry(order.actor, "certificate.issued", issuer_id, serial, profile_id, digest))
+            for one, certificate_der in zip(*signed, strict=True)
+        ]
         with self._store.transaction() as work:
             caller[1].recorded(work, caller[0])  # the caller's rows first: whoever takes over locks them in this order
-            work.reservations.close(reservation, order.runner, now, len(rows))
-            work.certificates.record(rows, ders)
-            work.audit.append("issuance", now, entries)
+            work.issuances.record(reservation, _issuance(issuer, order), rows, now)
 
     def _give_up(self, reservation: int) -> None:
         """Void what was reserved. When the store is away too, the lease and ``sweep_stuck`` do it later."""
@@ -250,6 +242,11 @@ class Enrollment:
                 work.reservations.void(reservation)
         except StoreUnavailableError:
             return
+
+
+def _issuance(issuer: Issuer, order: Order) -> Issuance:
+    partner_id = order.partner.id if order.partner else None
+    return Issuance(issuer.record.id, order.profile_id, partner_id, order.actor, order.runner)
 
 
 def judge_request(

@@ -74,7 +74,7 @@ class Callers:
             UnavailableError: the status of somebody else's certificate cannot be asked now.
         """
         now = self._clock.now()
-        with self._store.reading() as work:
+        with self._store.looking() as work:
             claimed = set[str]()
             if presented.token_partner is not None:
                 claimed.add(presented.token_partner)
@@ -109,7 +109,7 @@ class Callers:
         Raises:
             NotAuthenticatedError: nobody's, or it was used.
         """
-        with self._store.reading() as work:
+        with self._store.looking() as work:
             credential = work.credentials.find(sha256_text(code.encode()[:_MAX_SECRET]))
             if not _is_in_force(credential, CredentialKind.CODE, self._clock.now()):
                 raise NotAuthenticatedError("the enrolment code is not known, or was used before")

@@ -23,6 +23,7 @@ from sqlalchemy import (
 )
 
 from pki_core.model.errors import ConflictError, InvariantError, StoreUnavailableError
+from pki_core.store.driver import driver_of, run_many, run_text
 from pki_core.store.engine import is_postgres
 from pki_core.store.faults import words_for
 
@@ -80,9 +81,7 @@ def look_up_by_keys(connection: Connection) -> None:
 
 
 def _copy(connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> int:
-    driver = connection.connection.driver_connection
-    if driver is None:
-        raise StoreUnavailableError("the connection to PostgreSQL is closed")
+    driver = driver_of(connection)
     errors = connection.dialect.loaded_dbapi  # COPY goes past SQLAlchemy, so do its errors
     names = ", ".join(columns)
     try:
@@ -102,7 +101,9 @@ def _copy(connection: Connection, table: Table, columns: Sequence[str], rows: Se
 def _many(connection: Connection, table: Table, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> int:
     places = ", ".join(["%s" if is_postgres(connection) else "?"] * len(columns))
     statement = f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({places})"  # noqa: S608  # names are ours
-    return connection.exec_driver_sql(statement, rows[0] if len(rows) == 1 else list(rows)).rowcount
+    if len(rows) == 1:
+        return run_text(connection, statement, rows[0]).rowcount
+    return run_many(connection, statement, rows)
 
 
 def _type_name(table: Table, column: str) -> str:

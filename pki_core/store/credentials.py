@@ -5,12 +5,13 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, Select, String, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Select, String, bindparam, func, insert, select, update
 
 from pki_core.model.credentials import Credential, CredentialKind
 from pki_core.model.partners import Partner
 from pki_core.store import tables
 from pki_core.store.certificates import counting_good
+from pki_core.store.driver import run
 from pki_core.store.partners import partner_of
 from pki_core.store.times import from_seconds, to_seconds
 
@@ -56,8 +57,8 @@ class CredentialGateway:
 
     def find(self, sha256: str) -> Credential | None:
         """Return the credential with a hash, in force or not; None when there is none."""
-        row = self._connection.execute(_BY_HASH, {"wanted": sha256}).first()
-        return None if row is None else _record(row)
+        row = run(self._connection, _BY_HASH, {"wanted": sha256}).fetchone()
+        return None if row is None else _credential(*row)
 
     def standing(self, sha256: str, own_partner_id: str | None, serials: Sequence[tuple[int, str]]) -> Standing:
         """Return all that decides about a certificate of ours that is shown, in one look.
@@ -69,18 +70,18 @@ class CredentialGateway:
         distinct = sorted(set(serials))
         for number, (issuer_id, serial) in enumerate(distinct):
             values[f"i{number}"], values[f"s{number}"] = issuer_id, serial
-        rows = self._connection.execute(_standing(len(distinct)), values).all()
-        first = rows[0]
+        rows = run(self._connection, _standing(len(distinct)), values).fetchall()
+        *shown, known_partner_id, _, _, good = rows[0]
         partner = None
-        if first.known_partner_id is not None:
-            partner = partner_of(first.known_partner_id, [(row.scope_kind, row.scope_value) for row in rows])
-        credential = None if first.id is None else _record(first)
-        return Standing(credential, partner, are_good=first.good == len(distinct))
+        if known_partner_id is not None:
+            partner = partner_of(known_partner_id, [(row[-3], row[-2]) for row in rows])
+        credential = None if shown[0] is None else _credential(*shown)
+        return Standing(credential, partner, are_good=good == len(distinct))
 
     def of_partner(self, partner_id: str) -> list[Credential]:
         """Return every credential of a partner, in the order they were made."""
-        rows = self._connection.execute(_OF_PARTNER, {"wanted": partner_id})
-        return [_record(row) for row in rows]
+        rows = run(self._connection, _OF_PARTNER, {"wanted": partner_id}).fetchall()
+        return [_credential(*row) for row in rows]
 
     def end(self, number: int, now: datetime) -> bool:
         """Withdraw a credential, or use a code up; False when that was done before."""
@@ -94,15 +95,17 @@ class CredentialGateway:
         )
 
 
-def _record(row: Row[Any]) -> Credential:
+def _credential(  # noqa: PLR0913, PLR0917  # the columns of the table, in their order
+    number: int, partner_id: str, kind: str, sha256: str, created_at: int, not_after: int | None, ended_at: int | None
+) -> Credential:
     return Credential(
-        id=row.id,
-        partner_id=row.partner_id,
-        kind=CredentialKind(row.kind),
-        sha256=row.sha256,
-        created_at=from_seconds(row.created_at),
-        not_after=None if row.not_after is None else from_seconds(row.not_after),
-        ended_at=None if row.ended_at is None else from_seconds(row.ended_at),
+        id=number,
+        partner_id=partner_id,
+        kind=CredentialKind(kind),
+        sha256=sha256,
+        created_at=from_seconds(created_at),
+        not_after=None if not_after is None else from_seconds(not_after),
+        ended_at=None if ended_at is None else from_seconds(ended_at),
     )
 
 

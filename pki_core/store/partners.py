@@ -9,6 +9,7 @@ from pki_core.model.errors import ConflictError, NotFoundError
 from pki_core.model.partners import Partner
 from pki_core.model.signer import TokenIdentity
 from pki_core.store import tables
+from pki_core.store.driver import run
 from pki_core.store.times import to_seconds
 
 # Built once: every EST request asks it.
@@ -46,7 +47,7 @@ class PartnerGateway:
 
     def get(self, partner_id: str) -> Partner:
         """Return a partner; NotFoundError when there is none."""
-        rows = self._connection.execute(_WITH_SCOPES, {"wanted": partner_id}).all()
+        rows = run(self._connection, _WITH_SCOPES, {"wanted": partner_id}).fetchall()
         if not rows:
             raise NotFoundError(f"there is no partner {partner_id!r}")
         return partner_of(partner_id, [(kind, value) for kind, value in rows])

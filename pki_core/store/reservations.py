@@ -14,6 +14,7 @@ from pki_core.model.errors import InvariantError, LeaseExpiredError, LeaseLostEr
 from pki_core.model.states import CertificateState
 from pki_core.store import tables
 from pki_core.store.bulk import insert_rows, is_in_list, list_of
+from pki_core.store.driver import run
 from pki_core.store.engine import is_postgres
 from pki_core.store.times import to_seconds
 
@@ -22,7 +23,11 @@ POSITIONS = 4096  # certificate id = reservation number * POSITIONS + position
 _STATUS_COLUMNS = ("issuer_id", "serial", "certificate_id", "status", "not_after")
 
 # Built once: for the one certificate of an EST request, building a statement takes longer than running it.
-_OPEN = insert(tables.reservation).returning(tables.reservation.c.number)
+_OPEN = (
+    insert(tables.reservation)
+    .values({name: bindparam(name) for name in ("issuer_id", "profile_id", "runner", "created_at", "lease_until")})
+    .returning(tables.reservation.c.number)
+)
 _INTENT = insert(tables.intent)
 _CLOSE = (
     delete(tables.reservation)
@@ -46,16 +51,14 @@ class ReservationGateway:
 
     def open(self, issuer_id: int, profile_id: int, runner: str, times: tuple[datetime, datetime]) -> int:
         """Open a reservation for a runner and return its number; ``times`` is (now, end of the lease)."""
-        number = self._connection.execute(
-            _OPEN,
-            {
-                "issuer_id": issuer_id,
-                "profile_id": profile_id,
-                "runner": runner,
-                "created_at": to_seconds(times[0]),
-                "lease_until": to_seconds(times[1]),
-            },
-        ).scalar_one()
+        values = {
+            "issuer_id": issuer_id,
+            "profile_id": profile_id,
+            "runner": runner,
+            "created_at": to_seconds(times[0]),
+            "lease_until": to_seconds(times[1]),
+        }
+        (number,) = run(self._connection, _OPEN, values).fetchall()[0]
         return int(number)
 
     def reserve(self, number: int, issuer_id: int, intents: Sequence[tuple[str, bytes, datetime]]) -> None:
@@ -72,7 +75,8 @@ class ReservationGateway:
                 for position, (serial, _, not_after) in enumerate(intents)
             ],
         )
-        self._connection.execute(
+        run(
+            self._connection,
             _INTENT,
             {
                 "reservation": number,
@@ -94,7 +98,7 @@ class ReservationGateway:
             .values(lease_until=to_seconds(times[1]))
         ).rowcount
         if renewed != 1:
-            raise self._loss(number, runner)
+            raise self.loss(number, runner)
 
     def close(self, number: int, runner: str, now: datetime, count: int) -> None:
         """Turn a reservation's serials good and drop it.
@@ -104,10 +108,10 @@ class ReservationGateway:
             InvariantError: it holds another number of certificates than are being recorded.
         """
         held = {"held": number, "holder": runner, "now": to_seconds(now)}
-        issuer_id = self._connection.execute(_CLOSE, held).scalar()
-        if issuer_id is None:
-            raise self._loss(number, runner)
-        if self._settle(number, issuer_id, CertificateState.GOOD) != count:
+        closed = run(self._connection, _CLOSE, held).fetchall()
+        if not closed:
+            raise self.loss(number, runner)
+        if self._settle(number, closed[0][0], CertificateState.GOOD) != count:
             raise InvariantError(f"reservation {number} does not hold the {count} certificates that were signed")
 
     def void(self, number: int) -> int:
@@ -136,7 +140,8 @@ class ReservationGateway:
         )
         return [(row.number, row.runner) for row in rows]
 
-    def _loss(self, number: int, runner: str) -> LeaseLostError:
+    def loss(self, number: int, runner: str) -> LeaseLostError:
+        """Return why a reservation cannot be closed or held on."""
         held = tables.reservation.c
         mine = select(held.number).where(held.number == number, held.runner == runner)
         if self._connection.scalar(mine) is None:
@@ -144,9 +149,10 @@ class ReservationGateway:
         return LeaseExpiredError(f"the lease of reservation {number} ran out before everything was signed")
 
     def _settle(self, number: int, issuer_id: int, state: CertificateState) -> int:
-        stored = self._connection.scalar(_TAKE_SERIALS, {"held": number})
-        serials = (stored or "").split()
-        settled = self._connection.execute(
+        taken = run(self._connection, _TAKE_SERIALS, {"held": number}).fetchall()
+        serials = taken[0][0].split() if taken else []
+        settled = run(
+            self._connection,
             _settling(postgres=is_postgres(self._connection)),
             {
                 "of_issuer": issuer_id,

@@ -22,6 +22,7 @@ from pki_core.store.crls import CrlGateway
 from pki_core.store.engine import FORGETTABLE, open_engine
 from pki_core.store.est_requests import EstRequestGateway
 from pki_core.store.faults import words_for
+from pki_core.store.issuances import IssuanceGateway
 from pki_core.store.issuers import IssuerGateway
 from pki_core.store.marks import MarkGateway
 from pki_core.store.ocsp import OcspGateway
@@ -70,6 +71,7 @@ class UnitOfWork:
     crls = _Made(CrlGateway)
     environment = _Made(EnvironmentGateway)
     est_requests = _Made(EstRequestGateway)
+    issuances = _Made(IssuanceGateway)
     issuers = _Made(IssuerGateway)
     ocsp = _Made(OcspGateway)
     outbox = _Made(OutboxGateway)
@@ -97,6 +99,9 @@ class Store:
         self._engine: Engine = open_engine(url)
         # SQLite's readers have connections of their own: what a connection may do is said once.
         self._reader = self._engine if self._engine.name == "postgresql" else open_engine(url, read_only=True)
+        self._looker = self._reader  # its statements go to the driver without a BEGIN
+        if self._engine.name == "postgresql":
+            self._looker = self._engine.execution_options(isolation_level="AUTOCOMMIT")  # the same connections
         self._forgettable = self._engine.execution_options(**{FORGETTABLE: True})
 
     @contextmanager
@@ -124,6 +129,15 @@ class Store:
                 )
             with connection.begin():
                 yield UnitOfWork(connection)
+
+    @contextmanager
+    def looking(self) -> Iterator[UnitOfWork]:
+        """Open a look at what is committed: to read only, each statement by itself, the newest there is.
+
+        One statement is one trip to PostgreSQL here, and three with a transaction around it.
+        """
+        with _translated(), self._looker.connect() as connection:
+            yield UnitOfWork(connection)
 
     def close(self) -> None:
         """Give connections back."""
