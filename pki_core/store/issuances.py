@@ -176,7 +176,7 @@ class IssuanceGateway:
             raise self._reservations.loss(number, issuance.runner)
         serials, settled, recorded, kept, told = row
         if serials != " ".join([one.serial for one in signed]):
-            raise InvariantError(f"reservation {number} does not hold the {len(signed)} certificates that were signed")
+            raise _other_certificates(number, len(signed))
         counts = {"certificate_status": settled, "certificate": recorded, "certificate_der": kept, "audit": told}
         _check_counts(counts, len(signed))
 
@@ -191,12 +191,17 @@ class IssuanceGateway:
             )
             ders.append((certificate_id, not_after, certificate_der))
             entries.append(AuditEntry(actor, _ACTION, issuer_id, serial, profile_id, digest))
-        self._reservations.close(number, issuance.runner, now, len(rows))
+        if self._reservations.close(number, issuance.runner, now, len(rows)) != [one.serial for one in signed]:
+            raise _other_certificates(number, len(signed))
         CertificateGateway(self._connection).record(rows, ders)
         AuditGateway(self._connection).append(_STREAM, now, entries)
 
     def _is_one_statement(self, rows: Sequence[object]) -> bool:
         return len(rows) <= _FEW and is_postgres(self._connection)
+
+
+def _other_certificates(number: int, count: int) -> InvariantError:
+    return InvariantError(f"reservation {number} does not hold the {count} certificates that were signed")
 
 
 def _check_counts(found: dict[str, int], given: int) -> None:

@@ -100,8 +100,8 @@ class ReservationGateway:
         if renewed != 1:
             raise self.loss(number, runner)
 
-    def close(self, number: int, runner: str, now: datetime, count: int) -> None:
-        """Turn a reservation's serials good and drop it.
+    def close(self, number: int, runner: str, now: datetime, count: int) -> list[str]:
+        """Turn a reservation's serials good, drop it, and return them in their order.
 
         Raises:
             LeaseLostError: it is no longer this runner's, or its lease ran out.
@@ -111,8 +111,10 @@ class ReservationGateway:
         closed = run(self._connection, _CLOSE, held).fetchall()
         if not closed:
             raise self.loss(number, runner)
-        if self._settle(number, closed[0][0], CertificateState.GOOD) != count:
+        serials = self._settle(number, closed[0][0], CertificateState.GOOD)
+        if len(serials) != count:
             raise InvariantError(f"reservation {number} does not hold the {count} certificates that were signed")
+        return serials
 
     def void(self, number: int) -> int:
         """Burn the serials of a reservation and drop it; returns how many. Nothing happens when it is gone."""
@@ -121,7 +123,7 @@ class ReservationGateway:
             .where(tables.reservation.c.number == number)
             .returning(tables.reservation.c.issuer_id)
         ).scalar()
-        return 0 if issuer_id is None else self._settle(number, issuer_id, CertificateState.VOID)
+        return 0 if issuer_id is None else len(self._settle(number, issuer_id, CertificateState.VOID))
 
     def expired(self, now: datetime, limit: int) -> list[tuple[int, str]]:
         """Return (number, runner) of reservations whose lease ran out."""
@@ -148,9 +150,9 @@ class ReservationGateway:
             return LeaseLostError(f"reservation {number} is no longer held by this runner")
         return LeaseExpiredError(f"the lease of reservation {number} ran out before everything was signed")
 
-    def _settle(self, number: int, issuer_id: int, state: CertificateState) -> int:
+    def _settle(self, number: int, issuer_id: int, state: CertificateState) -> list[str]:
         taken = run(self._connection, _TAKE_SERIALS, {"held": number}).fetchall()
-        serials = taken[0][0].split() if taken else []
+        serials: list[str] = taken[0][0].split() if taken else []
         settled = run(
             self._connection,
             _settling(postgres=is_postgres(self._connection)),
@@ -163,7 +165,7 @@ class ReservationGateway:
         ).rowcount
         if settled != len(serials):
             raise InvariantError(f"reservation {number} holds {len(serials)} intents but {settled} reserved serials")
-        return settled
+        return serials
 
 
 @lru_cache(maxsize=2)
