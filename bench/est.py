@@ -58,9 +58,10 @@ def measure(machine: Machine, place: Place, requests: int, clients: int) -> dict
     for planned, workers in ((loads, 0), (alone, 1)):
         with _workers(Path(place.home), workers), _serving(place) as (pid, ready):
             for name, load in (("", {"count": warm, "clients": clients, "anew": 0}), *planned):
-                before = _cpu_of(pid)
+                before, asked = _cpu_of(pid), _cpu_of_database(place)
                 figures[name] = place.run("est.drive", ready=ready, files=files, load={"first": first, **load})
                 figures[name]["server_cpu_ms"] = (_cpu_of(pid) - before) / load["count"] * 1000
+                figures[name]["database_cpu_ms"] = (_cpu_of_database(place) - asked) / load["count"] * 1000
                 first += load["count"]
     return figures
 
@@ -114,6 +115,20 @@ def _cpu_of(pid: int) -> float:
     return total / os.sysconf("SC_CLK_TCK")
 
 
+def _cpu_of_database(place: Place) -> float:
+    """Return the CPU seconds of the processes of PostgreSQL that serve this database, on this machine; 0 on SQLite."""
+    name = place.variables.get("PNCPKI_DATABASE_URL", "").partition("?")[0].rpartition("/")[2]
+    total = 0
+    for entry in Path("/proc").glob("[0-9]*") if name else ():
+        try:
+            if f" {name} " in (entry / "cmdline").read_bytes().decode(errors="replace"):
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                total += int(fields[11]) + int(fields[12])
+        except OSError:
+            continue  # it ended meanwhile
+    return total / os.sysconf("SC_CLK_TCK")
+
+
 def prepare(home: str, directory: str, count: int) -> dict[str, str]:
     """Job: issue a client certificate and write as many requests as will be sent."""
     place = Path(directory)
@@ -148,12 +163,12 @@ def drive(home: str, ready: dict[str, str], files: dict[str, str], load: dict[st
         threading.Thread(target=_send, args=(context, port, _requests(share), latencies[number]), kwargs=anew)
         for number, share in enumerate(shares)
     ]
-    begun = time.perf_counter()
+    begun, used = time.perf_counter(), time.process_time()
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    seconds = time.perf_counter() - begun
+    seconds, used = time.perf_counter() - begun, time.process_time() - used
     ordered = sorted(one for share in latencies for one in share)
     if len(ordered) != count:
         raise RuntimeError(f"{count - len(ordered)} of {count} enrolments failed")
@@ -161,6 +176,7 @@ def drive(home: str, ready: dict[str, str], files: dict[str, str], load: dict[st
         "p50_ms": ordered[len(ordered) // 2] * 1000,
         "p99_ms": ordered[int(len(ordered) * 0.99)] * 1000,
         "rate": count / seconds,
+        "client_cpu_ms": used / count * 1000,
     }
 
 

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from pathlib import Path
 from bench.child import ROOT, run_job
 
 SQLITE, POSTGRES = "SQLite", "PostgreSQL"
+_PAGES, _FLUSHES = 20, 320
 _HEADERS = Path("/usr/include/p11-kit-1")
 
 
@@ -77,6 +79,18 @@ class Machine:
         run_job("founding.write_files", {}, files=paths, rows=rows, first=self._next_row, edition_20=edition_20)
         self._next_row += count * rows
         return paths
+
+    def flush_seconds(self) -> list[float]:
+        """Return how long the disk takes to keep one page for good, a few hundred times; a commit is one of these."""
+        page, taken = b"x" * 8192, []
+        with (self.directory / "flushed").open("wb", buffering=0) as file:
+            for number in range(_FLUSHES):
+                file.seek(number % _PAGES * len(page))
+                file.write(page)
+                begun = time.perf_counter()
+                os.fdatasync(file.fileno())
+                taken.append(time.perf_counter() - begun)
+        return sorted(taken[_PAGES:])  # before, the file still grew
 
     def _postgres(self) -> str:
         url = os.environ.get("TEST_DATABASE_URL", "")

@@ -192,7 +192,7 @@ def test_a_dependency_that_is_away_asks_for_patience_and_comes_back_by_itself(cl
             issuer = client.runtime.issuers.get("cpo-sub2")
             broken.setattr(type(issuer._signer), "sign", fail)
         else:
-            broken.setattr(client.runtime.store, "reading", fail)
+            broken.setattr(client.runtime.store, "looking", fail)
         answer = client.enroll(csr_der)
     assert answer.status_code == 503
     assert int(answer.headers["Retry-After"]) > 0

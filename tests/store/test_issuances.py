@@ -14,7 +14,7 @@ from pki_core.store.reservations import POSITIONS
 from pki_core.store.unit_of_work import Store
 from tests.builders import NOW, PARTNER
 from tests.journeys.crash_faults import OWN, SILENTLY, refusing
-from tests.store.rows import LATER, OTHER_RUNNER, RUNNER, reserve, states
+from tests.store.rows import LATER, OTHER_RUNNER, RUNNER, reserve, states, tbs_of
 
 FEW_AND_MANY = [1, 2, 5, 6, 9]
 OPENING = NOW - timedelta(minutes=1)
@@ -53,12 +53,12 @@ def test_few_are_reserved_and_recorded_as_many_are(store, ids, count):
     assert states(store, ids, count) == {CertificateState.RESERVED}
     with store.reading() as work:
         assert work.reservations.held() == [(number, RUNNER)]
-        assert work.reservations.tbs_of(number) == b"".join(b"tbs" + bytes((at,)) for at in range(count))
+        assert tbs_of(work, number) == b"".join(b"tbs" + bytes((at,)) for at in range(count))
     record(store, ids, number, signed(count))
     assert states(store, ids, count) == {CertificateState.GOOD}
     with store.reading() as work:
         assert work.reservations.held() == []
-        assert work.reservations.tbs_of(number) == b""
+        assert tbs_of(work, number) == b""
         for at in range(count):
             found = work.certificates.of_id(number * POSITIONS + at)
             assert (found.serial, found.common_name, found.certificate_der) == (
