@@ -12,9 +12,10 @@ from flask import Response, jsonify, request
 
 from pki_core.model.errors import MalformedError
 from pki_core.model.partners import Partner
-from pki_core.model.pools import ProvisioningEntry, ProvisioningUpload
+from pki_core.model.pools import ProvisioningEntry, ProvisioningKey, ProvisioningUpload
 from pki_core.runtime import Runtime
 from pki_core.services.pool_provisioning import MAX_KEY_IDENTIFIER, MAX_V2G_ROOTS, Selection
+from pki_core.wire.pool_certificate import read_certificate
 from pki_core.wire.root_facts import read_root_facts
 from webapp import pool_fields as fields
 from webapp.api_routes import Parameter, Route, refusals
@@ -196,25 +197,27 @@ def _upload_of(body: Mapping[str, Any], dialect: Dialect) -> ProvisioningUpload:
         if not isinstance(holder, dict):
             raise MalformedError("provisioningCertificateChain is an object")
     names = ("v2gRootAuthorityKeyIdentifiers", "v2gRootAuthorityKeyIdentifier")  # the latter in older examples
-    previous = fields.text_of(body, "previousPcid")
+    previous, urn = fields.text_of(body, "previousPcid"), fields.text_of(body, "xsdMsgDefNamespace")
     return ProvisioningUpload(
         leaf_der=fields.certificate_of(holder, leaf, shown="vehicleCertificate"),
         sub2_der=fields.certificate_of(
             holder, "subCA2Certificate", "subCa2Certificate", shown="subCa2Certificate", needed=False
         ),
         sub1_der=fields.certificate_of(holder, "subCA1Certificate", "subCa1Certificate", shown="subCa1Certificate"),
-        namespace=fields.namespace_of(fields.text_of(body, "xsdMsgDefNamespace")),
+        namespace=fields.namespace_of(urn) if urn else None,
         v2g_roots=fields.texts_of(body, *names, most=MAX_V2G_ROOTS, limit=MAX_KEY_IDENTIFIER),
         previous_pcid=fields.pcid_of(previous) if previous else "",
     )
 
 
 def _uploaded(upload: ProvisioningUpload) -> dict[str, Any]:
+    key = ProvisioningKey("", read_certificate(upload.leaf_der).algorithm)
+    namespace = upload.namespace or key.namespace
     return _without_empty(
         vehicleCertificate=fields.base64_of(upload.leaf_der),
         subCA1Certificate=fields.base64_of(upload.sub1_der),
         subCA2Certificate=fields.base64_of(upload.sub2_der),
-        xsdMsgDefNamespace=upload.namespace.urn,
+        xsdMsgDefNamespace=namespace.urn,
         v2gRootAuthorityKeyIdentifiers=list(upload.v2g_roots),
         previousPcid=upload.previous_pcid,
     )

@@ -182,6 +182,14 @@ class ProvisioningKey(NamedTuple):
         """The newest message definition that has keys of this algorithm."""
         return Namespace.ISO_2_2013 if self.algorithm is KeyAlgorithm.SECP256R1 else Namespace.ISO_20_2022
 
+    def namespace_as_said(self, said: Namespace | None) -> Namespace | None:
+        """Return what was said where it has keys of this algorithm, the newest that has when nothing was said.
+
+        None: it has none, for the algorithm is another edition's.
+        """
+        own = self.namespace
+        return own if said is None else said if said.is_edition_20 == own.is_edition_20 else None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProvisioningRow:
@@ -217,7 +225,7 @@ class ProvisioningUpload:
     leaf_der: bytes
     sub1_der: bytes
     sub2_der: bytes = b""
-    namespace: Namespace = Namespace.ISO_2_2013
+    namespace: Namespace | None = None  # None = that of the key
     v2g_roots: tuple[str, ...] = ()
     previous_pcid: str = ""
 

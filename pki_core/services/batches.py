@@ -19,6 +19,7 @@ from pki_core.model.errors import (
     CsrRejectedError,
     LeaseExpiredError,
     PkiError,
+    RequestError,
     StoreUnavailableError,
 )
 from pki_core.model.limits import NAME_LIMIT
@@ -189,6 +190,8 @@ class Batches:
             # Too much for one lease: a smaller chunk may not be. But no row is given up because the token is slow.
             innocent = chunk.first_seq == chunk.last_seq
             raise
+        except RequestError:
+            raise  # what a row asks for cannot be, and nobody saw which: counted, so that it comes to stand alone
         except (PkiError, KeyboardInterrupt):
             innocent = True  # what went wrong has a name, and it is not these rows
             raise

@@ -33,6 +33,7 @@ from pki_core.wire.contract_envelope import VehiclePublicKey
 from pki_core.wire.contract_key import vehicle_key_of
 
 STATUS_UNAVAILABLE = "vehicle.status_unavailable"
+KEY_UNUSABLE = "vehicle.key_unusable"
 _DUPLICATE = "Another order of this list names the same contract."
 
 
@@ -87,7 +88,9 @@ class ContractVehicles:
                 judged.append(_refused(order, vehicle, _SENTENCES[vehicle]))
             else:
                 row, public_key = vehicle
-                judged.append(Vehicle(emaid, key, row.key_sha256, row.namespace, public_key))
+                # A row may be older than the rule that its message definition has keys of its algorithm.
+                namespace = key.namespace_as_said(row.namespace) or key.namespace
+                judged.append(Vehicle(emaid, key, row.key_sha256, namespace, public_key))
         return judged
 
     def _usable(
@@ -115,7 +118,7 @@ class ContractVehicles:
                 try:
                     found[row.key] = (row, vehicle_key_of(row.leaf_der))
                 except MalformedError:
-                    found[row.key] = "vehicle.key_unusable"
+                    found[row.key] = KEY_UNUSABLE
         if asked:
             with self._store.transaction() as work:
                 work.provisioning_pool.checked(asked, now)
@@ -133,7 +136,7 @@ class ContractVehicles:
 
 _SENTENCES = {
     "vehicle.not_available": PROVISIONING_NOT_AVAILABLE,
-    "vehicle.key_unusable": "The key of the vehicle's provisioning certificate cannot be used for encryption.",
+    KEY_UNUSABLE: "The key of the vehicle's provisioning certificate cannot be used for encryption.",
     STATUS_UNAVAILABLE: "The CA of the vehicle's provisioning certificate does not tell its status; try again later.",
 }
 
@@ -156,6 +159,11 @@ def _named(
     if not 0 <= order.renew_days <= LONGEST_RENEWAL:
         return _refused(order, "contract.renewal_invalid", f"A contract is renewed for 1 to {LONGEST_RENEWAL} days.")
     return emaid, ProvisioningKey(pcid.canonical, algorithm)
+
+
+def unusable(order: ContractOrder) -> Refused:
+    """Return the refusal of an order whose vehicle nothing can be encrypted for."""
+    return _refused(order, KEY_UNUSABLE, _SENTENCES[KEY_UNUSABLE])
 
 
 def _refused(order: ContractOrder, code: str, message: str) -> Refused:

@@ -2,9 +2,9 @@
 
 In the acts of ``enroll.issue``, and what a power cut leaves behind each:
 
-1. *judge*    vehicles and EMAIDs, then a key pair an order, in memory: nothing stored.
-2. *reserve, sign*  as for every certificate: a reservation to void, whose keys are gone with the process.
-3. *wrap*     each key for its vehicle, each answer signed by the provisioning service: nothing stored.
+1. *judge*    vehicles and EMAIDs: nothing stored.
+2. *wrap*     a key pair an order, each key encrypted for its vehicle and forgotten: nothing stored.
+3. *reserve, sign*  as for every certificate, then each answer by the provisioning service: a reservation to void.
 4. *record*   certificate, contract data, events and audit in one transaction: all or nothing.
 
 A private key that is not wrapped is never stored: what broke off starts over with a new key.
@@ -20,12 +20,12 @@ from pki_core.model.clock import Clock
 from pki_core.model.contract_orders import ContractOrder
 from pki_core.model.contracts import AadForm, CertificateChain, ContractMessage, KeyEnvelope
 from pki_core.model.cps import CpsSigner
-from pki_core.model.errors import VehicleChangedError
+from pki_core.model.errors import RequestError, VehicleChangedError
 from pki_core.model.pools import Namespace
 from pki_core.model.requests import Issued, IssueRequest, Outcome, OwnKeyProof, Refused, RequestedSubject
 from pki_core.model.signer import KeyAlgorithm
 from pki_core.services.contract_signing import ContractSigning
-from pki_core.services.contract_vehicles import ContractVehicles, Vehicle
+from pki_core.services.contract_vehicles import ContractVehicles, Vehicle, unusable
 from pki_core.services.enroll import Enrollment, IssueHooks, NoHooks
 from pki_core.services.orders import Order
 from pki_core.services.pool_events import CREATED, STREAM, UPDATED, told_both
@@ -99,7 +99,7 @@ class Contracts:
         """Return what stands above contract certificates."""
         return self._chains.of(issuer.record)
 
-    def request_of(self, one: ContractOrder, vehicle: Vehicle, key: NewContractKey) -> IssueRequest:
+    def request_of(self, one: ContractOrder, vehicle: Vehicle, spki_der: bytes) -> IssueRequest:
         """Return what a contract's certificate is asked for with."""
         subject = RequestedSubject(
             common_name=vehicle.emaid.as_issued, organization=self._names.organization, country=self._names.country
@@ -107,7 +107,7 @@ class Contracts:
         return IssueRequest(
             reference=one.reference,
             subject=subject,
-            spki_der=key.spki_der,
+            spki_der=spki_der,
             proof=OwnKeyProof(),
             not_after=one.ends.replace(microsecond=0),
         )
@@ -129,8 +129,17 @@ class Contracts:
         return self._clock
 
 
+class _Wrapped(NamedTuple):
+    """An order whose contract's key is in its envelope."""
+
+    order: ContractOrder
+    vehicle: Vehicle
+    spki_der: bytes
+    envelope: KeyEnvelope
+
+
 class _Making(NoHooks):
-    """One call: from keys to rows. It holds the private keys, for no longer than the call takes."""
+    """One call: from keys to rows. No private key outlives the making of its envelope."""
 
     def __init__(
         self,
@@ -143,18 +152,15 @@ class _Making(NoHooks):
         self._contracts = contracts
         self._issuer, self._order, self._signer = by
         self._hooks = hooks
-        self._wanted = wanted
-        self._judged = judged
         self._algorithm = self._order.profile.key_algorithms[0]
         self._chain = contracts.chain_of(self._issuer)
-        self._good = [
-            (one, vehicle) for one, vehicle in zip(wanted, judged, strict=True) if isinstance(vehicle, Vehicle)
+        self._judged = [
+            self._wrapped(one, vehicle) if isinstance(vehicle, Vehicle) else vehicle
+            for one, vehicle in zip(wanted, judged, strict=True)
         ]
-        self._keys = [NewContractKey(self._algorithm) for _ in self._good]
+        self._good = [one for one in self._judged if isinstance(one, _Wrapped)]
         self._data: list[bytes] = []
-        self.requests = [
-            contracts.request_of(one, vehicle, key) for (one, vehicle), key in zip(self._good, self._keys, strict=True)
-        ]
+        self.requests = [contracts.request_of(one.order, one.vehicle, one.spki_der) for one in self._good]
         self.outcomes: list[Outcome] = []
 
     def reserved(self, work: UnitOfWork, reservation: int) -> None:
@@ -164,13 +170,12 @@ class _Making(NoHooks):
         self._hooks.renewed(work, times)
 
     def signed(self, outcomes: Sequence[Outcome], keep: Callable[[], None]) -> None:
-        """Wrap the keys, forget them, and sign the answers."""
+        """Sign the answers."""
         messages = [
-            self._answer(outcome, vehicle, key)
-            for outcome, (_, vehicle), key in zip(outcomes, self._good, self._keys, strict=True)
+            self._answer(outcome, one)
+            for outcome, one in zip(outcomes, self._good, strict=True)
             if isinstance(outcome, Issued)
         ]
-        self._keys = []
         self._data = self._contracts.sign(messages, self._signer, keep)
         self._hooks.signed(outcomes, keep)
 
@@ -180,24 +185,33 @@ class _Making(NoHooks):
         self.outcomes = [one if isinstance(one, Refused) else next(made) for one in self._judged]
         self._hooks.recorded(work, self.outcomes)
         issued = [
-            (outcome, one, vehicle)
-            for outcome, (one, vehicle) in zip(outcomes, self._good, strict=True)
+            (outcome, one.order, one.vehicle)
+            for outcome, one in zip(outcomes, self._good, strict=True)
             if isinstance(outcome, Issued)
         ]
         if issued:
             self._write(work, issued)
 
-    def _answer(self, outcome: Issued, vehicle: Vehicle, key: NewContractKey) -> ContractMessage:
+    def _wrapped(self, one: ContractOrder, vehicle: Vehicle) -> _Wrapped | Refused:
+        """Make a contract's key and encrypt it for its vehicle; the key itself goes no further."""
+        key = NewContractKey(self._algorithm)
+        try:
+            if self._algorithm is KeyAlgorithm.SECP256R1:
+                envelope = key.wrapped_2(vehicle.public_key)
+            else:
+                octets = self._order.profile.extensions.key_identifier_octets
+                identifier = key_identifier_of(key.spki_der, octets)
+                form = self._contracts.aad_form
+                envelope = key.wrapped_20(vehicle.public_key, form, vehicle.key.pcid, identifier)
+        except RequestError:
+            return unusable(one)
+        return _Wrapped(one, vehicle, key.spki_der, envelope)
+
+    def _answer(self, outcome: Issued, one: _Wrapped) -> ContractMessage:
         chain = CertificateChain(certificate_der=outcome.certificate_der, sub_certificates_der=self._chain.certificates)
         if self._algorithm is KeyAlgorithm.SECP256R1:
-            envelope = key.wrapped_2(vehicle.public_key)
-            return answer_2(self._signer.chain, chain, envelope, vehicle.emaid.as_issued)
-        return answer_20(self._signer.chain, chain, self._envelope_20(vehicle, key))
-
-    def _envelope_20(self, vehicle: Vehicle, key: NewContractKey) -> KeyEnvelope:
-        octets = self._order.profile.extensions.key_identifier_octets
-        identifier = key_identifier_of(key.spki_der, octets)
-        return key.wrapped_20(vehicle.public_key, self._contracts.aad_form, vehicle.key.pcid, identifier)
+            return answer_2(self._signer.chain, chain, one.envelope, one.vehicle.emaid.as_issued)
+        return answer_20(self._signer.chain, chain, one.envelope)
 
     def _write(self, work: UnitOfWork, issued: Sequence[tuple[Issued, ContractOrder, Vehicle]]) -> None:
         now = self._contracts.clock.now()

@@ -32,6 +32,7 @@ from pki_core.services.pool_events import STREAM, told_providers
 from pki_core.services.pool_removal import PoolRemoval
 from pki_core.store.audit import AuditEntry
 from pki_core.store.unit_of_work import Store, UnitOfWork
+from pki_core.wire.contract_key import vehicle_key_of
 
 ROOTS = (RootKind.OEM,)
 _READERS = frozenset({"oem", "mo", "cps"})
@@ -81,7 +82,8 @@ class ProvisioningPool:
         """Add a vehicle's certificate, or put it in the place of the one with its PCID and algorithm.
 
         Raises:
-            MalformedError: a part is no certificate, or its common name no PCID.
+            MalformedError: a part is no certificate, its common name no PCID, or its key one that keeps no secret or
+                belongs to another edition than the message definition.
             NotAuthorizedError: the vehicle is another OEM's.
             ConflictError: a certificate has ended, is revoked, or the path leads to no OEM root of the RCP.
             UnavailableError: a CA does not tell the status; nothing was changed.
@@ -91,12 +93,14 @@ class ProvisioningPool:
             upload.leaf_der, [*subs, ("subCa1Certificate", upload.sub1_der)], "vehicleCertificate"
         )
         try:
-            pcid = Pcid.parse(leaf.common_name, edition20=upload.namespace.is_edition_20)
+            pcid = Pcid.parse(leaf.common_name, edition20=leaf.algorithm is not KeyAlgorithm.SECP256R1)
         except MalformedError:
             raise MalformedError(PCID_MALFORMED) from None
         self._refuse_strangers(partner, pcid)
         if leaf.is_ca:
             raise MalformedError("Invalid certificate format on vehicleCertificate")
+        _namespace_of(ProvisioningKey(pcid.canonical, leaf.algorithm), upload)
+        _check_key(leaf.der)
         _check_extras(upload)
         checked = self._checks.check(leaf, above, ROOTS)
         return self._put(partner, upload, pcid, checked)
@@ -109,7 +113,7 @@ class ProvisioningPool:
             row = ProvisioningRow(
                 key=key,
                 pcid_as_sent=pcid.as_issued,
-                namespace=upload.namespace,
+                namespace=_namespace_of(key, upload),
                 chain_id=checked.store(work, now),
                 certificate_id=checked.certificate_id,
                 leaf_der=checked.leaf.der,
@@ -231,6 +235,24 @@ def is_good(work: UnitOfWork, certificate_id: int) -> bool:
     """Tell whether a certificate of ours is in force."""
     record = work.certificates.of_id(certificate_id)
     return record is not None and record.state is CertificateState.GOOD
+
+
+def _namespace_of(key: ProvisioningKey, upload: ProvisioningUpload) -> Namespace:
+    namespace = key.namespace_as_said(upload.namespace)
+    if namespace is None:
+        raise MalformedError(
+            f"xsdMsgDefNamespace contradicts the {key.algorithm} key of vehicleCertificate, which is for "
+            f"{key.namespace.urn}"
+        )
+    return namespace
+
+
+def _check_key(leaf_der: bytes) -> None:
+    """Refuse a vehicle that no contract's key could be encrypted for."""
+    try:
+        vehicle_key_of(leaf_der)
+    except MalformedError as error:
+        raise MalformedError(f"The key of vehicleCertificate cannot be used for encryption: {error}") from error
 
 
 def _check_extras(upload: ProvisioningUpload) -> None:

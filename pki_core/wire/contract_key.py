@@ -22,13 +22,14 @@ from pki_core.model.errors import CsrRejectedError, InvariantError, MalformedErr
 from pki_core.model.signer import KeyAlgorithm
 from pki_core.wire.contract_envelope import ContractKey, VehiclePublicKey, associated_data, wrap_2, wrap_20
 from pki_core.wire.pool_certificate import alternative_public_key
-from pki_core.wire.public_key import load_public_key, spki_of
+from pki_core.wire.public_key import load_public_key, refuse_weak_key, spki_of
 
 _CURVES: Final = {KeyAlgorithm.SECP256R1: ec.SECP256R1(), KeyAlgorithm.SECP521R1: ec.SECP521R1()}
 _PRIME: Final = (1 << 448) - (1 << 224) - 1
 _D: Final = -39081  # RFC 8032 5.2: the curve is x^2 + y^2 = 1 + d x^2 y^2
 _SCALAR_OCTETS, _SEED_HASH_OCTETS = 56, 114
 _SIGN_BIT: Final = 1 << 455  # of x, above the 448 bits of y
+_SMALL_ORDER: Final = frozenset({0, 1, _PRIME - 1})  # u of all points of order 1, 2 and 4, on Curve448 and its twist
 
 
 class NewContractKey:
@@ -65,17 +66,23 @@ def vehicle_key_of(certificate_der: bytes) -> VehiclePublicKey:
     """Return what a vehicle agrees secrets with: the key of its certificate, or the X448 key that belongs to it.
 
     Raises:
-        MalformedError: not a certificate with a key of ISO 15118.
+        MalformedError: not a certificate with a key of ISO 15118, or with one that keeps no secret.
     """
     try:
-        key = x509.load_der_x509_certificate(certificate_der).public_key()
+        spki_der = (
+            x509.load_der_x509_certificate(certificate_der)
+            .public_key()
+            .public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        )
+        algorithm, key = load_public_key(spki_der)
+        refuse_weak_key(algorithm, spki_der)
     except (ValueError, x509.InvalidVersion, UnsupportedAlgorithm) as error:
         raise MalformedError("not a DER certificate with a key that is known") from error
+    except CsrRejectedError as error:
+        raise MalformedError(str(error)) from error
     if isinstance(key, ed448.Ed448PublicKey):
         return _alternative(certificate_der) or x448_of(key)
-    if isinstance(key, ec.EllipticCurvePublicKey):
-        return key
-    raise MalformedError(f"{type(key).__name__} keys are not used in ISO 15118")
+    return key
 
 
 def identity_of(certificate_der: bytes) -> tuple[str, KeyAlgorithm, bytes]:
@@ -107,11 +114,18 @@ def scalar_of(key: ed448.Ed448PrivateKey) -> x448.X448PrivateKey:
 
 
 def x448_of(key: ed448.Ed448PublicKey) -> x448.X448PublicKey:
-    """Return the X448 public key with the same scalar: u = y^2 / x^2 (RFC 7748 4.2), x^2 from the curve's equation."""
+    """Return the X448 public key with the same scalar: u = y^2 / x^2 (RFC 7748 4.2), x^2 from the curve's equation.
+
+    Raises:
+        MalformedError: the key is no point of its curve, or one of small order.
+    """
     y = int.from_bytes(key.public_bytes_raw(), "little") & ~_SIGN_BIT
     square = y * y % _PRIME
-    u = square * (_D * square - 1) * pow(square - 1, -1, _PRIME) % _PRIME
-    return x448.X448PublicKey.from_public_bytes(u.to_bytes(_SCALAR_OCTETS, "little"))
+    over, under = (square - 1) % _PRIME, (_D * square - 1) % _PRIME  # x^2 = over / under
+    if y >= _PRIME or not over or pow(over * under, (_PRIME - 1) // 2, _PRIME) != 1:  # Euler: x^2 is a square
+        raise MalformedError("the Ed448 key is no point of its curve, or one of small order")
+    u = square * under * pow(over, -1, _PRIME) % _PRIME
+    return _of_large_order(x448.X448PublicKey.from_public_bytes(u.to_bytes(_SCALAR_OCTETS, "little")))
 
 
 def _alternative(certificate_der: bytes) -> x448.X448PublicKey | None:
@@ -123,4 +137,11 @@ def _alternative(certificate_der: bytes) -> x448.X448PublicKey | None:
         key = load_der_public_key(spki_der)
     except (ValueError, UnsupportedAlgorithm) as error:
         raise MalformedError("the alternative public key cannot be read") from error
-    return key if isinstance(key, x448.X448PublicKey) else None
+    return _of_large_order(key) if isinstance(key, x448.X448PublicKey) else None
+
+
+def _of_large_order(key: x448.X448PublicKey) -> x448.X448PublicKey:
+    """Return a key; MalformedError for those with which every secret that is agreed is zero (RFC 7748 6.2)."""
+    if int.from_bytes(key.public_bytes_raw(), "little") % _PRIME in _SMALL_ORDER:
+        raise MalformedError("the X448 key is a point of small order")
+    return key

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pytest
 
@@ -10,6 +10,7 @@ from pki_core.issuance import pace
 from pki_core.model.batches import BatchKind
 from pki_core.model.errors import ConflictError, MalformedError, NotFoundError
 from pki_core.runtime.wiring import Runtime
+from pki_core.services.contracts import Contracts
 from pki_core.services.runners import runner_token
 from pki_core.services.uploads import Upload
 from tests.builders import SetClock
@@ -123,6 +124,26 @@ def test_contracts_in_ndjson_are_the_same_batch_kind(environment):
     )
     batch, _ = environment.uploads.submit(upload)
     assert sign(environment, batch).issued == 1
+
+
+def test_a_row_that_is_refused_with_its_whole_chunk_ends_up_alone_and_the_others_are_contracts(
+    environment, monkeypatch
+):
+    Garage(environment).build_many([pcid_of(number) for number in range(4)])
+    batch = submit(environment, [(emaid_of(number), pcid_of(number), BEGINS, ENDS) for number in range(4)])
+    plain = Contracts.request_of
+
+    def stumbling(contracts, one, vehicle, spki_der):
+        if one.emaid == emaid_of(2):
+            raise MalformedError("nobody foresaw this row")
+        return plain(contracts, one, vehicle, spki_der)
+
+    monkeypatch.setattr(Contracts, "request_of", stumbling)
+    for _ in range(20):
+        with suppress(MalformedError):
+            sign(environment, batch)
+            break
+    assert codes(environment, batch) == dict.fromkeys((0, 1, 3), "issued") | {2: "row.quarantined"}
 
 
 def test_what_is_no_table_of_contracts_is_refused_whole(environment):

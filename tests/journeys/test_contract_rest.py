@@ -15,16 +15,16 @@ from pki_core.wire.contract_envelope import wrap_2
 from pki_core.wire.contract_xml import decode_xml, encode_xml
 from tests.builders import MemorySigner, new_key
 from tests.contract_chains import Entity, issue
-from tests.journeys.contract_acts import ED448, EMAID, OTHER_EMAID, OTHER_PCID, P256, P521, PCID, Garage
+from tests.journeys.contract_acts import ED448, EMAID, LABEL, OTHER_EMAID, OTHER_PCID, P256, P521, PCID, Garage
 from tests.journeys.pool_acts import der as der_of
 from tests.journeys.pool_acts import emaids, foreign_ca
-from tests.journeys.rest_acts import CCP, CCP_OPNC, b64
-from tests.vehicle import SESSION
+from tests.journeys.rest_acts import CCP, CCP_OPNC, PCP, b64
+from tests.vehicle import SESSION, Vehicle
 
 pytest_plugins = ["tests.journeys.rest_environments"]
 GENERATE, GENERATE_OPNC = "/v1/cps/generate/signedContractData", "/opnc/v1/cps/contractData/generateandsign"
 SIGN, SIGN_OPNC = "/v1/cps/contractData/signed", "/opnc/v1/cps/contractData/sign"
-MSG_2, MSG_20 = Namespace.ISO_2_2013.urn, Namespace.ISO_20_2022.urn
+MSG_2, MSG_20, MSG_20_2020 = Namespace.ISO_2_2013.urn, Namespace.ISO_20_2022.urn, Namespace.ISO_20_2020.urn
 
 
 @pytest.fixture
@@ -77,6 +77,43 @@ def test_vehicles_of_the_twenty_edition_get_a_list(api, garage, algorithm):
         exi = base64.b64decode(one["messageDef"]["certificateInstallationRes"])
         vehicle.install_20(exi, api.runtime.clock.now())
     assert set(vehicle.installed) == {EMAID, OTHER_EMAID}
+
+
+def own_vehicle(api, algorithm, **said):
+    """A vehicle of another maker, published with what he says of it beside its certificate."""
+    ca, key = foreign_ca(api.runtime), new_key(algorithm)
+    leaf_der = ca.leaf(PCID, key)
+    body = {"vehicleCertificate": b64(leaf_der), "subCA1Certificate": b64(der_of(ca.sub1))}
+    api.good("oem", "PUT", PCP, json={**body, "subCA2Certificate": b64(der_of(ca.sub2)), **said})
+    above = None
+    for held in (ca.root, ca.sub1, ca.sub2):
+        above = Entity(certificate=held.certificate, key=None, above=above)
+    entity = Entity(certificate=x509.load_der_x509_certificate(leaf_der), key=key, above=above)
+    return Vehicle(entity, algorithm, [Garage(api.runtime)._above(f"cps-sub2{LABEL[algorithm]}").above.above])
+
+
+@pytest.mark.parametrize(("said", "told"), [({}, MSG_20), ({"xsdMsgDefNamespace": MSG_20_2020}, MSG_20_2020)])
+def test_a_contract_has_the_message_definition_of_its_vehicles_key(api, said, told):
+    vehicle = own_vehicle(api, P521, **said)
+    generate(api, namespace=MSG_20)
+    assert api.good("oem", "GET", f"/v1/ccp/provideSignedContractData/{EMAID}/{PCID}")["xsdMsgDefNamespace"] == told
+    (content,) = api.good("cpo", "POST", CCP, json=request_of(vehicle, MSG_20))["CCPResponse"]["emaidContent"]
+    exi = base64.b64decode(content["messageDef"]["certificateInstallationRes"])
+    assert vehicle.install_20(exi, api.runtime.clock.now()) == EMAID
+
+
+@pytest.mark.parametrize(("algorithm", "wrong", "right"), [(P521, 2, MSG_20), (P256, 20, MSG_2)])
+def test_a_vehicle_published_with_the_wrong_message_definition_gets_contracts_all_the_same(
+    api, algorithm, wrong, right
+):
+    vehicle = own_vehicle(api, algorithm)
+    with api.runtime.store.transaction() as work:  # as earlier versions took it in
+        work.provisioning_pool._connection.exec_driver_sql(
+            f"UPDATE provisioning_certificate SET namespace = {wrong}"  # noqa: S608  # ours
+        )
+    generate(api, namespace=right)
+    assert api.good("oem", "GET", f"/v1/ccp/provideSignedContractData/{EMAID}/{PCID}")["xsdMsgDefNamespace"] == right
+    api.good("cpo", "POST", CCP, json=request_of(vehicle, right))
 
 
 def test_the_words_of_refusals_are_those_that_clients_compare(api, garage):

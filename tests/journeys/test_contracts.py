@@ -8,8 +8,9 @@ from cryptography import x509
 from pki_core.model.errors import SignatureInvalidError, VehicleChangedError
 from pki_core.model.pools import PROVISIONING_NOT_AVAILABLE
 from pki_core.model.revocations import Reason
+from pki_core.services import contract_vehicles
 from pki_core.services.contract_signing import ContractSigning
-from tests.builders import NOW
+from tests.builders import NOW, new_key
 from tests.journeys.acts import rows
 from tests.journeys.contract_acts import (
     ED448,
@@ -157,6 +158,20 @@ def test_a_vehicle_that_changes_meanwhile_leaves_nothing_and_the_next_try_sees_i
     assert rows(environment, "SELECT count(*) FROM certificate WHERE common_name = 'DEPNC000000101'") == [(0,)]
     (made,) = make(environment, wanted(environment))
     assert made.common_name == EMAID
+
+
+def test_a_key_that_nothing_can_be_encrypted_for_refuses_its_own_order_alone(environment, monkeypatch):
+    vehicle, _ = Garage(environment).build_many([PCID, OTHER_PCID])
+    plain, strange = contract_vehicles.vehicle_key_of, new_key(P521).public_key()
+
+    def of_another_curve(der):
+        return strange if der == vehicle.chain.certificate_der else plain(der)
+
+    monkeypatch.setattr(contract_vehicles, "vehicle_key_of", of_another_curve)
+    before = rows(environment, "SELECT count(*) FROM certificate_status")[0][0]
+    refused, made = make(environment, wanted(environment), wanted(environment, OTHER_EMAID, OTHER_PCID))
+    assert (refused.code, made.common_name) == ("vehicle.key_unusable", OTHER_EMAID)
+    assert rows(environment, "SELECT count(*) FROM certificate_status") == [(before + 1,)]
 
 
 def test_a_signature_that_does_not_verify_never_leaves(environment, monkeypatch):

@@ -2,12 +2,15 @@
 
 import base64
 import hashlib
+from types import SimpleNamespace
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ed448
 
-from pki_core.model.pools import RootKind
+from pki_core.model.pools import Namespace, RootKind
 from tests.builders import new_key
+from tests.journeys.contract_acts import P256, P521
 from tests.journeys.pool_acts import (
     OTHER_PCID,
     PCID,
@@ -24,6 +27,7 @@ from tests.journeys.rest_acts import PCP, PCP_OPNC, b64, pem, vehicle_body
 
 pytest_plugins = ["tests.journeys.rest_environments"]
 NOT_FOUND = "The OEM provisioning certificate with given PCID is not found."
+MSG_2, MSG_20, MSG_20_2020 = Namespace.ISO_2_2013.urn, Namespace.ISO_20_2022.urn, Namespace.ISO_20_2020.urn
 BAD_PCID = 'pcid : must match "^[a-zA-Z0-9]{17,18}$"'
 
 
@@ -79,6 +83,37 @@ def test_a_vehicle_is_published_found_and_removed_in_the_words_of_opnc(api, ca, 
     assert api.good("mo", "GET", f"/opnc/v1/pcp/lookupvehicle/{PCID}") == {}
     assert api.good("oem", "DELETE", f"{PCP_OPNC}/{PCID}") == {}
     assert api.refused("mo", "GET", f"{PCP_OPNC}/{PCID}") == (404, NOT_FOUND)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "said", "told"),
+    [
+        (P521, {}, MSG_20),
+        (P521, {"xsdMsgDefNamespace": MSG_20_2020}, MSG_20_2020),
+        (P256, {}, MSG_2),
+        (P521, {"xsdMsgDefNamespace": MSG_2}, None),
+        (P256, {"xsdMsgDefNamespace": MSG_20}, None),
+    ],
+)
+def test_the_message_definition_of_a_vehicle_is_that_of_its_key(api, ca, algorithm, said, told):
+    body = {**vehicle_body(ca, key=new_key(algorithm)), **said}
+    if told is None:
+        status, message = api.refused("oem", "PUT", PCP, json=body)
+        assert status == 400
+        assert message.startswith(f"xsdMsgDefNamespace contradicts the {algorithm} key")
+        assert pcids(api.runtime) == []
+        return
+    assert api.good("oem", "PUT", PCP, json=body)["xsdMsgDefNamespace"] == told
+    assert api.good("mo", "GET", f"{PCP}/{PCID}")["OEMMessage"]["xsdMsgDefNamespace"] == told
+
+
+def test_a_vehicle_whose_key_keeps_no_secret_is_refused(api, ca):
+    small = ed448.Ed448PublicKey.from_public_bytes((1).to_bytes(57, "little"))
+    body = vehicle_body(ca, key=SimpleNamespace(public_key=lambda: small))
+    status, message = api.refused("oem", "PUT", PCP, json=body)
+    assert status == 400
+    assert message.startswith("The key of vehicleCertificate cannot be used for encryption")
+    assert pcids(api.runtime) == []
 
 
 def test_certificates_may_be_sent_as_pem(api, ca):

@@ -12,7 +12,7 @@ from pki_core.wire.contract_envelope import associated_data, unwrap_2, unwrap_20
 from pki_core.wire.contract_key import NewContractKey, identity_of, scalar_of, vehicle_key_of, x448_of
 from tests.builders import NOW, name, new_key, spki
 from tests.contract_chains import PCID, chains
-from tests.edwards448 import public_octets
+from tests.edwards448 import PRIME, D, public_octets
 
 P256, P521, ED448 = KeyAlgorithm.SECP256R1, KeyAlgorithm.SECP521R1, KeyAlgorithm.ED448
 SKI = bytes(range(8))
@@ -53,14 +53,59 @@ def test_a_vehicles_certificate_tells_who_it_is_and_what_to_agree_with(algorithm
 
 
 def test_an_x448_key_in_the_certificate_goes_before_the_image():
-    key, other = ed448.Ed448PrivateKey.generate(), x448.X448PrivateKey.generate()
-    der = other.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    alternative = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.72"), der)
+    other = x448.X448PrivateKey.generate().public_key()
+    made = certificate_of(ed448.Ed448PrivateKey.generate().public_key(), other)
+    assert vehicle_key_of(made).public_bytes_raw() == other.public_bytes_raw()
+
+
+def certificate_of(key, alternative=None):
+    """A vehicle's certificate, with an X448 key beside its own where one is given."""
     subject = name(("CN", PCID))
-    builder = x509.CertificateBuilder().subject_name(subject).issuer_name(subject).public_key(key.public_key())
+    builder = x509.CertificateBuilder().subject_name(subject).issuer_name(subject).public_key(key)
     builder = builder.serial_number(5).not_valid_before(NOW).not_valid_after(NOW.replace(year=NOW.year + 1))
-    made = builder.add_extension(alternative, critical=False).sign(key, None).public_bytes(Encoding.DER)
-    assert vehicle_key_of(made).public_bytes_raw() == other.public_key().public_bytes_raw()
+    if alternative is not None:
+        der = alternative.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        extension = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.72"), der)
+        builder = builder.add_extension(extension, critical=False)
+    return builder.sign(ed448.Ed448PrivateKey.generate(), None).public_bytes(Encoding.DER)
+
+
+@pytest.mark.parametrize("u", [0, 1, PRIME - 1, PRIME, PRIME + 1])
+def test_an_x448_key_with_which_no_secret_is_agreed_is_refused(u):
+    small = x448.X448PublicKey.from_public_bytes(u.to_bytes(56, "little"))
+    with pytest.raises(ValueError, match="shared key"):
+        x448.X448PrivateKey.generate().exchange(small)
+    with pytest.raises(MalformedError, match="small order"):
+        vehicle_key_of(certificate_of(new_key(ED448).public_key(), small))
+
+
+@pytest.mark.parametrize("y", [0, 1, PRIME - 1, PRIME, PRIME + 1])
+def test_an_ed448_key_of_small_order_is_refused_and_has_no_image(y):
+    small = ed448.Ed448PublicKey.from_public_bytes(y.to_bytes(57, "little"))
+    with pytest.raises(MalformedError, match="can be guessed"):
+        vehicle_key_of(certificate_of(small))
+    with pytest.raises(MalformedError, match="small order"):
+        x448_of(small)
+
+
+def test_an_ed448_key_off_its_curve_is_refused():
+    on_curve, refused = 0, 0
+    for y in range(2, 22):
+        key = ed448.Ed448PublicKey.from_public_bytes(y.to_bytes(57, "little"))
+        x_squared = (y * y - 1) * pow(D * y * y - 1, -1, PRIME) % PRIME
+        root = pow(x_squared, (PRIME + 1) // 4, PRIME)  # the prime is 3 modulo 4
+        if root * root % PRIME == x_squared:
+            on_curve += bool(vehicle_key_of(certificate_of(key)))
+            continue
+        with pytest.raises(MalformedError, match="no point of its curve"):
+            vehicle_key_of(certificate_of(key))
+        refused += 1
+    assert min(on_curve, refused) > 0
+
+
+def test_a_key_whose_private_half_everybody_knows_is_refused():
+    with pytest.raises(MalformedError, match="can be guessed"):
+        vehicle_key_of(certificate_of(ec.derive_private_key(2, ec.SECP256R1()).public_key()))
 
 
 @pytest.mark.parametrize("reader", [vehicle_key_of, identity_of])
