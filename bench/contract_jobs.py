@@ -8,6 +8,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from http import HTTPStatus
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -85,7 +86,7 @@ def answers(home: str, count: int) -> dict[str, list[float]]:
 def _post(client: Any, secret: str, exi: bytes) -> None:  # noqa: ANN401  # Flask's test client
     body = {"certificateInstallationReq": base64.b64encode(exi).decode()}
     answer = client.post("/v1/ccp/signedContractData", json=body, auth=(_STATION.id, secret))
-    if answer.status_code != 200:  # noqa: PLR2004  # OK
+    if answer.status_code != HTTPStatus.OK:
         raise RuntimeError(f"a vehicle got {answer.status_code}")
 
 

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from threading import Thread
 from typing import Any
 from urllib.error import URLError
@@ -59,7 +60,7 @@ def _wait_until_healthy(server: "subprocess.Popen[bytes]", url: str) -> None:
     while server.poll() is None and time.monotonic() < end:
         try:
             with urlopen(f"{url}/health", timeout=2) as answer:  # noqa: S310  # our own loopback URL
-                if answer.status == 200:  # noqa: PLR2004  # OK
+                if answer.status == HTTPStatus.OK:
                     return
         except (URLError, OSError):
             time.sleep(0.2)

@@ -6,6 +6,7 @@ What is the caller's fault is told him; what is ours has no detail; what is away
 import json
 import logging
 import uuid
+from http import HTTPStatus
 
 from flask import Flask, Response, request
 from werkzeug.exceptions import BadRequest, HTTPException, NotFound
@@ -85,7 +86,7 @@ def text_answer(status: int, message: str) -> Response:
 def json_answer(status: int, messages: list[str]) -> Response:
     """Return an error as the OPNC interface describes it."""
     trace = str(uuid.uuid4())
-    if status >= 500:  # noqa: PLR2004  # what is not the caller's fault
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:  # what is not the caller's fault
         _log.error("trace %s: %s", trace, "; ".join(messages))
     body = json.dumps({"errorMessages": messages, "traceId": trace})
     answer = Response(body, status, content_type="application/json")
@@ -128,6 +129,6 @@ def register_error_answers(app: Flask) -> None:
         for name, value in error.get_headers():
             if name in {"Allow", "Retry-After", "WWW-Authenticate"}:
                 answer.headers[name] = value
-        if answer.status_code == 413:  # noqa: PLR2004  # the rest of the body is not read
+        if answer.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:  # the rest of the body is not read
             answer.headers["Connection"] = "close"
         return answer

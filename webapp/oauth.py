@@ -5,6 +5,7 @@ Errors have the two members of RFC 6749 5.2; a wrong secret in a body is ``acces
 """
 
 import json
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -140,15 +141,17 @@ def failed(error: PkiError) -> Response:
     elif isinstance(error, NotAuthenticatedError):
         description = "Unauthorized"
     elif isinstance(error, UnavailableError | InvariantError):
-        description = "Try again later" if status == 503 else "Internal error"  # noqa: PLR2004  # as in the table
+        description = "Try again later" if status == HTTPStatus.SERVICE_UNAVAILABLE else "Internal error"
     is_basic = request.authorization is not None and request.authorization.type == "basic"
     answer = _fresh(jsonify(error=word, error_description=description))
     answer.status_code = status
-    if status == 401 and is_basic:  # noqa: PLR2004  # RFC 6749 5.2
+    if status == HTTPStatus.UNAUTHORIZED and is_basic:  # RFC 6749 5.2
         answer.set_data(json.dumps({"error": "invalid_client", "error_description": description}))
         answer.headers["WWW-Authenticate"] = 'Basic realm="oauth"'
-    if status in {429, 503}:
-        answer.headers["Retry-After"] = str(_RETRY_SECONDS if status == 429 else RETRY_AFTER_SECONDS)  # noqa: PLR2004
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        answer.headers["Retry-After"] = str(_RETRY_SECONDS)
+    elif status == HTTPStatus.SERVICE_UNAVAILABLE:
+        answer.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return answer
 
 

@@ -10,6 +10,7 @@ import socket
 import ssl
 import time
 from functools import partial
+from http import HTTPStatus
 from selectors import EVENT_READ
 from threading import BoundedSemaphore
 from typing import Any
@@ -105,7 +106,7 @@ class DeadlineWorker(gthread.ThreadWorker):  # type: ignore[misc]  # gunicorn is
         if isinstance(exc, ssl.SSLError):
             return  # nothing can be sent any more
         status, message = refusal_of(exc)
-        if status >= 500:  # noqa: PLR2004
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             self.log.error("a request failed", exc_info=exc)
         else:
             self.log.info("a request could not be read: %s", type(exc).__name__)
