@@ -104,8 +104,8 @@ def run(
         str,
         typer.Argument(
             help="The flow: check_pools, clean_ccp, deliver_webhooks, dispatch, publish_crls, refresh_ocsp, "
-            "remind_renewals, renew_contracts, rotate_responders, rotate_token_keys, seal_audit, sweep_expired, "
-            "sweep_stuck or watch_ages."
+            "remind_renewals, renew_contracts, resign_contracts, rotate_responders, rotate_token_keys, seal_audit, "
+            "sweep_expired, sweep_stuck or watch_ages."
         ),
     ],
     home: Home = None,

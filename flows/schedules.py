@@ -26,6 +26,7 @@ SCHEDULES = (
     Scheduled("publish_crls", SIGNING, "*/5 * * * *"),
     Scheduled("refresh_ocsp", SIGNING, "7,37 * * * *"),
     Scheduled("renew_contracts", SIGNING, "20 4 * * *"),
+    Scheduled("resign_contracts", SIGNING, "33 * * * *"),
     Scheduled("rotate_responders", SIGNING, "17 * * * *"),
     Scheduled("rotate_token_keys", SIGNING, "*/10 * * * *"),
     Scheduled("seal_audit", SIGNING, "*/10 * * * *"),

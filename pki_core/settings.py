@@ -189,6 +189,7 @@ class ContractSettings(_Section):
 
     aad_form: AadForm  # what binds the key envelope of ISO 15118-20; vehicles read [V2G20-2492] in several ways
     renewal_window_days: Annotated[int, Field(ge=1, le=365)]  # before its end a contract is renewed, where wanted
+    resign_window_days: Annotated[int, Field(ge=1, le=365)] = 30  # before its signer ends, contract data is signed anew
 
 
 class PolicySettings(_Section):

@@ -29,6 +29,26 @@ class RenewalReport(NamedTuple):
     unfinished: bool  # it stopped at a dependency that is away; the next run goes on
 
 
+class ResignReport(NamedTuple):
+    """What became of contract data whose signer is revoked, has ended or ends soon."""
+
+    resigned: int
+    waiting: int  # there is no newer signer below their V2G root: a ceremony makes one
+    postponed: int  # of other CAs, and their status is not known now
+    refused: int  # the stored signature does not hold: nothing that we would put ours below
+    unfinished: bool  # it stopped at a dependency that is away; the next run goes on
+
+    def and_also(self, other: "ResignReport") -> "ResignReport":
+        """Return both together."""
+        return ResignReport(
+            self.resigned + other.resigned,
+            self.waiting + other.waiting,
+            self.postponed + other.postponed,
+            self.refused + other.refused,
+            unfinished=self.unfinished or other.unfinished,
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnContract:
     """Contract data of an operator with a PKI of his own, to be signed by the provisioning service."""

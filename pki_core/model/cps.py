@@ -14,6 +14,7 @@ SIGNER_NOT_FOUND = "There is no CPS signer below the given V2G root certificate.
 class CpsSignerRecord:
     """One signer as the store keeps it; its key is in the token."""
 
+    id: int
     label: str
     issuer_id: int
     key_label: str

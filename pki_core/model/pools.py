@@ -248,6 +248,7 @@ class ContractRow:
     cps_fingerprint: str
     updated_at: datetime
     checked_at: datetime
+    signer_id: int | None = None  # of a signer of ours; 0 = of others, None = not looked at yet
 
     @property
     def provider(self) -> str:
@@ -268,6 +269,7 @@ class ContractUpload:
     sub2_der: bytes = b""
     namespace: Namespace = Namespace.ISO_2_2013
     cps_fingerprint: str = ""
+    signer_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

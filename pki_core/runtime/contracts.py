@@ -12,6 +12,7 @@ from pki_core.services.budget import check_ocpp_budget
 from pki_core.services.contract_generation import ContractGeneration
 from pki_core.services.contract_intake import ContractIntake
 from pki_core.services.contract_renewals import ContractRenewals
+from pki_core.services.contract_resigning import ContractResigning
 from pki_core.services.contract_signing import ContractSigning
 from pki_core.services.contract_vehicles import ContractVehicles
 from pki_core.services.contracts import ContractNames, Contracts
@@ -116,3 +117,9 @@ class ContractServices:
         """Contracts made anew before they end."""
         window = timedelta(days=self._parts.settings.contracts.renewal_window_days)
         return ContractRenewals(self._parts.store, self._parts.clock, self.generation, window)
+
+    @cached_property
+    def resigning(self) -> ContractResigning:
+        """Contract data signed anew before its signer ends, or after that was revoked."""
+        window = timedelta(days=self._parts.settings.contracts.resign_window_days)
+        return ContractResigning(self._parts.store, self._parts.clock, self.signers, self.signing, window)

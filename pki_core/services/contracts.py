@@ -257,6 +257,7 @@ class _Making(NoHooks):
             valid_from=max(to_seconds(outcome.not_before), to_seconds(one.begins)),
             valid_to=min(to_seconds(outcome.not_after), self._chain.ends),
             cps_fingerprint=self._signer.root_sha256,
+            signer_id=self._signer.record.id,
             updated_at=now,
             checked_at=now,
         )

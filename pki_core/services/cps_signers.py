@@ -6,7 +6,9 @@ they are valid, because vehicles meet contract data that they signed.
 
 import hashlib
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from threading import Lock
+from typing import NamedTuple
 
 from pki_core.model.clock import Clock
 from pki_core.model.contracts import CertificateChain
@@ -17,7 +19,15 @@ from pki_core.model.profiles import Edition, Level
 from pki_core.model.signer import KeyAlgorithm, KeyStore, Signer
 from pki_core.model.states import CertificateState
 from pki_core.store.unit_of_work import Store, UnitOfWork
-from pki_core.wire.contract_data import public_key_of
+from pki_core.wire.contract_data import end_of, public_key_of
+
+
+class SignerStanding(NamedTuple):
+    """A signer and what has become of it."""
+
+    signer: CpsSigner
+    ends: datetime  # of its certificate, or of a CA above it that ends before
+    is_in_force: bool
 
 
 class CpsSigners:
@@ -32,6 +42,10 @@ class CpsSigners:
 
     def active(self) -> list[CpsSigner]:
         """Return the signers whose certificate and CAs are in force, the newest first."""
+        return [one.signer for one in self.standings() if one.is_in_force]
+
+    def standings(self) -> list[SignerStanding]:
+        """Return how every signer stands, those out of force too, the newest first."""
         now = self._clock.now()
         with self._store.reading() as work:
             records, issuers = work.cps_signers.all(), {one.id: one for one in work.issuers.all()}
@@ -39,9 +53,10 @@ class CpsSigners:
         found = []
         for record in records:
             path = _path(issuers, record.issuer_id)
-            is_in_force = record.state is CertificateState.GOOD and record.not_before <= now < record.not_after
-            if is_in_force and all(one.id in good and one.not_after and now < one.not_after for one in path):
-                found.append(_signer(record, path))
+            ends = min([record.not_after, *(one.not_after or record.not_after for one in path)])
+            is_good = record.state is CertificateState.GOOD and all(one.id in good and one.not_after for one in path)
+            is_in_force = is_good and record.not_before <= now < ends
+            found.append(SignerStanding(_signer(record, path), ends, is_in_force))
         return found
 
     def choose(self, algorithm: KeyAlgorithm, root_sha256: str = "") -> CpsSigner:
@@ -71,6 +86,14 @@ class CpsSigners:
                     raise KeyRejectedError(f"the key {record.key_label!r} is not the one signer {record.label} has")
                 self._bound[record.label] = bound
             return bound
+
+
+def may_be_shown(chain: CertificateChain, fallen: frozenset[bytes], now: datetime) -> bool:
+    """Tell whether vehicles would take what a provisioning service signed.
+
+    ``fallen`` holds the certificates of our revoked signers; whether others' are is asked when their data comes in.
+    """
+    return chain.certificate_der not in fallen and now < end_of(chain)
 
 
 def signer_octets(work: UnitOfWork) -> int:

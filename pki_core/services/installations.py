@@ -17,13 +17,14 @@ from pki_core.model.contracts import (
     InstallationResponse20,
     Message2,
 )
-from pki_core.model.errors import InvariantError, MalformedError, NotAuthorizedError
+from pki_core.model.errors import InvariantError, MalformedError, NotAuthorizedError, NotFoundError
 from pki_core.model.identifiers import Emaid, Pcid, provider_of
 from pki_core.model.partners import Partner
-from pki_core.model.pools import Event, EventType, Namespace, ProvisioningKey
+from pki_core.model.pools import CONTRACT_OR_VEHICLE_NOT_FOUND, Event, EventType, Namespace, ProvisioningKey
 from pki_core.model.profiles import Edition
 from pki_core.model.states import CertificateState
 from pki_core.services.cps_roots import CpsRoots
+from pki_core.services.cps_signers import may_be_shown
 from pki_core.services.pool_contracts import ContractPool
 from pki_core.store.contract_making import HeldContract
 from pki_core.store.unit_of_work import Store
@@ -31,6 +32,7 @@ from pki_core.wire.contract_data import (
     BAD_SIGNATURE,
     NO_CERTIFICATE_2,
     NO_CONTRACT_20,
+    chains_of,
     decode_message,
     encode_message,
     for_session_2,
@@ -77,6 +79,16 @@ class Installed(NamedTuple):
     namespace: Namespace
 
 
+_Answer = Message2 | InstallationResponse20
+
+
+class _Ready(NamedTuple):
+    """A contract whose data may go out."""
+
+    told: ToldContract
+    message: _Answer
+
+
 class _Asked(NamedTuple):
     """What a request says, whatever its edition."""
 
@@ -119,7 +131,7 @@ class Installations:
         """Return a contract for an OEM's own vehicle, as its back end hands it to the vehicle.
 
         Raises:
-            NotFoundError: there is none of that vehicle's.
+            NotFoundError: there is none of that vehicle's, or none whose signer could be trusted now.
             NotAuthorizedError: the vehicle is another OEM's.
         """
         contract, signed_data = self._pool.provide(partner, emaid, pcid)
@@ -130,11 +142,16 @@ class Installations:
             contract.namespace,
             contract.cps_fingerprint,
         )
-        item = Installation(self._for_session(told, signed_data, session_id, 0), told)
+        message = _decoded(told, signed_data)
+        with self._store.reading() as work:
+            fallen = work.cps_signers.fallen()
+        if not may_be_shown(chains_of(message)[0], fallen, self._clock.now()):
+            raise NotFoundError(CONTRACT_OR_VEHICLE_NOT_FOUND)
+        item = Installation(self._for_session(message, session_id, 0), told)
         self._note_delivery([told])
         return item
 
-    def _contracts(self, partner: Partner, asked: _Asked) -> list[HeldContract] | str:
+    def _contracts(self, partner: Partner, asked: _Asked) -> list[_Ready] | str:
         """Return what a known vehicle gets, or the response code of the refusal."""
         missing = _no_contract(asked.edition)
         try:
@@ -148,15 +165,17 @@ class Installations:
         with self._store.reading() as work:
             known = work.provisioning_pool.standing([key])
             held = work.contract_making.held_by(key.pcid) if known else []
+            fallen = work.cps_signers.fallen() if held else frozenset()
         now, key_sha256 = self._clock.now(), hashlib.sha256(spki_der).digest()
         for row, state in known:
             if row.key_sha256 != key_sha256 or row.valid_to <= now or state not in _IN_FORCE:
                 return missing
         if known and message_fault(asked.message, asked.leaf_der):
             return BAD_SIGNATURE
-        return self._chosen(asked, [one for one in held if (one.algorithm, one.key_sha256) == (algorithm, key_sha256)])
+        own = [one for one in held if (one.algorithm, one.key_sha256) == (algorithm, key_sha256)]
+        return self._chosen(asked, own, fallen)
 
-    def _chosen(self, asked: _Asked, held: Sequence[HeldContract]) -> list[HeldContract] | str:
+    def _chosen(self, asked: _Asked, held: Sequence[HeldContract], fallen: frozenset[bytes]) -> list[_Ready] | str:
         """Return the contracts in force: of -2 the default one, of -20 those the vehicle names and then the others."""
         now = self._clock.now()
         found = [
@@ -169,26 +188,26 @@ class Installations:
         ]
         if asked.edition is Edition.ISO_2:
             found = [one for one in found if one.is_default]
-        return _in_order(found, asked.emaids)[: asked.most] or _no_contract(asked.edition)
-
-    def _items(self, found: Sequence[HeldContract], session_id: bytes) -> tuple[Installation, ...]:
-        items = []
-        for remaining, one in zip(reversed(range(len(found))), found, strict=True):
+        ready: list[_Ready] = []
+        for one in _in_order(found, asked.emaids):
             told = ToldContract(one.emaid, one.emaid_as_issued, one.pcid, one.namespace, one.cps_fingerprint)
-            items.append(Installation(self._for_session(told, one.signed_data, session_id, remaining), told))
-        return tuple(items)
+            message = _decoded(told, one.signed_data)
+            if may_be_shown(chains_of(message)[0], fallen, now):
+                ready.append(_Ready(told, message))
+            if len(ready) == asked.most:
+                break
+        return ready or _no_contract(asked.edition)
 
-    def _for_session(self, row: ToldContract, signed_data: bytes, session_id: bytes, remaining: int) -> bytes:
-        edition = Edition.ISO_20 if row.namespace.is_edition_20 else Edition.ISO_2
-        try:
-            message = decode_message(edition, signed_data)
-        except MalformedError as error:
-            raise InvariantError(f"the signed data of contract {row.emaid} cannot be read") from error
+    def _items(self, found: Sequence[_Ready], session_id: bytes) -> tuple[Installation, ...]:
+        return tuple(
+            Installation(self._for_session(one.message, session_id, remaining), one.told)
+            for remaining, one in zip(reversed(range(len(found))), found, strict=True)
+        )
+
+    def _for_session(self, message: _Answer, session_id: bytes, remaining: int) -> bytes:
         if isinstance(message, Message2):
             return encode_message(for_session_2(message, session_id))
-        if isinstance(message, InstallationResponse20):
-            return encode_message(for_session_20(message, session_id, self._clock.now(), remaining))
-        raise InvariantError(f"the signed data of contract {row.emaid} is no answer")
+        return encode_message(for_session_20(message, session_id, self._clock.now(), remaining))
 
     def _refused(self, asked: _Asked, namespace: Namespace, code: str) -> Installed:
         if asked.edition is Edition.ISO_2:
@@ -205,6 +224,17 @@ class Installations:
         ]
         with self._store.transaction(forgettable=True) as work:
             work.outbox.append(self._clock.now(), events)
+
+
+def _decoded(row: ToldContract, signed_data: bytes) -> _Answer:
+    edition = Edition.ISO_20 if row.namespace.is_edition_20 else Edition.ISO_2
+    try:
+        message = decode_message(edition, signed_data)
+    except MalformedError as error:
+        raise InvariantError(f"the signed data of contract {row.emaid} cannot be read") from error
+    if isinstance(message, Message2 | InstallationResponse20):
+        return message
+    raise InvariantError(f"the signed data of contract {row.emaid} is no answer")
 
 
 def _read(exi: bytes, edition: Edition) -> _Asked:

@@ -109,6 +109,7 @@ class ContractPool:
                 cps_fingerprint=upload.cps_fingerprint.lower(),
                 updated_at=now,
                 checked_at=now,
+                signer_id=upload.signer_id,
             )
             is_new = work.contract_pool.put(row, upload.signed_data)
             told = told_both(CREATED if is_new else UPDATED, row.emaid, row.key.pcid, row.namespace)

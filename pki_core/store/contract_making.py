@@ -30,6 +30,7 @@ class MadeRow(NamedTuple):
     valid_from: int
     valid_to: int
     cps_fingerprint: str
+    signer_id: int
     updated_at: int
     checked_at: int
 

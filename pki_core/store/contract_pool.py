@@ -40,6 +40,7 @@ class ContractPoolGateway:
             "valid_from": to_seconds(row.valid_from),
             "valid_to": to_seconds(row.valid_to),
             "cps_fingerprint": row.cps_fingerprint,
+            "signer_id": row.signer_id,
             "updated_at": to_seconds(row.updated_at),
             "checked_at": to_seconds(row.checked_at),
         }
@@ -205,6 +206,7 @@ def _record(row: Row[Any]) -> ContractRow:
         valid_from=from_seconds(row.valid_from),
         valid_to=from_seconds(row.valid_to),
         cps_fingerprint=row.cps_fingerprint,
+        signer_id=row.signer_id,
         updated_at=from_seconds(row.updated_at),
         checked_at=from_seconds(row.checked_at),
     )

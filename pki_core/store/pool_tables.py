@@ -85,6 +85,7 @@ contract = Table(
     Column("valid_from", BigInteger, nullable=False),
     Column("valid_to", BigInteger, nullable=False),
     Column("cps_fingerprint", _HASH, nullable=False),
+    Column("signer_id", Integer),  # cps_signer.id, 0 = a provisioning service of others; null = not looked at yet
     Column("updated_at", BigInteger, nullable=False),
     Column("checked_at", BigInteger, nullable=False),
     CheckConstraint(_ONE_SOURCE, name="one_source"),
@@ -103,6 +104,7 @@ contract_data = Table(
     Column("emaid", ForeignKey("contract.emaid"), primary_key=True),
     Column("signed_data", LargeBinary, nullable=False),
     Column("renew_days", SmallInteger),  # for how long its operator wants it renewed; null = not at all
+    Column("meta_data", Text),  # what its operator said beside the order; vehicles' back ends get it with the data
 )
 
 cps_signer = delegate_table("cps_signer")

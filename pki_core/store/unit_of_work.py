@@ -16,6 +16,7 @@ from pki_core.store.certificates import CertificateGateway
 from pki_core.store.chunks import ChunkGateway
 from pki_core.store.contract_making import ContractMakingGateway
 from pki_core.store.contract_pool import ContractPoolGateway
+from pki_core.store.contract_signers import ContractSignerGateway
 from pki_core.store.cps_signers import CpsSignerGateway
 from pki_core.store.credentials import CredentialGateway
 from pki_core.store.crls import CrlGateway
@@ -87,6 +88,7 @@ class UnitOfWork:
     marks = _Made(MarkGateway)
     cps_signers = _Made(CpsSignerGateway)
     contract_making = _Made(ContractMakingGateway)
+    contract_signers = _Made(ContractSignerGateway)
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

@@ -166,6 +166,39 @@ def answer_20(
     )
 
 
+def unsigned_by(message: ContractMessage, cps_chain: CertificateChain) -> ContractMessage:
+    """Return an answer for another provisioning service to sign: all but its chain and the signature stays.
+
+    Raises:
+        MalformedError: it is no answer.
+    """
+    if isinstance(message, Message2) and isinstance(message.body, InstallationResponse2):
+        body = replace(message.body, cps_chain=_named(cps_chain, message.body.cps_chain.id))
+        return Message2(header=Header2(session_id=_NO_SESSION), body=body)
+    if isinstance(message, InstallationResponse20):
+        header = Header20(session_id=_NO_SESSION, timestamp=0)
+        return replace(message, header=header, cps_chain=replace(cps_chain, id=None))
+    raise MalformedError("this is no answer with contract data")
+
+
+def chains_of(message: ContractMessage) -> tuple[CertificateChain, CertificateChain]:
+    """Return the provisioning service's chain and the contract's; MalformedError when it is no answer."""
+    if isinstance(message, Message2) and isinstance(message.body, InstallationResponse2):
+        return message.body.cps_chain, message.body.contract_chain
+    if isinstance(message, InstallationResponse20):
+        return message.cps_chain, message.installation_data.contract_chain
+    raise MalformedError("this is no answer with contract data")
+
+
+def end_of(chain: CertificateChain) -> datetime:
+    """Return when the first certificate of a chain ends; MalformedError when one cannot be read."""
+    ders = (chain.certificate_der, *chain.sub_certificates_der)
+    try:
+        return min(x509.load_der_x509_certificate(der).not_valid_after_utc for der in ders)
+    except (ValueError, x509.InvalidVersion) as error:
+        raise MalformedError("not a DER certificate") from error
+
+
 def for_session_2(answer: Message2, session_id: bytes) -> Message2:
     """Return an answer for the session of its request: what stands in the header is not signed."""
     return replace(answer, header=replace(answer.header, session_id=session_id))
