@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
+LOWEST_ID = -(1 << 62)  # below all ids: they start at 1, but who slips rows in may choose
 START = bytes(32)  # the head of a stream without rows, and the hash before the first checkpoint
 
 

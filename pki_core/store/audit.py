@@ -5,15 +5,27 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, func, insert, select
+from sqlalchemy import Column, Connection, Row, func, insert, select, type_coerce
+from sqlalchemy.sql.elements import Label
+from sqlalchemy.types import NullType
 
-from pki_core.model.audit import AuditRow, Checkpoint, Head
+from pki_core.model.audit import START, AuditRow, Checkpoint, Head
+from pki_core.model.errors import InvariantError
 from pki_core.store import tables
 from pki_core.store.bulk import insert_rows
 from pki_core.store.engine import is_postgres
 from pki_core.store.times import from_seconds, to_seconds
 
 _COLUMNS = ("stream", "at", "actor", "action", "issuer_id", "serial", "profile_id", "certificate_sha256", "detail")
+ISSUED = "certificate.issued"
+
+
+def _raw(column: Column[Any]) -> Label[Any]:
+    """What stands in a column, whatever it is: SQLAlchemy's reader of octets fails at text."""
+    return type_coerce(column, NullType()).label(column.name)
+
+
+_CHECKPOINTS = select(*(_raw(column) for column in tables.audit_checkpoint.c))
 
 
 class AuditEntry(NamedTuple):
@@ -55,7 +67,7 @@ class AuditGateway:
         audit = tables.audit.c
         while True:
             rows = self._connection.execute(
-                select(audit.id, *(audit[name] for name in _COLUMNS))
+                select(audit.id, *(_raw(audit[name]) for name in _COLUMNS))
                 .where(audit.id > after_id, audit.id <= last_id)
                 .order_by(audit.id)
                 .limit(piece)
@@ -63,7 +75,7 @@ class AuditGateway:
             if not rows:
                 return
             after_id = rows[-1].id
-            yield [AuditRow(*row) for row in rows]
+            yield [AuditRow(row.id, str(row.stream), *row[2:]) for row in rows]
 
     def count_after(self, last_id: int) -> int:
         """Return how many rows are not sealed yet."""
@@ -76,16 +88,25 @@ class AuditGateway:
         return None if at is None else from_seconds(at)
 
     def last_checkpoint(self) -> Checkpoint | None:
-        """Return the newest checkpoint."""
-        checkpoint = tables.audit_checkpoint
-        row = self._connection.execute(select(checkpoint).order_by(checkpoint.c.number.desc()).limit(1)).first()
+        """Return the newest checkpoint; InvariantError when it cannot be read."""
+        newest = _CHECKPOINTS.order_by(tables.audit_checkpoint.c.number.desc()).limit(1)
+        row = self._connection.execute(newest).first()
         return None if row is None else _checkpoint(row)
 
-    def checkpoints(self, after: int, piece: int) -> list[Checkpoint]:
-        """Return checkpoints behind a number, in order."""
-        checkpoint = tables.audit_checkpoint
-        query = select(checkpoint).where(checkpoint.c.number > after).order_by(checkpoint.c.number).limit(piece)
-        return [_checkpoint(row) for row in self._connection.execute(query)]
+    def checkpoints(self, after: int | None, piece: int) -> list[tuple[int, Checkpoint | None]]:
+        """Return checkpoints behind a number, or from the first, in order: None for one that cannot be read."""
+        number = tables.audit_checkpoint.c.number
+        query = _CHECKPOINTS.order_by(number).limit(piece)
+        if after is not None:
+            query = query.where(number > after)
+        return [(row.number, _readable(row)) for row in self._connection.execute(query)]
+
+    def certificates_untold(self) -> int:
+        """Return how many certificates have no row of their issuing."""
+        certificate, audit = tables.certificate.c, tables.audit.c
+        told = select(audit.issuer_id, audit.serial).where(audit.action == ISSUED)
+        untold = select(certificate.issuer_id, certificate.serial).except_(told).subquery()
+        return self._connection.scalar(select(func.count()).select_from(untold)) or 0
 
     def add_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Add a checkpoint; ConflictError when another sealer was quicker."""
@@ -102,14 +123,38 @@ class AuditGateway:
         )
 
 
+def _readable(row: Row[Any]) -> Checkpoint | None:
+    try:
+        return _checkpoint(row)
+    except InvariantError:
+        return None
+
+
 def _checkpoint(row: Row[Any]) -> Checkpoint:
-    heads = {stream: Head(rows, bytes.fromhex(head)) for stream, (rows, head) in json.loads(row.heads).items()}
-    return Checkpoint(
-        number=row.number,
-        last_id=row.last_id,
-        heads=heads,
-        sealed_at=from_seconds(row.sealed_at),
-        previous_sha256=bytes.fromhex(row.previous_sha256),
-        key_label=row.key_label,
-        signature=bytes(row.signature),
-    )
+    """Read a row as somebody may have left it who writes into the database: SQLite takes any value in any column."""
+    try:
+        heads = {stream: Head(_number(rows), _digest(head)) for stream, (rows, head) in json.loads(row.heads).items()}
+        return Checkpoint(
+            number=row.number,
+            last_id=_number(row.last_id),
+            heads=heads,
+            sealed_at=from_seconds(_number(row.sealed_at)),
+            previous_sha256=_digest(row.previous_sha256),
+            key_label=str(row.key_label),
+            signature=memoryview(row.signature).tobytes(),
+        )
+    except (ValueError, TypeError, AttributeError, OverflowError, OSError) as error:
+        raise InvariantError(f"audit checkpoint {row.number} cannot be read: {type(error).__name__}") from error
+
+
+def _number(value: object) -> int:
+    if not isinstance(value, int):
+        raise TypeError("no whole number")
+    return value
+
+
+def _digest(text: str) -> bytes:
+    digest = bytes.fromhex(text)
+    if len(digest) != len(START):
+        raise ValueError("no SHA-256")
+    return digest

@@ -8,8 +8,9 @@ import threading
 import pytest
 from sqlalchemy import text
 
-from pki_core.model.errors import InvariantError, KeyRejectedError, PkiError
+from pki_core.model.errors import ConflictError, InvariantError, KeyRejectedError, PkiError
 from pki_core.store.audit import AuditEntry
+from tests.audit_guards import drop_guards
 from tests.journeys.acts import ROOT
 from tests.store.test_schema import connected
 
@@ -24,8 +25,18 @@ def write(runtime, *details, stream="tests"):
 
 def tamper(runtime, statement):
     with connected(runtime.settings.database_url) as connection:
+        drop_guards(connection)
         changed = connection.execute(text(statement)).rowcount
     assert changed, statement
+
+
+def anchor_of(runtime):
+    return runtime.home / "audit" / "checkpoints.jsonl"
+
+
+def without_line(runtime, number):
+    lines = anchor_of(runtime).read_text().splitlines(keepends=True)
+    anchor_of(runtime).write_text("".join(line for line in lines if json.loads(line)["number"] != number))
 
 
 @pytest.fixture
@@ -70,6 +81,11 @@ INSERT INTO audit (id, stream, at, actor, action, detail)
 SELECT min(id) - 1000000, 'tests', 1, 'intruder', 'test.act', 'before all' FROM audit
 """
 
+EXTRA = """
+INSERT INTO audit_checkpoint SELECT -1, last_id, heads, sealed_at, previous_sha256, key_label, signature
+FROM audit_checkpoint WHERE number = 1
+"""
+
 
 @pytest.mark.parametrize(
     ("statement", "told"),
@@ -86,6 +102,8 @@ SELECT min(id) - 1000000, 'tests', 1, 'intruder', 'test.act', 'before all' FROM 
         ("DELETE FROM audit_checkpoint WHERE number = 2", "checkpoint 3 does not follow the one before it"),
         ("UPDATE audit_checkpoint SET last_id = last_id - 1 WHERE number = 2", "checkpoint 2 has no valid signature"),
         ("UPDATE audit_checkpoint SET sealed_at = sealed_at - 60 WHERE number = 3", "checkpoint 3 is not the one"),
+        (EXTRA, "checkpoint -1 does not follow the one before it"),
+        ("DELETE FROM audit WHERE action = 'certificate.issued'", "certificates have no audit row of their issuing"),
     ],
     ids=[
         "edit",
@@ -100,6 +118,8 @@ SELECT min(id) - 1000000, 'tests', 1, 'intruder', 'test.act', 'before all' FROM 
         "gap",
         "range",
         "seal time",
+        "extra",
+        "certificates",
     ],
 )
 def test_every_kind_of_tampering_is_found(sealed, statement, told):
@@ -120,6 +140,69 @@ def test_rows_and_checkpoints_cut_off_together_are_missed_at_the_anchor(sealed):
     assert sealed.audit_log.verify().faults == ("checkpoint 3 was anchored and is gone",)
 
 
+def test_what_cannot_be_read_keeps_nothing_else_from_being_judged(sealed):
+    tamper(sealed, "UPDATE audit_checkpoint SET heads = '{' WHERE number = 1")
+    tamper(sealed, "UPDATE audit_checkpoint SET previous_sha256 = 'zz' WHERE number = 2")
+    tamper(sealed, "UPDATE audit_checkpoint SET key_label = 'mine' WHERE number = 3")
+    tamper(sealed, "UPDATE audit SET actor = 'somebody else' WHERE detail = 'five'")
+    faults = sealed.audit_log.verify().faults
+    assert faults[:3] == (
+        "checkpoint 1 cannot be read",
+        "checkpoint 2 cannot be read",
+        "checkpoint 3 names the key 'mine', which is not there",
+    )
+    assert faults[3].startswith("stream 'tests' was changed")
+    tamper(sealed, "UPDATE audit_checkpoint SET heads = '{\"tests\"\\:5}' WHERE number = 3")
+    assert "checkpoint 3 cannot be read" in sealed.audit_log.verify().faults
+    with pytest.raises(InvariantError, match="checkpoint 3 cannot be read"):
+        sealed.audit_log.seal()
+
+
+def test_an_emptied_log_is_not_mistaken_for_a_new_one(sealed):
+    tamper(sealed, "DELETE FROM audit")
+    tamper(sealed, "DELETE FROM audit_checkpoint")
+    anchor_of(sealed).unlink()
+    faults = sealed.audit_log.verify().faults
+    assert any("there is no checkpoint" in fault for fault in faults), faults
+    assert any("certificates have no audit row" in fault for fault in faults), faults
+
+
+def test_a_lost_anchor_is_a_fault_of_every_checkpoint(sealed):
+    kept = anchor_of(sealed).read_text()
+    anchor_of(sealed).unlink()
+    lost = tuple(f"checkpoint {number} has no line in the anchor" for number in (1, 2, 3))
+    assert sealed.audit_log.verify().faults == lost
+    anchor_of(sealed).write_text(kept + "not a line\n" + kept.splitlines()[0].replace('"sha256": "', '"sha256": "00'))
+    assert sealed.audit_log.verify().faults == (
+        "line 4 of checkpoints.jsonl cannot be read",
+        "line 5 of checkpoints.jsonl names another checkpoint 1 than one before it",
+    )
+
+
+def test_an_end_cut_off_everywhere_here_is_missed_in_what_was_collected_elsewhere(sealed, tmp_path):
+    collected = tmp_path / "collected.log"
+    lines = anchor_of(sealed).read_text().splitlines()
+    collected.write_text("".join(f"2026-11-23 INFO audit checkpoint {line}\n" for line in lines))
+    assert sealed.audit_log.verify(collected).faults == ()
+    tamper(sealed, "DELETE FROM audit WHERE detail = 'five'")
+    tamper(sealed, "DELETE FROM audit_checkpoint WHERE number = 3")
+    without_line(sealed, 3)
+    assert sealed.audit_log.verify().faults == ()  # nothing is left here that could tell
+    assert sealed.audit_log.verify(collected).faults == ("checkpoint 3 was anchored and is gone",)
+
+
+def test_the_database_itself_refuses_to_change_or_remove_a_row(sealed):
+    for statement in (
+        "UPDATE audit SET at = at",
+        "DELETE FROM audit",
+        "UPDATE audit_checkpoint SET last_id = last_id",
+        "DELETE FROM audit_checkpoint",
+    ):
+        with pytest.raises(ConflictError), sealed.store.transaction() as work:
+            work.audit._connection.execute(text(statement))
+    assert sealed.audit_log.verify().faults == ()
+
+
 def test_nothing_is_sealed_over_a_log_that_was_cut(sealed):
     tamper(sealed, "DELETE FROM audit_checkpoint WHERE number = 3")
     with pytest.raises(InvariantError, match="checkpoint 3 that was anchored"):
@@ -127,11 +210,11 @@ def test_nothing_is_sealed_over_a_log_that_was_cut(sealed):
 
 
 def test_a_checkpoint_whose_anchor_was_lost_in_a_power_cut_is_anchored_by_the_next_run(sealed):
-    anchor = sealed.home / "audit" / "checkpoints.jsonl"
-    lines = anchor.read_text().splitlines(keepends=True)
-    anchor.write_text("".join(lines[:-1]))
+    without_line(sealed, 3)
+    assert sealed.audit_log.verify().faults == ("checkpoint 3 has no line in the anchor",)
     sealed.audit_log.seal()
-    assert [json.loads(line)["number"] for line in anchor.read_text().splitlines()] == [1, 2, 3]
+    assert [json.loads(line)["number"] for line in anchor_of(sealed).read_text().splitlines()] == [1, 2, 3]
+    assert sealed.audit_log.verify().faults == ()
 
 
 def test_checkpoints_are_not_signed_by_a_new_key_when_theirs_is_gone(sealed):

@@ -5,6 +5,7 @@ from functools import reduce
 
 import pytest
 
+from tests.audit_guards import drop_guards
 from tests.invariants import check_books, connected
 from tests.journeys.crash_faults import sign_all
 
@@ -63,6 +64,7 @@ def test_every_damage_is_found_and_named(faulty, opened, tmp_path):
         shutil.copyfile(faulty.home / "store.db", damaged)
         url = f"sqlite:///{damaged}"
         with connected(url) as connection:
+            drop_guards(connection)
             assert connection.exec_driver_sql(statement).rowcount == 1, statement
         with pytest.raises(AssertionError, match=name):
             check_books(url, faulty.batch_id)

@@ -13,6 +13,7 @@ from pki_core.services import maintenance, uploads
 from pki_core.services.runners import is_dead, runner_token
 from pki_core.services.uploads import Uploads
 from pki_core.store.batches import BatchGateway
+from tests.audit_guards import drop_guards
 from tests.invariants import check_books, connected, read_snapshot
 from tests.journeys.crash_driver import Job, Orders, hand_in, run, sign, submit
 from tests.journeys.crash_faults import DISK_FULL, answer_lost, finish_and_check, refusing, sign_all
@@ -29,6 +30,8 @@ def execute(url, statement, **values):
 
 def as_if_its_loader_had_died(url):
     execute(url, "UPDATE batch SET state = 'loading', runner = :dead", dead=_dead())
+    with connected(url) as connection:
+        drop_guards(connection)
     execute(url, "DELETE FROM audit WHERE action = 'batch.submitted'")
 
 
