@@ -127,6 +127,12 @@ class ResponderUnavailableError(UnavailableError):
     code = "ocsp.no_responder"
 
 
+class IssuerRevokedError(UnavailableError):
+    """A CA, or one above it, is revoked or on hold: it signs nothing until an operator puts another into service."""
+
+    code = "issuer.revoked"
+
+
 class OverloadedError(UnavailableError):
     """More is waiting than can be done in time."""
 

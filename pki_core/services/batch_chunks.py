@@ -6,10 +6,12 @@ from datetime import datetime
 
 from pki_core.model.batches import BatchRecord, Chunk, Verdict
 from pki_core.model.clock import Clock
+from pki_core.model.errors import IssuerRevokedError
 from pki_core.model.limits import NAME_LIMIT
 from pki_core.model.requests import Issued, Outcome
 from pki_core.model.states import BatchState
 from pki_core.services.enroll import NoHooks
+from pki_core.services.uploads import issuer_in_service
 from pki_core.store.audit import AuditEntry
 from pki_core.store.unit_of_work import UnitOfWork
 
@@ -53,6 +55,27 @@ class ChunkHooks(NoHooks):
         work.batches.add_verdicts(self._chunk.batch_number, verdicts)
         finish_when_complete(work, self._batch, self._chunk.runner, self._clock)
         self.report = ChunkReport(rows=len(verdicts), issued=issued, refused=refused)
+
+
+def change_issuer(work: UnitOfWork, batch: BatchRecord, now: datetime) -> None:
+    """Give a batch whose CA fell another one, if none of its rows is issued: its results tell one chain for all.
+
+    Raises:
+        IssuerRevokedError: there is none, or rows are issued; its open rows wait.
+    """
+    found = issuer_in_service(work, work.issuers.profile(batch.profile_id))
+    if found.id == batch.issuer_id or not work.issuers.stands(found.id):
+        raise IssuerRevokedError(
+            f"CA {batch.issuer_label}, or one above it, is revoked or on hold: batch {batch.id} waits for another one"
+        )
+    if work.batches.counts(batch).issued:
+        raise IssuerRevokedError(
+            f"CA {batch.issuer_label} of batch {batch.id} is revoked or on hold, and signed some of its rows already: "
+            "cancel the batch and have its other rows submitted again"
+        )
+    work.batches.change_issuer(batch.number, found.id)
+    detail = f"{batch.id}: {found.label} in the place of {batch.issuer_label}"
+    work.audit.append("batches", now, [AuditEntry("batches", "batch.issuer_changed", found.id, detail=detail)])
 
 
 def finish_when_complete(work: UnitOfWork, batch: BatchRecord, runner: str, clock: Clock) -> None:

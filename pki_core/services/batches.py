@@ -24,7 +24,7 @@ from pki_core.model.errors import (
 )
 from pki_core.model.limits import NAME_LIMIT
 from pki_core.model.states import BatchState
-from pki_core.services.batch_chunks import ChunkHooks, ChunkReport, finish_when_complete, refusal
+from pki_core.services.batch_chunks import ChunkHooks, ChunkReport, change_issuer, finish_when_complete, refusal
 from pki_core.services.contracts import Contracts
 from pki_core.services.enroll import Enrollment
 from pki_core.services.issuers import Issuers
@@ -101,8 +101,8 @@ class Batches:
         claimed = self._claim(batch, runner)
         if claimed is None:
             return None
-        chunk, is_cancelled = claimed
-        if is_cancelled:
+        chunk, batch = claimed
+        if batch.state is BatchState.CANCELLING:
             return self._refuse(batch, chunk)
         if chunk.attempts > MAX_ATTEMPTS:
             return self._isolate(chunk)
@@ -142,8 +142,8 @@ class Batches:
             holders = work.chunks.runners(number, self._clock.now())
             return sum(work.chunks.expire_lease(number, runner) for runner in holders if is_dead(runner))
 
-    def _claim(self, batch: BatchRecord, runner: str) -> tuple[Chunk, bool] | None:
-        """Take a chunk and tell whether its batch is cancelled by now."""
+    def _claim(self, batch: BatchRecord, runner: str) -> tuple[Chunk, BatchRecord] | None:
+        """Take a chunk; return it with its batch as it stands by now."""
         now = self._clock.now()
         with self._store.transaction(forgettable=True) as work:  # lost at a power cut: the chunk is open again
             claimed = work.chunks.claim(batch.number, runner, now, now + self._lease)
@@ -156,7 +156,10 @@ class Batches:
             current = work.batches.get(batch.id)
             if current.state is BatchState.QUEUED:
                 work.batches.move(current, BatchState.RUNNING, now)
-        return chunk, current.state is BatchState.CANCELLING
+            if current.state is not BatchState.CANCELLING and not work.issuers.stands(current.issuer_id):
+                change_issuer(work, current, now)
+                current = work.batches.get(batch.id)
+        return chunk, current
 
     def _refuse(self, batch: BatchRecord, chunk: Chunk) -> ChunkReport:
         """Refuse what is open of a chunk of a cancelled batch."""

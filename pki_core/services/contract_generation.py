@@ -27,7 +27,7 @@ from pki_core.services.enroll import MAX_REQUESTS
 from pki_core.services.issuers import Issuers
 from pki_core.services.orders import Order
 from pki_core.services.runners import running
-from pki_core.services.uploads import issuer_for
+from pki_core.services.uploads import issuer_in_service
 from pki_core.store.unit_of_work import Store
 
 PROFILES = {
@@ -109,7 +109,7 @@ class ContractGeneration:
             with self._store.transaction() as work:
                 now = self._clock.now()
                 order = Order.pinned(work, profile, now, runner=runner, actor=partner.id, partner=partner)
-                label = issuer_for(profile, work.issuers.all()).label
+                label = issuer_in_service(work, profile).label
             return self._contracts().issue(self._issuers.get(label), order, orders, None, root_sha256)
 
 

@@ -20,7 +20,7 @@ from pki_core.issuance.issuer import Draft, Issuer, Prepared
 from pki_core.issuance.subject import Subject, build_subject
 from pki_core.model.certificates import serial_text
 from pki_core.model.clock import Clock
-from pki_core.model.errors import CsrRejectedError, PkiError, StoreUnavailableError
+from pki_core.model.errors import CsrRejectedError, IssuerRevokedError, PkiError, StoreUnavailableError
 from pki_core.model.partners import Partner
 from pki_core.model.profiles import Profile
 from pki_core.model.requests import Issued, IssueRequest, Outcome, Refused
@@ -116,6 +116,7 @@ class Enrollment:
         """Issue or refuse, each request by itself; outcomes in the order of the requests.
 
         Raises:
+            IssuerRevokedError: this CA, or one above it, is revoked or on hold; nothing was issued.
             UnavailableError: nothing was issued; the same call may be made again.
             InvariantError: our own fault; nothing was issued.
         """
@@ -208,6 +209,11 @@ class Enrollment:
         intents = [(serial_text(one.serial), one.tbs_der, one.not_after) for one in prepared]
         with self._store.transaction() as work:
             number = work.issuances.reserve(_issuance(issuer, order), intents, (now, now + self._lease))
+            if number is None:
+                raise IssuerRevokedError(
+                    f"CA {issuer.record.label}, or one above it, is revoked or on hold: it signs nothing; "
+                    "another one is put into service by a ceremony"
+                )
             hooks.reserved(work, number)
         return Lease(self._store, self._clock, self._lease, now, (number, order.runner, hooks))
 

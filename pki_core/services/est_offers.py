@@ -7,10 +7,9 @@ from datetime import datetime, timedelta
 from pki_core.model.clock import Clock
 from pki_core.model.errors import NotFoundError
 from pki_core.model.est import EstLabel, Linking
-from pki_core.model.issuers import IssuerRecord
 from pki_core.model.profiles import Edition, Level, Profile
 from pki_core.model.signer import KeyAlgorithm
-from pki_core.services.uploads import issuer_for
+from pki_core.services.uploads import issuer_in_service
 from pki_core.store.unit_of_work import Store
 from pki_core.wire.cms import certs_only
 from pki_core.wire.csr_attributes import csr_attributes
@@ -102,7 +101,7 @@ class Offers:
         with self._store.transaction() as work:
             issuers = work.issuers.all()
             profile_id = work.issuers.pin_profile(profile, now)
-        issuer = self._issuer(policy, profile, issuers)
+            issuer = issuer_in_service(work, profile, policy.issuer)
         by_id = {one.id: one for one in issuers}
         chain = [issuer]
         while (parent := chain[-1].parent_id) is not None:
@@ -123,10 +122,3 @@ class Offers:
         )
         self._known[name, profile.id] = (now + _KEPT, offer)
         return offer
-
-    @staticmethod
-    def _issuer(policy: EstLabel, profile: Profile, issuers: list[IssuerRecord]) -> IssuerRecord:
-        if not policy.issuer:
-            return issuer_for(profile, issuers)
-        own = [one for one in issuers if one.label == policy.issuer]
-        return issuer_for(profile, own)

@@ -163,7 +163,7 @@ class Installations:
             return missing  # every vehicle comes to a station; to its maker come his own
         key = ProvisioningKey(pcid.canonical, algorithm)
         with self._store.reading() as work:
-            known = work.provisioning_pool.standing([key])
+            known = work.provisioning_pool.standing([key], with_chains=True)
             held = work.contract_making.held_by(key.pcid) if known else []
             fallen = work.cps_signers.fallen() if held else frozenset()
         now, key_sha256 = self._clock.now(), hashlib.sha256(spki_der).digest()

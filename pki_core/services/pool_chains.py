@@ -89,9 +89,9 @@ class ChainChecks:
         return self._source.status_of(certificate_der, issuer_der)
 
     def leads_to_root(self, work: UnitOfWork, chain: Chain, kinds: Sequence[RootKind]) -> bool:
-        """Tell whether a stored chain's root still stands."""
+        """Tell whether a stored chain's root still stands, and of a chain of ours every CA."""
         if chain.is_own:
-            return True
+            return not work.issuers.is_any_fallen(chain.certificates)
         now = self._clock.now()
         if work.root_pool.stands(chain.root_sha256, kinds, now):
             return True

@@ -21,12 +21,12 @@ from pki_core.model.pools import (
     ContractRow,
     ContractUpload,
     ProvisioningKey,
+    ProvisioningRow,
     Removal,
     RootKind,
 )
 from pki_core.services.pool_chains import ChainChecks, CheckedChain, read_chain
 from pki_core.services.pool_events import CREATED, STREAM, UPDATED, told_both
-from pki_core.services.pool_provisioning import is_good
 from pki_core.services.pool_removal import PoolRemoval
 from pki_core.store.audit import AuditEntry
 from pki_core.store.unit_of_work import Store, UnitOfWork
@@ -89,7 +89,7 @@ class ContractPool:
             vehicle = work.provisioning_pool.get(key) if work.provisioning_pool.lock([key]) else None
             if vehicle is None or vehicle.valid_to <= now:
                 raise ConflictError(PROVISIONING_NOT_AVAILABLE)
-            if vehicle.certificate_id is not None and not is_good(work, vehicle.certificate_id):
+            if vehicle.certificate_id is not None and not work.certificates.is_in_force(vehicle.certificate_id):
                 raise ConflictError(PROVISIONING_NOT_AVAILABLE)
             known = work.contract_pool.get(emaid.canonical)
             if known is not None and known.key.pcid != key.pcid:
@@ -121,9 +121,12 @@ class ContractPool:
         return is_new
 
     def get(self, partner: Partner, emaid: str) -> ContractRow:
-        """Return a contract of the partner's own, or of one of his vehicles; else NotFoundError."""
+        """Return a contract in force of the partner's own, or of one of his vehicles; else NotFoundError."""
         with self._store.reading() as work:
-            return self._own(work, partner, emaid)
+            contract = self._own(work, partner, emaid)
+            if contract.emaid not in {one.emaid for one in self._live(work, contract.key.pcid)}:
+                raise NotFoundError(CONTRACT_NOT_FOUND)
+            return contract
 
     def provide(self, partner: Partner, emaid: str, pcid: str) -> ContractData:
         """Return a contract with its signed data, for the OEM whose vehicle it is.
@@ -188,15 +191,14 @@ class ContractPool:
     def _live(self, work: UnitOfWork, pcid: str) -> list[ContractRow]:
         """Return a vehicle's contracts that it can decrypt now and that are in force, whatever sweeps have not seen."""
         now = self._clock.now()
-        vehicles = {row.key: row for row in work.provisioning_pool.of_pcid(pcid) if row.valid_to > now}
-        return [
-            one
-            for one in work.contract_pool.of_pcid(pcid)
-            if one.valid_to > now
-            and one.key in vehicles
-            and vehicles[one.key].key_sha256 == one.key_sha256
-            and (one.certificate_id is None or is_good(work, one.certificate_id))
-        ]
+
+        def stands(row: ProvisioningRow | ContractRow) -> bool:
+            is_good = row.certificate_id is None or work.certificates.is_in_force(row.certificate_id)
+            return row.valid_to > now and is_good
+
+        hashes = {row.key: row.key_sha256 for row in work.provisioning_pool.of_pcid(pcid) if stands(row)}
+        of_vehicle = work.contract_pool.of_pcid(pcid) if hashes else []
+        return [one for one in of_vehicle if hashes.get(one.key) == one.key_sha256 and stands(one)]
 
 
 def _may_write(partner: Partner, emaid: Emaid) -> bool:

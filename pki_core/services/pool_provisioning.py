@@ -26,7 +26,6 @@ from pki_core.model.pools import (
     RootKind,
 )
 from pki_core.model.signer import KeyAlgorithm
-from pki_core.model.states import CertificateState
 from pki_core.services.pool_chains import ChainChecks, CheckedChain, read_chain
 from pki_core.services.pool_events import STREAM, told_providers
 from pki_core.services.pool_removal import PoolRemoval
@@ -206,10 +205,10 @@ class ProvisioningPool:
         return found
 
     def _entry(self, work: UnitOfWork, row: ProvisioningRow) -> ProvisioningEntry | None:
-        """Return a row with its chain; None when it is revoked, or its root no longer stands."""
+        """Return a row with its chain; None when it, or a CA of ours above it, is revoked, or its root is gone."""
         chain = work.chains.get(row.chain_id)
         if row.certificate_id is not None:
-            stands = is_good(work, row.certificate_id)
+            stands = work.certificates.is_in_force(row.certificate_id)
         else:
             stands = self._checks.leads_to_root(work, chain, ROOTS)
         return ProvisioningEntry(row=row, chain=chain, root_der=self._checks.root_of(work, chain)) if stands else None
@@ -229,12 +228,6 @@ class ProvisioningPool:
     def _refuse_strangers(partner: Partner, pcid: Pcid) -> None:
         if "oem" not in partner.roles or pcid.wmi not in partner.wmis:
             raise NotAuthorizedError(f"vehicles of {pcid.wmi} are not this partner's")
-
-
-def is_good(work: UnitOfWork, certificate_id: int) -> bool:
-    """Tell whether a certificate of ours is in force."""
-    record = work.certificates.of_id(certificate_id)
-    return record is not None and record.state is CertificateState.GOOD
 
 
 def _namespace_of(key: ProvisioningKey, upload: ProvisioningUpload) -> Namespace:

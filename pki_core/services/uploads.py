@@ -137,7 +137,7 @@ class Uploads:
                 profile_id=work.issuers.pin_profile(profile, self._clock.now()),
                 profile_name=profile.id,
                 kind=upload.kind.value,
-                issuer_id=issuer_for(profile, work.issuers.all()).id,
+                issuer_id=issuer_in_service(work, profile).id,
                 source_name=upload.source_name[:FILE_NAME_LIMIT],
                 source_sha256=digest,
                 state=BatchState.LOADING.value,
@@ -224,3 +224,15 @@ def issuer_for(profile: Profile, issuers: list[IssuerRecord]) -> IssuerRecord:
         if made:
             return made[-1]
     raise NotFoundError(f"this environment has no issuer for {profile.id}")
+
+
+def issuer_in_service(work: UnitOfWork, profile: Profile, label: str = "") -> IssuerRecord:
+    """Return the newest issuer that may sign a profile, or the newest of all when none may: signing then says why.
+
+    ``label`` names the only one that comes into question. NotFoundError when there is none at all.
+    """
+    may_sign = [one for one in work.issuers.standing() if label in {"", one.label}]
+    try:
+        return issuer_for(profile, may_sign)
+    except NotFoundError:
+        return issuer_for(profile, [one for one in work.issuers.all() if label in {"", one.label}])

@@ -99,6 +99,12 @@ class BatchGateway:
         ).rowcount
         return moved == 1
 
+    def change_issuer(self, number: int, issuer_id: int) -> None:
+        """Have a batch signed by another issuer from now on."""
+        self._connection.execute(
+            update(batch_tables.batch).where(batch_tables.batch.c.number == number).values(issuer_id=issuer_id)
+        )
+
     def get(self, batch_id: str) -> BatchRecord:
         """Return a batch by its public id; NotFoundError when there is none."""
         record = self._first(_select_batch().where(batch_tables.batch.c.id == batch_id))

@@ -10,6 +10,7 @@ from pki_core.model.certificates import CertificateRecord
 from pki_core.model.states import CertificateState
 from pki_core.store import tables
 from pki_core.store.bulk import insert_rows
+from pki_core.store.issuers import is_fallen
 from pki_core.store.times import from_seconds
 
 # One row of each table for a recorded certificate, as plain tuples: this is the hot path.
@@ -65,6 +66,23 @@ class CertificateGateway:
         """Return a certificate by its number, None when there is none."""
         row = self._connection.execute(_select_record().where(tables.certificate.c.id == certificate_id)).first()
         return None if row is None else _record(row)
+
+    def is_in_force(self, certificate_id: int) -> bool:
+        """Tell whether a certificate is good, and the CAs above it."""
+        certificate, status = tables.certificate.c, tables.certificate_status.c
+        found = (
+            select(certificate.id)
+            .join(
+                tables.certificate_status,
+                (status.issuer_id == certificate.issuer_id) & (status.serial == certificate.serial),
+            )
+            .where(
+                certificate.id == certificate_id,
+                status.status == CertificateState.GOOD.value,
+                ~is_fallen(certificate.issuer_id),
+            )
+        )
+        return self._connection.scalar(found) is not None
 
     def are_good(self, serials: Sequence[tuple[int, str]]) -> bool:
         """Tell whether every (issuer id, serial) is good."""

@@ -4,13 +4,14 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import BigInteger, Connection, and_, bindparam, cast, select, update
+from sqlalchemy import BigInteger, Connection, and_, bindparam, case, cast, select, update
 
 from pki_core.model.pools import Namespace
 from pki_core.model.signer import KeyAlgorithm
 from pki_core.model.states import CertificateState
 from pki_core.store import tables
 from pki_core.store.bulk import insert_rows, is_one_of
+from pki_core.store.issuers import is_fallen
 from pki_core.store.pool_tables import contract, contract_data
 from pki_core.store.times import from_seconds, to_seconds
 
@@ -67,7 +68,7 @@ _HELD = (
         contract.c.valid_to,
         contract.c.cps_fingerprint,
         contract_data.c.signed_data,
-        _status.c.status,
+        case((is_fallen(tables.certificate.c.issuer_id), CertificateState.REVOKED.value), else_=_status.c.status),
     )
     .join_from(contract, contract_data, contract_data.c.emaid == contract.c.emaid)
     .join(tables.certificate, tables.certificate.c.id == contract.c.certificate_id, isouter=True)
@@ -106,7 +107,7 @@ class HeldContract(NamedTuple):
     valid_to: datetime
     cps_fingerprint: str
     signed_data: bytes
-    state: CertificateState | None  # of a certificate of ours
+    state: CertificateState | None  # of a certificate of ours; revoked where a CA above it is
 
 
 class ContractMakingGateway:

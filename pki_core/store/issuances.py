@@ -9,7 +9,8 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Integer, literal_column
+from sqlalchemy.dialects import postgresql
 
 from pki_core.model.errors import InvariantError
 from pki_core.model.states import CertificateState
@@ -17,12 +18,18 @@ from pki_core.store.audit import AuditEntry, AuditGateway
 from pki_core.store.certificates import CertificateGateway
 from pki_core.store.driver import run_text
 from pki_core.store.engine import is_postgres
+from pki_core.store.issuers import is_fallen
 from pki_core.store.reservations import POSITIONS, ReservationGateway
 from pki_core.store.times import to_seconds
 
 _FEW = 5  # up to here one statement for all tables is quicker than one for each
 _STREAM, _ACTION = "issuance", "certificate.issued"
 _RESERVED, _GOOD = CertificateState.RESERVED.value, CertificateState.GOOD.value
+# In the words of the server; in other words than the driver's, so that the parameter in it is left alone.
+_FALLEN = is_fallen(literal_column("%(issuer_id)s::integer", Integer)).compile(
+    dialect=postgresql.dialect(paramstyle="named"),  # type: ignore[no-untyped-call]
+    compile_kwargs={"literal_binds": True},
+)
 
 
 @lru_cache(maxsize=_FEW)
@@ -36,7 +43,8 @@ def _reserving(count: int) -> str:
     return f"""
 WITH opened AS (
     INSERT INTO reservation (issuer_id, profile_id, runner, created_at, lease_until)
-    VALUES (%(issuer_id)s::integer, %(profile_id)s::integer, %(runner)s, %(now)s::bigint, %(lease_until)s::bigint)
+    SELECT %(issuer_id)s::integer, %(profile_id)s::integer, %(runner)s, %(now)s::bigint, %(lease_until)s::bigint
+    WHERE NOT {_FALLEN}
     RETURNING number
 ), drawn AS (
     INSERT INTO certificate_status (issuer_id, serial, certificate_id, status, not_after)
@@ -129,8 +137,10 @@ class IssuanceGateway:
 
     def reserve(
         self, issuance: Issuance, intents: Sequence[tuple[str, bytes, datetime]], times: tuple[datetime, datetime]
-    ) -> int:
+    ) -> int | None:
         """Reserve (serial, TBS DER, not_after) for a runner; return its number. ``times``: (now, end of the lease).
+
+        None: the issuer, or a CA above it, is revoked or on hold.
 
         Raises:
             ConflictError: a serial was drawn before.
@@ -138,7 +148,8 @@ class IssuanceGateway:
         """
         if not self._is_one_statement(intents):
             number = self._reservations.open(issuance.issuer_id, issuance.profile_id, issuance.runner, times)
-            self._reservations.reserve(number, issuance.issuer_id, intents)
+            if number is not None:
+                self._reservations.reserve(number, issuance.issuer_id, intents)
             return number
         values: dict[str, Any] = {
             **issuance._asdict(),
@@ -151,7 +162,7 @@ class IssuanceGateway:
             values[f"s{place}"], values[f"e{place}"] = serial, to_seconds(not_after)
         row = run_text(self._connection, _reserving(len(intents)), values).fetchone()
         if row is None:
-            raise InvariantError("reservation took 0 rows of 1")
+            return None
         number, drawn, meant = row
         _check_counts({"certificate_status": drawn, "intent": meant * len(intents)}, len(intents))
         return int(number)

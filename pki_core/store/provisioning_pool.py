@@ -11,6 +11,7 @@ from sqlalchemy import (
     Row,
     Select,
     and_,
+    case,
     delete,
     false,
     func,
@@ -28,6 +29,7 @@ from pki_core.model.signer import KeyAlgorithm
 from pki_core.model.states import CertificateState
 from pki_core.store import pool_tables, tables
 from pki_core.store.bulk import insert_rows, is_one_of
+from pki_core.store.issuers import is_fallen
 from pki_core.store.pool_queries import ends_between, has_ended, page_end, revoked_in_window, with_der
 from pki_core.store.times import from_seconds, to_seconds
 
@@ -130,12 +132,20 @@ class ProvisioningPoolGateway:
         rows = self._connection.execute(with_der(_pcp).where(_pcp.c.pcid == pcid).order_by(_pcp.c.algorithm))
         return [_record(row) for row in rows]
 
-    def standing(self, keys: Collection[ProvisioningKey]) -> list[tuple[ProvisioningRow, CertificateState | None]]:
-        """Return rows and how the certificates of ours among them stand; None for those of others."""
+    def standing(
+        self, keys: Collection[ProvisioningKey], *, with_chains: bool = False
+    ) -> list[tuple[ProvisioningRow, CertificateState | None]]:
+        """Return rows and how the certificates of ours among them stand; None for those of others.
+
+        ``with_chains`` calls those revoked, too, that stand below a CA that is.
+        """
         certificate, status = tables.certificate, tables.certificate_status
+        state: ColumnElement[int] = status.c.status
+        if with_chains:
+            state = case((is_fallen(certificate.c.issuer_id), CertificateState.REVOKED.value), else_=state)
         statement = (
             with_der(_pcp)
-            .add_columns(status.c.status)
+            .add_columns(state.label("status"))
             .join(
                 status,
                 and_(status.c.issuer_id == certificate.c.issuer_id, status.c.serial == certificate.c.serial),

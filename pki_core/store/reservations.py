@@ -16,6 +16,7 @@ from pki_core.store import tables
 from pki_core.store.bulk import insert_rows, is_in_list, list_of
 from pki_core.store.driver import run
 from pki_core.store.engine import is_postgres
+from pki_core.store.issuers import is_fallen
 from pki_core.store.times import to_seconds
 
 POSITIONS = 4096  # certificate id = reservation number * POSITIONS + position
@@ -23,9 +24,16 @@ POSITIONS = 4096  # certificate id = reservation number * POSITIONS + position
 _STATUS_COLUMNS = ("issuer_id", "serial", "certificate_id", "status", "not_after")
 
 # Built once: for the one certificate of an EST request, building a statement takes longer than running it.
+_OPENED = ("issuer_id", "profile_id", "runner", "created_at", "lease_until")
+# Joined into the statement: whatever a process remembers of its CAs, a revoked one gets no reservation.
 _OPEN = (
     insert(tables.reservation)
-    .values({name: bindparam(name) for name in ("issuer_id", "profile_id", "runner", "created_at", "lease_until")})
+    .from_select(
+        _OPENED,
+        select(*(bindparam(name, type_=tables.reservation.c[name].type) for name in _OPENED)).where(
+            ~is_fallen(bindparam("issuer_id", type_=tables.reservation.c.issuer_id.type))
+        ),
+    )
     .returning(tables.reservation.c.number)
 )
 _INTENT = insert(tables.intent)
@@ -49,8 +57,11 @@ class ReservationGateway:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def open(self, issuer_id: int, profile_id: int, runner: str, times: tuple[datetime, datetime]) -> int:
-        """Open a reservation for a runner and return its number; ``times`` is (now, end of the lease)."""
+    def open(self, issuer_id: int, profile_id: int, runner: str, times: tuple[datetime, datetime]) -> int | None:
+        """Open a reservation for a runner and return its number; ``times`` is (now, end of the lease).
+
+        None: the issuer, or a CA above it, is revoked or on hold.
+        """
         values = {
             "issuer_id": issuer_id,
             "profile_id": profile_id,
@@ -58,8 +69,8 @@ class ReservationGateway:
             "created_at": to_seconds(times[0]),
             "lease_until": to_seconds(times[1]),
         }
-        (number,) = run(self._connection, _OPEN, values).fetchall()[0]
-        return int(number)
+        opened = run(self._connection, _OPEN, values).fetchall()
+        return int(opened[0][0]) if opened else None
 
     def reserve(self, number: int, issuer_id: int, intents: Sequence[tuple[str, bytes, datetime]]) -> None:
         """Store (serial, TBS DER, not_after) for each certificate; a serial drawn before raises ConflictError."""
