@@ -5,8 +5,8 @@ Who may alter tables may drop these triggers: they stop mistakes and injected st
 
 from alembic import op
 
-revision = "0010"
-down_revision = "0009"
+revision = "0011"
+down_revision = "0010"
 branch_labels = None
 depends_on = None
 
