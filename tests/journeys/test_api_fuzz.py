@@ -71,8 +71,8 @@ def test_what_the_document_does_not_allow_is_refused_as_it_tells(world, operatio
 def test_the_document_holds_for_hours(world, mode):
     findings = Findings()
     for operation in operations_of(world, with_aliases=True):
-        is_upload = operation_id(operation) == UPLOAD
-        try_edges(world, operation, findings, (NOBODY, one_that_may(operation)) if is_upload else CALLERS)
-        examples = 20 if is_upload else 200
+        is_expensive = operation_id(operation) in EXPENSIVE
+        try_edges(world, operation, findings, (NOBODY, one_that_may(operation)) if is_expensive else CALLERS)
+        examples = 20 if is_expensive else 200
         try_operation(world, operation, findings, Effort(examples=examples, mode=mode, is_repeatable=False))
         assert not findings.texts, "\n\n".join(findings.texts)
