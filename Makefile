@@ -12,6 +12,8 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -q
+# A process for each core; the tests of a file stay together, for they share what is costly to set up.
+SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
 
 .PHONY: help demo test check format lint bench soak setup-python setup-demo setup-test clean
 
@@ -22,7 +24,7 @@ demo: setup-demo ## sign a sample batch of 1,000 requests, from nothing to verif
 	@$(BIN)/pncpki demo
 
 test: setup-test ## run every test, PostgreSQL and SoftHSM included (all but the soak runs)
-	@$(PYTEST)
+	@$(PYTEST) $(SIDE_BY_SIDE)
 
 check: setup-test lint ## format, lint, types, import rules and the fast tests
 	@$(PYTEST) -m "not slow and not soak and not bench" tests/unit tests/properties

@@ -139,7 +139,7 @@ def send(world, case, caller, findings):
     name = operation_id(case.operation)
     key = (name, caller, response.status_code)
     findings.answers[key] = findings.answers.get(key, 0) + 1
-    place = f"{caller}: {case.method} {case.formatted_path} ({name}): {response.status_code}"
+    place = f"{caller}: {case.method} {response.request.url[:500]} ({name}): {response.status_code}"
     if response.status_code in {_FAULT, _AWAY}:
         findings.texts.append(f"{place} {response.content[:300]!r}")
     try:

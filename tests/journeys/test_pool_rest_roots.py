@@ -135,7 +135,7 @@ def test_a_root_that_is_told_badly_is_refused(steady, changes, message):
     assert told.startswith(message)
 
 
-@pytest.mark.parametrize("root_id", [str(uuid.uuid4()), "x", "%00", "a" * 300, "..%2f.."])
+@pytest.mark.parametrize("root_id", [str(uuid.UUID(int=1)), "x", "%00", "a" * 300, "..%2f.."])
 def test_a_root_nobody_has_is_not_found(steady, root_id):
     for who, method, place in (("cpo", "GET", ""), ("alice", "DELETE", ""), ("alice", "POST", "/confirm")):
         status, message = steady.refused(who, method, f"{RCP}/{root_id}{place}")
