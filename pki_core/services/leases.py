@@ -1,4 +1,4 @@
-"""Leases: a runner's hold on what it signs, renewed while a slow token is still at it (HOUSE 5, law 1)."""
+"""Leases: a runner's hold on what it signs, renewed while a slow token is still at it."""
 
 from datetime import datetime, timedelta
 from typing import Protocol

@@ -1,4 +1,4 @@
-"""The two writes of an issuance (HOUSE 5, law 1): the reservation before the key is touched, the record after it.
+"""The two writes of an issuance: the reservation before the key is touched, the record after it.
 
 A batch writes sets, table by table. For the few certificates of an EST call each trip to PostgreSQL costs more than
 the rows it carries: there each of the two writes is one statement, with the same counts looked at before the commit.

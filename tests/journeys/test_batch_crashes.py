@@ -1,4 +1,4 @@
-"""Kill -9 of runners and uploads at every boundary and at random: nothing lost, nothing doubled (HOUSE 5, law 1)."""
+"""Kill -9 of runners and uploads at every boundary and at random: nothing lost, nothing doubled."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""Durability: what a key or a caller relies on is on the disk before anybody goes on (HOUSE 5, law 1)."""
+"""Durability: what a key or a caller relies on is on the disk before anybody goes on."""
 
 import ast
 from pathlib import Path

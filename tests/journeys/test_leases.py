@@ -1,4 +1,4 @@
-"""Leases: a runner that comes too late records nothing, and nobody's living work is taken away (HOUSE 5, law 1)."""
+"""Leases: a runner that comes too late records nothing, and nobody's living work is taken away."""
 
 import sys
 import threading
