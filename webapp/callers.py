@@ -6,6 +6,7 @@ from pki_core.model.credentials import Presented
 from pki_core.model.tokens import SCOPE_OF_ISSUING
 from pki_core.runtime import Runtime
 from webapp.identity import PeerIdentity, PeerReader
+from webapp.refusal_log import claim
 from webapp.tokens import TokenReader
 
 
@@ -31,6 +32,7 @@ class CallerReader:
             user, secret = authorization.username or "", authorization.password or ""
         elif authorization is not None and authorization.type == "bearer" and authorization.token:
             token_partner = self._tokens.partner_of(authorization.token, scope)
+        claim(token_partner or user)
         presented = Presented(
             certificate_der=peer.certificate_der, user=user, secret=secret, token_partner=token_partner
         )

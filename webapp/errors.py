@@ -8,7 +8,7 @@ import logging
 import uuid
 from http import HTTPStatus
 
-from flask import Flask, Response, request
+from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import BadRequest, HTTPException, NotFound
 
 from pki_core.model.errors import (
@@ -23,6 +23,7 @@ from pki_core.model.errors import (
     TooManyRequestsError,
     UnavailableError,
 )
+from webapp.refusal_log import RefusalLog
 
 RETRY_AFTER_SECONDS = 10  # of 503: libest reads integers only, and a lost HSM or store is back soon or not at all
 
@@ -97,7 +98,9 @@ def json_answer(status: int, messages: list[str]) -> Response:
 
 def note(error: PkiError) -> None:
     """Log an error by its code; the message only where the fault is not the caller's, whose text may hold anything."""
-    if isinstance(error, RequestError):
+    if isinstance(error, NotAuthenticatedError | NotAuthorizedError | TooManyRequestsError):
+        current_app.extensions["refusals"].write(error)
+    elif isinstance(error, RequestError):
         _log.info("%s %s: %s", request.method, request.endpoint, code_of(error))
     else:
         _log.error("%s %s: %s: %s", request.method, request.endpoint, error.code, error)
@@ -112,6 +115,7 @@ class _Unadorned(Response):
 def register_error_answers(app: Flask) -> None:
     """Answer errors of routing and faults of ours in plain text, JSON where partners call REST: no HTML anywhere."""
     app.response_class = _Unadorned
+    app.extensions["refusals"] = RefusalLog()
 
     @app.before_request
     def refuse_nul() -> None:

@@ -24,6 +24,7 @@ from pki_core.model.tokens import TokenRequest
 from pki_core.runtime import Runtime
 from pki_core.services.tokens import UnknownAudienceError, UnknownScopeError
 from webapp.errors import RETRY_AFTER_SECONDS, note
+from webapp.refusal_log import claim
 
 _MAX_BODY = 8192
 MAX_FIELD = 512
@@ -98,6 +99,7 @@ def _asked(incoming: Request) -> TokenRequest:
             raise MalformedError("credentials stand in the header or in the body, not in both")  # RFC 6749 2.3
         # RFC 6749 2.3.1: both parts are encoded like a form before Basic joins them.
         user, secret = unquote_plus(basic.username or ""), unquote_plus(basic.password or "")
+    claim(user)
     if not user or not secret:
         raise NotAuthenticatedError("client_id and client_secret are needed")
     return TokenRequest(

@@ -19,6 +19,7 @@ from pki_core.runtime import Runtime
 from webapp.bodies import read_body
 from webapp.callers import CallerReader
 from webapp.errors import json_answer, message_of, note, status_of
+from webapp.refusal_log import claim
 
 _MAX_BODY = 65_536
 _MAX_DEPTH = 16
@@ -43,6 +44,7 @@ class RestCallers:
         caller = self._runtime.callers.identify(presented)
         if caller is None:
             raise NotAuthenticatedError("credentials are needed")
+        claim(caller.partner.id)
         if not caller.speaks_for_partner:
             raise NotAuthorizedError("the certificate of a device is no credential here")
         return caller.partner

@@ -5,6 +5,7 @@ Their private keys come wrapped already; what we add is the signature of the pro
 
 import hashlib
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from pki_core.model.clock import Clock
 from pki_core.model.contract_orders import OwnContract, SignedContract
@@ -13,10 +14,10 @@ from pki_core.model.cps import CpsSigner
 from pki_core.model.errors import ConflictError, MalformedError, NotAuthorizedError
 from pki_core.model.identifiers import Emaid, Pcid
 from pki_core.model.partners import Partner
-from pki_core.model.pools import CONTRACT_ENDED, ContractUpload
+from pki_core.model.pools import CONTRACT_ENDED, ContractUpload, ProvisioningKey
 from pki_core.model.signer import KeyAlgorithm
 from pki_core.services.contract_signing import ContractSigning
-from pki_core.services.pool_chains import ChainChecks, read_chain
+from pki_core.services.pool_chains import ChainChecks, CheckedChain, read_chain
 from pki_core.services.pool_contracts import ROOTS, ContractPool
 from pki_core.services.pool_events import STREAM
 from pki_core.store.audit import AuditEntry
@@ -33,6 +34,15 @@ _KINDS = {
 }
 
 
+class _Checked(NamedTuple):
+    """What is known of a contract before it is signed."""
+
+    emaid: Emaid
+    kind: KeyAlgorithm
+    key: ProvisioningKey | None  # of the vehicle, where the contract goes into the CCP
+    chain: CheckedChain
+
+
 class OwnContracts:
     """Signs for operators with their own PKI."""
 
@@ -46,7 +56,7 @@ class OwnContracts:
         self._pool = pool
 
     def sign(self, partner: Partner, contracts: Sequence[OwnContract]) -> list[SignedContract]:
-        """Sign contract data, all or none; those with a PCID go into the CCP one by one, in order.
+        """Sign contract data, all or none; those with a PCID go into the CCP, all in one transaction.
 
         Raises:
             NotAuthorizedError: an EMAID is another operator's.
@@ -58,33 +68,32 @@ class OwnContracts:
         if not 0 < len(contracts) <= MOST_AT_ONCE:
             raise MalformedError(f"1 to {MOST_AT_ONCE} contracts are signed at once")
         checked = [self._check(partner, one) for one in contracts]
-        wanted = [(kind, one.root_sha256) for one, (_, kind) in zip(contracts, checked, strict=True)]
+        self._pool.refuse([(one.emaid, one.key) for one in checked if one.key is not None])
+        wanted = [(it.kind, one.root_sha256) for one, it in zip(contracts, checked, strict=True)]
         signers = {one: self._signing.choose(*one) for one in dict.fromkeys(wanted)}
         signed: dict[int, bytes] = {}
         for choice, signer in signers.items():
             places = [place for place, one in enumerate(wanted) if one == choice]
-            messages = [_answer(contracts[place], *checked[place], signer) for place in places]
+            messages = [_answer(contracts[place], checked[place], signer) for place in places]
             signed.update(zip(places, self._signing.signed(messages, signer), strict=True))
-        finished = []
-        for place, (one, (emaid, kind)) in enumerate(zip(contracts, checked, strict=True)):
-            signer = signers[wanted[place]]
-            self._finish(partner, one, (emaid, kind), (signed[place], signer.root_sha256))
-            finished.append(
-                SignedContract(
-                    emaid=emaid.as_issued,
-                    pcid=one.pcid,
-                    namespace=one.namespace,
-                    exi=signed[place],
-                    root_sha256=signer.root_sha256,
-                    root_der=signer.root_der,
-                )
+        finished = [
+            SignedContract(
+                emaid=checked[place].emaid.as_issued,
+                pcid=one.pcid,
+                namespace=one.namespace,
+                exi=signed[place],
+                root_sha256=signers[wanted[place]].root_sha256,
+                root_der=signers[wanted[place]].root_der,
             )
+            for place, one in enumerate(contracts)
+        ]
+        self._record(partner, list(zip(contracts, checked, finished, strict=True)))
         return finished
 
-    def _check(self, partner: Partner, one: OwnContract) -> tuple[Emaid, KeyAlgorithm]:
-        kind = _kind_of(one)
+    def _check(self, partner: Partner, one: OwnContract) -> _Checked:
+        kind, key = _kind_of(one), None
         if one.pcid:
-            Pcid.parse(one.pcid, edition20=one.namespace.is_edition_20)
+            key = ProvisioningKey(Pcid.parse(one.pcid, edition20=one.namespace.is_edition_20).canonical, kind)
         sub2 = [("contractSubCa2Certificate", one.sub2_der)] if one.sub2_der else []
         subs = [*sub2, ("contractSubCa1Certificate", one.sub1_der)]
         leaf, *above = read_chain(one.leaf_der, subs, "contractCertificate")
@@ -95,31 +104,43 @@ class OwnContracts:
             raise NotAuthorizedError(f"contracts of {emaid.provider_prefix} are not this partner's")
         if leaf.not_after <= self._clock.now():
             raise ConflictError(CONTRACT_ENDED)
-        self._checks.check(leaf, above, ROOTS)
-        return emaid, kind
+        return _Checked(emaid, kind, key, self._checks.check(leaf, above, ROOTS))
 
-    def _finish(
-        self, partner: Partner, one: OwnContract, what: tuple[Emaid, KeyAlgorithm], signed: tuple[bytes, str]
-    ) -> None:
-        """Note what was signed, and put it into the CCP where that was asked for."""
-        emaid, kind = what
-        if one.pcid:
-            upload = ContractUpload(
-                emaid=emaid.as_issued,
-                pcid=one.pcid,
-                algorithm=kind,
-                leaf_der=one.leaf_der,
-                sub2_der=one.sub2_der,
-                sub1_der=one.sub1_der,
-                signed_data=signed[0],
-                namespace=one.namespace,
-                cps_fingerprint=signed[1],
-            )
-            self._pool.publish(partner, upload)
-        digest = hashlib.sha256(one.leaf_der).digest()
-        entry = AuditEntry(partner.id, "contract.signed", certificate_sha256=digest, detail=emaid.canonical)
-        with self._store.transaction() as work:
-            work.audit.append(STREAM, self._clock.now(), [entry])
+    def _record(self, partner: Partner, all_of: Sequence[tuple[OwnContract, _Checked, SignedContract]]) -> None:
+        """Note what was signed, and put it into the CCP where that was asked for: all in one transaction.
+
+        What cannot be stored after all (a vehicle left in this moment) was signed all the same, and that is noted.
+        """
+        now = self._clock.now()
+        try:
+            with self._store.transaction() as work:
+                for one, it, signed in all_of:
+                    if it.key is not None:
+                        self._pool.put(work, partner, _upload(one, it, signed), it.chain)
+                work.audit.append(STREAM, now, [_entry(partner, *each) for each in all_of])
+        except ConflictError:
+            with self._store.transaction() as work:
+                work.audit.append(STREAM, now, [_entry(partner, *each, note=" not stored") for each in all_of])
+            raise
+
+
+def _entry(partner: Partner, one: OwnContract, it: _Checked, _signed: SignedContract, *, note: str = "") -> AuditEntry:
+    digest = hashlib.sha256(one.leaf_der).digest()
+    return AuditEntry(partner.id, "contract.signed", certificate_sha256=digest, detail=f"{it.emaid.canonical}{note}")
+
+
+def _upload(one: OwnContract, it: _Checked, signed: SignedContract) -> ContractUpload:
+    return ContractUpload(
+        emaid=it.emaid.as_issued,
+        pcid=one.pcid,
+        algorithm=it.kind,
+        leaf_der=one.leaf_der,
+        sub2_der=one.sub2_der,
+        sub1_der=one.sub1_der,
+        signed_data=signed.exi,
+        namespace=one.namespace,
+        cps_fingerprint=signed.root_sha256,
+    )
 
 
 def _kind_of(one: OwnContract) -> KeyAlgorithm:
@@ -130,9 +151,9 @@ def _kind_of(one: OwnContract) -> KeyAlgorithm:
     return kind
 
 
-def _answer(one: OwnContract, emaid: Emaid, kind: KeyAlgorithm, signer: CpsSigner) -> ContractMessage:
+def _answer(one: OwnContract, it: _Checked, signer: CpsSigner) -> ContractMessage:
     subs = (one.sub2_der, one.sub1_der) if one.sub2_der else (one.sub1_der,)
     chain = CertificateChain(certificate_der=one.leaf_der, sub_certificates_der=subs)
-    if kind is KeyAlgorithm.SECP256R1:
-        return answer_2(signer.chain, chain, one.envelope, emaid.as_issued)
+    if it.kind is KeyAlgorithm.SECP256R1:
+        return answer_2(signer.chain, chain, one.envelope, it.emaid.as_issued)
     return answer_20(signer.chain, chain, one.envelope)

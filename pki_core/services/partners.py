@@ -26,13 +26,24 @@ class Partners:
         with self._store.transaction() as work:
             work.partners.add(partner, now)
             work.audit.append(
-                "partners", now, [AuditEntry(actor="operator", action="partner.added", detail=partner.id)]
+                "partners", now, [AuditEntry(actor="operator", action="partner.added", detail=_told(partner))]
             )
 
     def all(self) -> list[Partner]:
         """Return every partner."""
         with self._store.reading() as work:
             return [work.partners.get(partner_id) for partner_id in work.partners.ids()]
+
+
+def _told(partner: Partner) -> str:
+    """Say in one line who a partner is, for the audit."""
+    scopes = {
+        "roles": partner.roles,
+        "providers": partner.provider_prefixes,
+        "operators": partner.operator_prefixes,
+        "wmis": partner.wmis,
+    }
+    return " ".join([partner.id, *(f"{name}={','.join(sorted(values))}" for name, values in scopes.items() if values)])
 
 
 def describe_partner(

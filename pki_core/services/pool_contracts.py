@@ -5,6 +5,7 @@ becomes it by itself.
 """
 
 import hashlib
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from pki_core.model.clock import Clock
@@ -63,11 +64,13 @@ class ContractPool:
         """
         if not 0 < len(upload.signed_data) <= MAX_SIGNED_OCTETS:
             raise LimitExceededError(f"signed contract data has 1 to {MAX_SIGNED_OCTETS} octets")
-        emaid, pcid = Emaid.parse(upload.emaid), Pcid.parse(upload.pcid, edition20=True)
+        emaid = Emaid.parse(upload.emaid)
+        Pcid.parse(upload.pcid, edition20=True)
         if not _may_write(partner, emaid):
             raise NotAuthorizedError(f"contracts of {emaid.provider_prefix} are not this partner's")
         checked = self._check(upload, emaid)
-        return self._put(partner, upload, (emaid, pcid), checked)
+        with self._store.transaction() as work:
+            return self.put(work, partner, upload, checked)
 
     def _check(self, upload: ContractUpload, emaid: Emaid) -> CheckedChain:
         sub2 = [("contractSubCa2Certificate", upload.sub2_der)] if upload.sub2_der else []
@@ -82,43 +85,65 @@ class ContractPool:
             raise ConflictError(CONTRACT_ENDED)
         return self._checks.check(leaf, above, ROOTS)
 
-    def _put(self, partner: Partner, upload: ContractUpload, names: tuple[Emaid, Pcid], checked: CheckedChain) -> bool:
-        now, (emaid, pcid) = self._clock.now(), names
-        key = ProvisioningKey(pcid.canonical, upload.algorithm)
-        with self._store.transaction() as work:
-            vehicle = work.provisioning_pool.get(key) if work.provisioning_pool.lock([key]) else None
-            if vehicle is None or vehicle.valid_to <= now:
-                raise ConflictError(PROVISIONING_NOT_AVAILABLE)
-            if vehicle.certificate_id is not None and not work.certificates.is_in_force(vehicle.certificate_id):
-                raise ConflictError(PROVISIONING_NOT_AVAILABLE)
-            known = work.contract_pool.get(emaid.canonical)
-            if known is not None and known.key.pcid != key.pcid:
-                raise ConflictError(EMAID_TAKEN)
-            row = ContractRow(
-                emaid=emaid.canonical,
-                emaid_as_issued=checked.leaf.common_name.upper().replace("-", ""),
-                key=key,
-                key_sha256=vehicle.key_sha256,
-                namespace=upload.namespace,
-                is_default=not work.contract_pool.of_pcid(key.pcid),
-                chain_id=checked.store(work, now),
-                certificate_id=checked.certificate_id,
-                leaf_der=checked.leaf.der,
-                valid_from=checked.leaf.not_before,
-                valid_to=checked.valid_to,
-                cps_fingerprint=upload.cps_fingerprint.lower(),
-                updated_at=now,
-                checked_at=now,
-                signer_id=upload.signer_id,
-            )
-            is_new = work.contract_pool.put(row, upload.signed_data)
-            told = told_both(CREATED if is_new else UPDATED, row.emaid, row.key.pcid, row.namespace)
-            work.outbox.append(now, told)
-            detail = f"{row.emaid} {key.pcid} {'added' if is_new else 'updated'}"
-            digest = hashlib.sha256(checked.leaf.der).digest()
-            entry = AuditEntry(partner.id, "pool.ccp_published", certificate_sha256=digest, detail=detail)
-            work.audit.append(STREAM, now, [entry])
+    def refuse(self, contracts: Sequence[tuple[Emaid, ProvisioningKey]]) -> None:
+        """Refuse, before anything is signed, contracts that ``put`` would refuse for their vehicles or their EMAIDs.
+
+        Raises:
+            ConflictError: a vehicle has no certificate in the PCP, or an EMAID is used with another PCID.
+        """
+        named: dict[str, str] = {}
+        with self._store.reading() as work:
+            for emaid, key in contracts:
+                self._vehicle_of(work, emaid, key)
+                if named.setdefault(emaid.canonical, key.pcid) != key.pcid:
+                    raise ConflictError(EMAID_TAKEN)
+
+    def put(self, work: UnitOfWork, partner: Partner, upload: ContractUpload, checked: CheckedChain) -> bool:
+        """Put a checked contract into its place, in the caller's transaction; returns whether it is new.
+
+        Raises:
+            ConflictError: as ``publish``, of vehicle and EMAID.
+        """
+        now, emaid = self._clock.now(), Emaid.parse(upload.emaid)
+        key = ProvisioningKey(Pcid.parse(upload.pcid, edition20=True).canonical, upload.algorithm)
+        work.provisioning_pool.lock([key])
+        vehicle = self._vehicle_of(work, emaid, key)
+        row = ContractRow(
+            emaid=emaid.canonical,
+            emaid_as_issued=checked.leaf.common_name.upper().replace("-", ""),
+            key=key,
+            key_sha256=vehicle.key_sha256,
+            namespace=upload.namespace,
+            is_default=not work.contract_pool.of_pcid(key.pcid),
+            chain_id=checked.store(work, now),
+            certificate_id=checked.certificate_id,
+            leaf_der=checked.leaf.der,
+            valid_from=checked.leaf.not_before,
+            valid_to=checked.valid_to,
+            cps_fingerprint=upload.cps_fingerprint.lower(),
+            updated_at=now,
+            checked_at=now,
+            signer_id=upload.signer_id,
+        )
+        is_new = work.contract_pool.put(row, upload.signed_data)
+        told = told_both(CREATED if is_new else UPDATED, row.emaid, row.key.pcid, row.namespace)
+        work.outbox.append(now, told)
+        detail = f"{row.emaid} {key.pcid} {'added' if is_new else 'updated'}"
+        digest = hashlib.sha256(checked.leaf.der).digest()
+        entry = AuditEntry(partner.id, "pool.ccp_published", certificate_sha256=digest, detail=detail)
+        work.audit.append(STREAM, now, [entry])
         return is_new
+
+    def _vehicle_of(self, work: UnitOfWork, emaid: Emaid, key: ProvisioningKey) -> ProvisioningRow:
+        vehicle = work.provisioning_pool.get(key)
+        if vehicle is None or vehicle.valid_to <= self._clock.now():
+            raise ConflictError(PROVISIONING_NOT_AVAILABLE)
+        if vehicle.certificate_id is not None and not work.certificates.is_in_force(vehicle.certificate_id):
+            raise ConflictError(PROVISIONING_NOT_AVAILABLE)
+        known = work.contract_pool.get(emaid.canonical)
+        if known is not None and known.key.pcid != key.pcid:
+            raise ConflictError(EMAID_TAKEN)
+        return vehicle
 
     def get(self, partner: Partner, emaid: str) -> ContractRow:
         """Return a contract in force of the partner's own, or of one of his vehicles; else NotFoundError."""

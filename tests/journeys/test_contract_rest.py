@@ -10,14 +10,16 @@ from cryptography import x509
 from pki_core.model.contracts import CertificateChain
 from pki_core.model.pools import Namespace, RootKind
 from pki_core.model.profiles import Edition
+from pki_core.services.contract_signing import ContractSigning
+from pki_core.services.pool_contracts import ContractPool
 from pki_core.wire.contract_data import NO_CERTIFICATE_2, answer_2, decode_message, encode_message, sign_message
 from pki_core.wire.contract_envelope import wrap_2
 from pki_core.wire.contract_xml import decode_xml, encode_xml
 from tests.builders import MemorySigner, new_key
 from tests.contract_chains import Entity, issue
 from tests.journeys.contract_acts import ED448, EMAID, LABEL, OTHER_EMAID, OTHER_PCID, P256, P521, PCID, Garage
+from tests.journeys.pool_acts import audited, emaids, foreign_ca
 from tests.journeys.pool_acts import der as der_of
-from tests.journeys.pool_acts import emaids, foreign_ca
 from tests.journeys.rest_acts import CCP, CCP_OPNC, PCP, b64
 from tests.vehicle import SESSION, Vehicle
 
@@ -234,6 +236,29 @@ def test_an_operators_own_contract_is_signed_stored_and_installed(api, garage):
     content = api.good("cpo", "POST", CCP, json=request_of(vehicle))["CCPResponse"]["emaidContent"]
     exi = base64.b64decode(content[0]["messageDef"]["certificateInstallationRes"])
     assert vehicle.install_2(exi, api.runtime.clock.now()) == EMAID
+
+
+def test_nothing_is_signed_for_a_vehicle_that_is_not_there_or_an_emaid_that_is_taken(api, garage, monkeypatch):
+    vehicle, _ = garage.build_many([PCID, OTHER_PCID])
+    ca, leaf_der, envelope = own_data(api, vehicle)
+    good = body_of(ca, leaf_der, envelope, pcid=PCID)
+    api.good("mo", "PUT", SIGN, 201, json=good)
+    last = [("pool.ccp_published", f"{EMAID} {PCID} added"), ("contract.signed", EMAID)]
+    assert audited(api.runtime)[-2:] == last
+    monkeypatch.setattr(ContractSigning, "signed", None)  # whoever signs now falls
+    for pcid in ("WPNNOBODY00000001", OTHER_PCID):
+        assert api.refused("mo", "PUT", SIGN, json={**good, "pcid": pcid})[0] == 400
+    assert audited(api.runtime)[-2:] == last
+
+
+def test_what_was_signed_and_could_not_be_stored_is_in_the_audit_log(api, garage, monkeypatch):
+    vehicle = garage.build()
+    ca, leaf_der, envelope = own_data(api, vehicle)
+    monkeypatch.setattr(ContractPool, "refuse", lambda *_: None)  # the vehicle leaves between the look and the record
+    body = body_of(ca, leaf_der, envelope, pcid="WPNNOBODY00000001")
+    assert api.refused("mo", "PUT", SIGN, json=body)[0] == 400
+    assert audited(api.runtime)[-1] == ("contract.signed", f"{EMAID} not stored")
+    assert emaids(api.runtime) == []
 
 
 def test_without_a_pcid_data_is_signed_and_not_stored(api, garage):
