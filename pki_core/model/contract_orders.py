@@ -19,6 +19,7 @@ class ContractOrder(NamedTuple):
     begins: datetime
     ends: datetime
     renew_days: int = 0  # renewed for so long when it ends; 0 = not at all
+    renews: int | None = None  # the certificate of the contract this is the renewal of; it must be good to the last
 
 
 class RenewalReport(NamedTuple):
@@ -26,7 +27,8 @@ class RenewalReport(NamedTuple):
 
     renewed: int
     refused: int  # vehicles or operators that are gone; the reason is in the audit log
-    unfinished: bool  # it stopped at a dependency that is away; the next run goes on
+    unfinished: bool  # a dependency is away, or somebody changed what was being renewed; the next run goes on
+    failures: tuple[str, ...] = ()  # what an operator has to mend, with the number of contracts that wait for it
 
 
 class ResignReport(NamedTuple):

@@ -133,6 +133,12 @@ class IssuerRevokedError(UnavailableError):
     code = "issuer.revoked"
 
 
+class SignerUnavailableError(UnavailableError):
+    """No signer of the provisioning service is in force: contract data waits until a ceremony makes the next one."""
+
+    code = "cps.no_signer"
+
+
 class OverloadedError(UnavailableError):
     """More is waiting than can be done in time."""
 

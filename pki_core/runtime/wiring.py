@@ -258,7 +258,7 @@ class Runtime:
     @cached_property
     def ages(self) -> Ages:
         """How long ago what must happen again and again happened."""
-        return Ages(self.store, self.clock, self.crls)
+        return Ages(self.store, self.clock, self.crls, self.contracts.signers)
 
     @cached_property
     def crl_shelf(self) -> CrlShelf:

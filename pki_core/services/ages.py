@@ -1,7 +1,7 @@
 """Ages: how long ago what must happen again and again happened, and how long ago it may be at most.
 
 Each alarm has a page in deployments/RUNBOOK.md. Roots are looked at as well: two years before its end one needs a
-successor, and the alarm lasts until there is one.
+successor, and the alarm lasts until there is one. So does that of a CPS signer in the last tenth of its life.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,6 +14,7 @@ from pki_core.model.errors import OverdueError
 from pki_core.model.pools import ROOT_WARNING
 from pki_core.model.profiles import Level
 from pki_core.model.states import CertificateState
+from pki_core.services.cps_signers import CpsSigners
 from pki_core.services.crls import Crls
 from pki_core.services.ocsp_directory import OcspDirectory
 from pki_core.store.unit_of_work import Store, UnitOfWork
@@ -57,10 +58,11 @@ class _Root:
 class Ages:
     """Looks at ages."""
 
-    def __init__(self, store: Store, clock: Clock, crls: Crls) -> None:
+    def __init__(self, store: Store, clock: Clock, crls: Crls, signers: CpsSigners) -> None:
         self._store = store
         self._clock = clock
         self._crls = crls
+        self._signers = signers
 
     def look(self) -> list[Age]:
         """Return what was found, late or not. UnavailableError when the store is away."""
@@ -69,7 +71,7 @@ class Ages:
             found = [*_runs(work, now), *_queues(work, now), *_answers(work, now)]
             found += _without_successor(_roots(work, now), now)
             ended = {one.label for one in work.issuers.all() if one.not_after is None or one.not_after <= now}
-        return [*found, *self._responders(now, ended), *self._lists(now, ended)]
+        return [*found, *self._responders(now, ended), *self._cps_signers(now), *self._lists(now, ended)]
 
     def _lists(self, now: datetime, ended: set[str]) -> Iterator[Age]:
         """CRLs: past half their life somebody should look why."""
@@ -89,6 +91,18 @@ class Ages:
                 life = timedelta(seconds=last.not_after - last.not_before)
                 age = now - datetime.fromtimestamp(last.not_before, now.tzinfo)
                 yield _age(f"OCSP responder of {ca.record.label}", age, life * 0.9)
+
+    def _cps_signers(self, now: datetime) -> Iterator[Age]:
+        """Signers of contract data, where there ever was one: without any, contracts and their batches wait."""
+        standings = self._signers.standings()
+        for algorithm in sorted({one.signer.algorithm for one in standings}):
+            good = [one for one in standings if one.is_in_force and one.signer.algorithm is algorithm]
+            if good:
+                last = max(good, key=lambda one: one.ends)
+                begins = last.signer.record.not_before
+                yield _age(f"CPS signer with a {algorithm} key", now - begins, (last.ends - begins) * 0.9)
+            else:
+                yield Age(name=f"no CPS signer with a {algorithm} key is in force", seconds=0, most=0, is_late=True)
 
 
 def raise_late(ages: Sequence[Age]) -> None:

@@ -76,6 +76,17 @@ class ContractGeneration:
             outcomes.update(zip(places, made, strict=True))
         return [outcomes[place] for place in range(len(orders))]
 
+    def renew(
+        self, partner: Partner, algorithm: KeyAlgorithm, orders: Sequence[ContractOrder], root_sha256: str
+    ) -> list[Outcome]:
+        """Make contracts anew for the same keys, below the same V2G root unless nobody signs there any more.
+
+        Raises:
+            UnavailableError: nothing was made; the same call may be made again.
+        """
+        is_kept = self._contracts().signs_below(algorithm, root_sha256)
+        return self._make(partner, algorithm, orders, root_sha256 if is_kept else "")
+
     def generate_one(
         self, partner: Partner, order: ContractOrder, namespace: Namespace, root_sha256: str = ""
     ) -> Issued:

@@ -26,6 +26,7 @@ from pki_core.wire.contract_xml import decode_xml
 from pki_core.wire.pool_certificate import domain_components_of
 
 _XML = b"<"
+_OK = "OK"  # and OK_...: ISO 15118-2 8.5.2 and ISO 15118-20 have several words for it
 MOST_SUBS = 2  # CAs between a leaf and its root
 _CPS = "CPS"  # Annex F: the DC of whoever may sign contract data
 _DH_KINDS = {65: KeyAlgorithm.SECP256R1, 133: KeyAlgorithm.SECP521R1, 56: KeyAlgorithm.ED448}
@@ -37,6 +38,8 @@ class _Parts(NamedTuple):
     cps_chain: CertificateChain
     contract_chain: CertificateChain
     dh_public_key: bytes
+    response_code: str
+    emaid: str | None  # None = the edition has none in its answers
 
 
 class ContractIntake:
@@ -58,6 +61,11 @@ class ContractIntake:
         """
         message = _read(signed_data, namespace)
         parts = _parts(message)
+        named = Emaid.parse(emaid)
+        if parts.emaid is not None and Emaid.parse(parts.emaid) != named:
+            raise MalformedError("the eMAID in the signed contract data is another one than the call's")
+        if parts.response_code != _OK and not parts.response_code.startswith(f"{_OK}_"):
+            raise MalformedError("the signed contract data is a negative answer")
         subs = parts.contract_chain.sub_certificates_der
         if not 0 < len(subs) <= MOST_SUBS:
             raise MalformedError("Invalid certificate format on contractSignatureCertChainSubCertificates list")
@@ -66,7 +74,7 @@ class ContractIntake:
         if algorithm is None or namespace.is_edition_20 == (algorithm is KeyAlgorithm.SECP256R1):
             raise MalformedError("the length of the DH public key is not this edition's")
         upload = ContractUpload(
-            emaid=Emaid.parse(emaid).as_issued,
+            emaid=named.as_issued,
             pcid=pcid,
             algorithm=algorithm,
             leaf_der=parts.contract_chain.certificate_der,
@@ -100,8 +108,9 @@ def _read(signed_data: bytes, namespace: Namespace) -> ContractMessage:
 def _parts(message: ContractMessage) -> _Parts:
     if isinstance(message, Message2) and isinstance(message.body, InstallationResponse2):
         body = message.body
-        return _Parts(body.cps_chain, body.contract_chain, body.dh_public_key.value)
+        key = body.dh_public_key.value
+        return _Parts(body.cps_chain, body.contract_chain, key, body.response_code, body.emaid.value)
     if isinstance(message, InstallationResponse20):
         data = message.installation_data
-        return _Parts(message.cps_chain, data.contract_chain, data.dh_public_key)
+        return _Parts(message.cps_chain, data.contract_chain, data.dh_public_key, message.response_code, None)
     raise MalformedError("this is no answer with contract data")

@@ -1,18 +1,28 @@
 """Renewals: contracts near their end are made anew, where their operator asked for it, for as long as he asked.
 
-A renewal is an order like any other: vehicle, operator and EMAID are judged again, and a new key is made. What is due
-comes from SQL each time, so a run that broke off is gone on with by the next; a contract that was renewed is not due.
+A renewal is an order like any other: vehicle, operator and EMAID are judged again, and a new key is made, of the kind
+and below the V2G root that the contract had. What is due comes from SQL each time, so a run that broke off is gone on
+with by the next; a contract that was renewed is not due. What an operator has to mend stops no others: it is told.
 """
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from pki_core.model.clock import Clock
 from pki_core.model.contract_orders import ContractOrder, RenewalReport
-from pki_core.model.errors import NotFoundError, UnavailableError
+from pki_core.model.errors import (
+    HsmUnavailableError,
+    LeaseLostError,
+    NotFoundError,
+    RequestError,
+    StoreUnavailableError,
+    UnavailableError,
+    VehicleChangedError,
+)
 from pki_core.model.identifiers import EMAID_LENGTH
 from pki_core.model.partners import Partner
-from pki_core.model.pools import Namespace
 from pki_core.model.requests import Outcome, Refused
 from pki_core.model.signer import KeyAlgorithm
 from pki_core.services.contract_generation import ContractGeneration
@@ -25,6 +35,17 @@ ACTOR = "renew-contracts"
 _PIECE = 500
 
 
+@dataclass(slots=True)
+class _Done:
+    """What a run has done so far."""
+
+    renewed: int = 0
+    refused: int = 0
+    unfinished: bool = False
+    is_over: bool = False
+    failures: Counter[str] = field(default_factory=Counter)  # reason -> contracts
+
+
 class ContractRenewals:
     """Renews contracts."""
 
@@ -35,46 +56,61 @@ class ContractRenewals:
         self._window = window
 
     def run(self, *, dry_run: bool = False) -> RenewalReport:
-        """Renew what ends within the window; a run that finds a dependency away says so and ends."""
-        renewed = refused = 0
+        """Renew what ends within the window; a run that finds store or token away says so and ends."""
+        done = _Done()
         now, after = self._clock.now(), ""
-        while True:
+        while not done.is_over:
             with self._store.reading() as work:
                 due = work.contract_making.due(now, now + self._window, after, _PIECE)
             if not due:
-                return RenewalReport(renewed, refused, unfinished=False)
+                break
             after = due[-1].emaid_as_issued[:EMAID_LENGTH]
             if dry_run:
-                renewed += len(due)
-                continue
-            try:
-                outcomes = self._renew(due)
-            except UnavailableError:
-                return RenewalReport(renewed, refused, unfinished=True)
-            refused += sum(1 for one in outcomes if isinstance(one, Refused))
-            renewed += sum(1 for one in outcomes if not isinstance(one, Refused))
-
-    def _renew(self, due: Sequence[DueContract]) -> list[Outcome]:
-        outcomes: list[Outcome] = []
-        groups: dict[tuple[str, bool], list[DueContract]] = {}
-        for one in due:
-            groups.setdefault((one.partner_id, one.algorithm is not KeyAlgorithm.SECP256R1), []).append(one)
-        for (partner_id, is_20), contracts in groups.items():
-            partner = self._partner(partner_id)
-            namespace = Namespace.ISO_20_2022 if is_20 else Namespace.ISO_2_2013
-            orders = [self._order(one) for one in contracts]
-            if partner is None or "mo" not in partner.roles:
-                made: list[Outcome] = [_gone(order, partner_id) for order in orders]
+                done.renewed += len(due)
             else:
-                made = self._generation.generate(partner, orders, namespace)
-            self._note(made)
-            outcomes += made
-        return outcomes
+                self._renew(due, done)
+        failures = tuple(f"{count} of {what}" for what, count in done.failures.items())
+        return RenewalReport(done.renewed, done.refused, done.unfinished, failures)
+
+    def _renew(self, due: Sequence[DueContract], done: _Done) -> None:
+        groups: dict[tuple[str, KeyAlgorithm, str], list[DueContract]] = {}
+        for one in due:
+            groups.setdefault((one.partner_id, one.algorithm, one.cps_fingerprint), []).append(one)
+        for group, contracts in groups.items():
+            try:
+                made = self._made(group, [self._order(one) for one in contracts])
+            except (HsmUnavailableError, StoreUnavailableError):
+                done.unfinished = done.is_over = True
+                return
+            except (LeaseLostError, VehicleChangedError):
+                done.unfinished = True
+            except (RequestError, UnavailableError) as error:
+                done.failures[f"{group[0]}, {group[1]}: {error}"] += len(contracts)
+            else:
+                refused = sum(1 for one in made if isinstance(one, Refused))
+                done.refused += refused
+                done.renewed += len(made) - refused
+
+    def _made(self, group: tuple[str, KeyAlgorithm, str], orders: Sequence[ContractOrder]) -> list[Outcome]:
+        partner_id, algorithm, root_sha256 = group
+        partner = self._partner(partner_id)
+        if partner is None or "mo" not in partner.roles:
+            made: list[Outcome] = [_gone(order, partner_id) for order in orders]
+        else:
+            made = self._generation.renew(partner, algorithm, orders, root_sha256)
+        self._note(made)
+        return made
 
     def _order(self, one: DueContract) -> ContractOrder:
-        now = self._clock.now()
-        ends = one.valid_to + timedelta(days=one.renew_days)
-        return ContractOrder(one.emaid_as_issued, one.emaid_as_issued, one.pcid, now, ends, one.renew_days)
+        return ContractOrder(
+            reference=one.emaid_as_issued,
+            emaid=one.emaid_as_issued,
+            pcid=one.pcid,
+            begins=self._clock.now(),
+            ends=one.valid_to + timedelta(days=one.renew_days),
+            renew_days=one.renew_days,
+            renews=one.certificate_id,
+        )
 
     def _partner(self, partner_id: str) -> Partner | None:
         try:

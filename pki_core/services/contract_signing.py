@@ -18,11 +18,15 @@ class ContractSigning:
         self._pace = Pace()
 
     def choose(self, algorithm: KeyAlgorithm, root_sha256: str = "") -> CpsSigner:
-        """Return the signer of new contract data; ConflictError when there is none."""
+        """Return the signer of new contract data; errors as of ``CpsSigners.choose``."""
         return self._signers.choose(algorithm, root_sha256)
 
+    def signs_below(self, algorithm: KeyAlgorithm, root_sha256: str) -> bool:
+        """Tell whether somebody signs below a V2G root."""
+        return self._signers.signs_below(algorithm, root_sha256)
+
     def check_ready(self, algorithm: KeyAlgorithm) -> None:
-        """Bind the key of the newest signer; ConflictError when there is none."""
+        """Bind the key of the newest signer; SignerUnavailableError when there is none."""
         self._signers.key_of(self.choose(algorithm))
 
     def signed(

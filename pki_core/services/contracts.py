@@ -80,7 +80,7 @@ class Contracts:
         ``root_sha256`` names the V2G root of the provisioning service, "" = that of the newest signer.
 
         Raises:
-            ConflictError: nobody signs contract data of this kind.
+            ConflictError: nobody signs contract data below that root.
             UnavailableError: nothing was made; the same call may be made again.
             InvariantError: our own fault; nothing was made.
         """
@@ -94,6 +94,10 @@ class Contracts:
     def check_ready(self, algorithm: KeyAlgorithm) -> None:
         """Bind the key that contract data is signed with; errors as of ``issue``."""
         self._signing.check_ready(algorithm)
+
+    def signs_below(self, algorithm: KeyAlgorithm, root_sha256: str) -> bool:
+        """Tell whether somebody signs contract data below a V2G root."""
+        return self._signing.signs_below(algorithm, root_sha256)
 
     def chain_of(self, issuer: Issuer) -> OwnChain:
         """Return what stands above contract certificates."""
@@ -217,6 +221,9 @@ class _Making(NoHooks):
         now = self._contracts.clock.now()
         hashes = work.provisioning_pool.lock_hashes({vehicle.key for _, _, vehicle in issued})
         known = work.contract_making.vehicles_of([vehicle.emaid.canonical for _, _, vehicle in issued])
+        renewed = {vehicle.emaid.canonical: one.renews for _, one, vehicle in issued if one.renews is not None}
+        if work.contract_making.lock_good(renewed) != renewed:
+            raise VehicleChangedError("a contract was revoked or replaced while it was renewed")
         with_contracts = work.contract_making.with_contracts({vehicle.key.pcid for _, _, vehicle in issued})
         rows, data = [], []
         for (outcome, one, vehicle), signed_data in zip(issued, self._data, strict=True):

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from pki_core.model.clock import Clock
 from pki_core.model.contracts import CertificateChain
 from pki_core.model.cps import SIGNER_NOT_FOUND, CpsSigner, CpsSignerRecord
-from pki_core.model.errors import ConflictError, KeyRejectedError
+from pki_core.model.errors import ConflictError, KeyRejectedError, SignerUnavailableError
 from pki_core.model.issuers import IssuerRecord
 from pki_core.model.profiles import Edition, Level
 from pki_core.model.signer import KeyAlgorithm, KeyStore, Signer
@@ -63,12 +63,19 @@ class CpsSigners:
         """Return the signer of new contract data.
 
         Raises:
-            ConflictError: there is none of this algorithm, or none below that V2G root.
+            ConflictError: there is none below the V2G root that was named.
+            SignerUnavailableError: there is none of this algorithm at all.
         """
         for signer in self.active():
             if signer.algorithm is algorithm and root_sha256.lower() in {"", signer.root_sha256}:
                 return signer
-        raise ConflictError(SIGNER_NOT_FOUND if root_sha256 else f"there is no CPS signer with a {algorithm} key")
+        if root_sha256:
+            raise ConflictError(SIGNER_NOT_FOUND)
+        raise SignerUnavailableError(f"no CPS signer with a {algorithm} key is in force; a ceremony makes the next one")
+
+    def signs_below(self, algorithm: KeyAlgorithm, root_sha256: str) -> bool:
+        """Tell whether there is a signer of this algorithm below a V2G root."""
+        return any((one.algorithm, one.root_sha256) == (algorithm, root_sha256) for one in self.active())
 
     def key_of(self, signer: CpsSigner) -> Signer:
         """Return a signer's key.

@@ -55,6 +55,9 @@ _REPLACE_DATA = (
 
 
 _status = tables.certificate_status
+_IS_STATUS = and_(
+    _status.c.issuer_id == tables.certificate.c.issuer_id, _status.c.serial == tables.certificate.c.serial
+)
 _HELD = (
     select(
         contract.c.emaid,
@@ -72,11 +75,7 @@ _HELD = (
     )
     .join_from(contract, contract_data, contract_data.c.emaid == contract.c.emaid)
     .join(tables.certificate, tables.certificate.c.id == contract.c.certificate_id, isouter=True)
-    .join(
-        _status,
-        and_(_status.c.issuer_id == tables.certificate.c.issuer_id, _status.c.serial == tables.certificate.c.serial),
-        isouter=True,
-    )
+    .join(_status, _IS_STATUS, isouter=True)
     .where(contract.c.pcid == bindparam("the_pcid"))
     .order_by(contract.c.is_default.desc(), contract.c.emaid)
 )
@@ -91,6 +90,8 @@ class DueContract(NamedTuple):
     valid_to: datetime
     renew_days: int
     partner_id: str
+    cps_fingerprint: str
+    certificate_id: int
 
 
 class HeldContract(NamedTuple):
@@ -143,7 +144,7 @@ class ContractMakingGateway:
             self._connection.execute(_REPLACE_DATA, [one for one in changes if one["the_emaid"] in known])
 
     def due(self, now: datetime, before: datetime, after: str, limit: int) -> list[DueContract]:
-        """Return contracts behind an EMAID that end before a moment and are to be renewed, in order.
+        """Return contracts behind an EMAID that are good, end before a moment and are to be renewed, in order.
 
         Those that are renewed for a short time only are due when half of that is left: never again and again.
         """
@@ -156,10 +157,14 @@ class ContractMakingGateway:
                 contract.c.valid_to,
                 contract_data.c.renew_days,
                 owner.partner_id,
+                contract.c.cps_fingerprint,
+                owner.id,
             )
             .join_from(contract, contract_data, contract_data.c.emaid == contract.c.emaid)
             .join(tables.certificate, owner.id == contract.c.certificate_id)
+            .join(_status, _IS_STATUS)
             .where(
+                _status.c.status == CertificateState.GOOD.value,  # what was revoked or is on hold stays so
                 contract.c.valid_to < to_seconds(before),
                 contract.c.valid_to - cast(contract_data.c.renew_days, BigInteger) * _HALF_DAY < to_seconds(now),
                 contract.c.emaid > after,
@@ -169,7 +174,27 @@ class ContractMakingGateway:
             .order_by(contract.c.emaid)
             .limit(limit)
         )
-        return [DueContract(row[0], row[1], KeyAlgorithm(row[2]), from_seconds(row[3]), row[4], row[5]) for row in rows]
+        return [DueContract(row[0], row[1], KeyAlgorithm(row[2]), from_seconds(row[3]), *row[4:]) for row in rows]
+
+    def lock_good(self, emaids: Collection[str]) -> dict[str, int]:
+        """Return the certificates of those contracts whose certificate is ours and good.
+
+        Neither a contract nor its status changes before the transaction ends.
+        """
+        if not emaids:
+            return {}
+        rows = self._connection.execute(
+            select(contract.c.emaid, contract.c.certificate_id)
+            .join(tables.certificate, tables.certificate.c.id == contract.c.certificate_id)
+            .join(_status, _IS_STATUS)
+            .where(
+                is_one_of(self._connection, contract.c.emaid, sorted(emaids)),
+                _status.c.status == CertificateState.GOOD.value,
+            )
+            .order_by(contract.c.emaid)
+            .with_for_update(of=[contract, _status])
+        )
+        return {row.emaid: row.certificate_id for row in rows}
 
     def held_by(self, pcid: str) -> list[HeldContract]:
         """Return a vehicle's contracts with their signed data, the default first, by one look."""

@@ -4,9 +4,11 @@ import pytest
 
 from pki_core.model.errors import OverdueError
 from pki_core.model.pools import Event, EventType, RootKind
+from pki_core.model.revocations import Reason
 from pki_core.services.ages import Age, raise_late
 from tests.builders import new_key
 from tests.journeys.acts import rows
+from tests.journeys.contract_acts import P256
 from tests.journeys.crl_acts import crl_of, leaf, number_of
 from tests.journeys.pool_acts import (
     EMAID,
@@ -73,6 +75,18 @@ def test_sweeps_that_never_ran_are_late_and_a_dry_run_is_none(home):
         assert late(runtime)[:3] == ["last check_pools", "last clean_ccp", "last sweep_expired"]
         with pytest.raises(OverdueError, match="last clean_ccp: never"):
             raise_late(runtime.ages.look())
+
+
+def test_a_signer_of_contract_data_is_late_in_the_last_tenth_of_its_life_and_when_it_is_gone(runtime):
+    record = runtime.contracts.signers.choose(P256).record
+    life = record.not_after - record.not_before
+    name, gone = "CPS signer with a secp256r1 key", "no CPS signer with a secp256r1 key is in force"
+    runtime.clock.moment = record.not_before + life * 0.89
+    assert name not in late(runtime)
+    runtime.clock.moment = record.not_before + life * 0.91
+    assert name in late(runtime)
+    runtime.revocations.revoke(record.serial, Reason.KEY_COMPROMISE, actor="test")
+    assert gone in late(runtime)
 
 
 def test_each_sweep_has_an_age_of_its_own(runtime):
@@ -159,7 +173,7 @@ def test_a_clock_set_forward_again_and_again_finds_everything_young_after_the_fl
         for years in (0.5, 1.5, 2.5, 3.5, 39):
             runtime.clock.moment = start + years * YEAR
             keep_young(runtime)
-            over = [name for name in late(runtime) if "no successor" not in name]
+            over = [name for name in late(runtime) if "no successor" not in name and "CPS signer" not in name]
             assert over == []
             left.append((pcids(runtime), emaids(runtime)))
             numbers.append(number_of(crl_of(runtime, "v2g-root")))

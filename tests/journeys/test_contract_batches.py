@@ -8,14 +8,16 @@ import pytest
 
 from pki_core.issuance import pace
 from pki_core.model.batches import BatchKind
-from pki_core.model.errors import ConflictError, MalformedError, NotFoundError
+from pki_core.model.errors import ConflictError, MalformedError, NotFoundError, SignerUnavailableError
+from pki_core.model.revocations import Reason
 from pki_core.runtime.wiring import Runtime
+from pki_core.services.batches import MAX_ATTEMPTS
 from pki_core.services.contracts import Contracts
 from pki_core.services.runners import runner_token
 from pki_core.services.uploads import Upload
 from tests.builders import SetClock
 from tests.journeys.acts import copy_home, rows, write_rows
-from tests.journeys.contract_acts import ED448, P521, SUFFIX, Garage, contract, signed_data
+from tests.journeys.contract_acts import ED448, P256, P521, SUFFIX, Garage, contract, signed_data
 from tests.journeys.rest_acts import api_of
 from webapp.batch_jobs import BatchJobs, load_file
 
@@ -144,6 +146,22 @@ def test_a_row_that_is_refused_with_its_whole_chunk_ends_up_alone_and_the_others
             sign(environment, batch)
             break
     assert codes(environment, batch) == dict.fromkeys((0, 1, 3), "issued") | {2: "row.quarantined"}
+
+
+def test_a_table_waits_for_a_signer_and_goes_on_when_there_is_one(environment):
+    Garage(environment).build(pcid_of(0))
+    batch = submit(environment, [(emaid_of(0), pcid_of(0), BEGINS, ENDS)])
+    signer = environment.contracts.signers.choose(P256).record
+    environment.revocations.revoke(signer.serial, Reason.CERTIFICATE_HOLD, actor="test")
+    with pytest.raises(SignerUnavailableError):
+        environment.batches.check_ready(batch.id)
+    for _ in range(MAX_ATTEMPTS + 2):
+        with pytest.raises(SignerUnavailableError):
+            sign(environment, batch)
+    assert codes(environment, batch) == {}
+    environment.revocations.release(signer.serial, actor="test")
+    assert sign(environment, batch).issued == 1
+    assert codes(environment, batch) == {0: "issued"}
 
 
 def test_what_is_no_table_of_contracts_is_refused_whole(environment):

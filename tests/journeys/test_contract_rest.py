@@ -1,6 +1,7 @@
 """Provisioning service and CCP over HTTP: generate, sign, install; in both dialects, in the words clients compare."""
 
 import base64
+from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 
@@ -322,7 +323,7 @@ def test_a_revoked_or_strange_contract_certificate_is_not_signed(api, garage):
 # --- other provisioning services
 
 
-def signed_elsewhere(api, vehicle, branch="CPS"):
+def signed_elsewhere(api, vehicle, branch="CPS", emaid=EMAID):
     """Contract data that another provisioning service signed, below a V2G root of the RCP."""
     ca, leaf_der, envelope = own_data(api, vehicle)
     root = issue("Other V2G Root", new_key(), lifetime=timedelta(days=365 * 40))
@@ -332,7 +333,7 @@ def signed_elsewhere(api, vehicle, branch="CPS"):
     chain = CertificateChain(certificate_der=leaf_der, sub_certificates_der=(der_of(ca.sub2), der_of(ca.sub1)))
     signer = MemorySigner(P256)
     signer.key = cps.key
-    message = sign_message(answer_2(cps.chain(), chain, envelope, EMAID), signer)
+    message = sign_message(answer_2(cps.chain(), chain, envelope, emaid), signer)
     return message, (root, root_of(ca))
 
 
@@ -357,6 +358,34 @@ def test_data_that_no_provisioning_service_signed_is_refused(api, garage):
     message, _ = signed_elsewhere(api, vehicle, branch="MO")
     body = {"emaid": EMAID, "pcid": PCID, "signedContractDataXML": b64(encode_xml(message))}
     assert "signed by the leaf of a provisioning service" in api.refused("cps", "PUT", CCP, json=body)[1]
+
+
+@pytest.mark.parametrize("emaid", ["FRXYZ000000009", OTHER_EMAID, "", "DEPNC"])
+def test_data_whose_signed_emaid_is_another_one_is_refused(api, garage, emaid):
+    message, _ = signed_elsewhere(api, garage.build(), emaid=emaid)
+    body = {"emaid": EMAID, "pcid": PCID, "certificateInstallationRes": b64(encode_message(message))}
+    status, words = api.refused("cps", "PUT", CCP, json=body)
+    assert status == 400
+    assert "EMAID" in words or "eMAID" in words
+    assert emaids(api.runtime) == []
+
+
+def test_the_signed_emaid_may_have_its_check_digit_where_the_call_has_none(api, garage):
+    message, _ = signed_elsewhere(api, garage.build(), emaid=EMAID + "X")
+    body = {"emaid": EMAID, "pcid": PCID, "certificateInstallationRes": b64(encode_message(message))}
+    api.good("cps", "PUT", CCP, 201, json=body)
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [("FAILED", 400), ("FAILED_NoCertificateAvailable", 400), ("OK_CertificateExpiresSoon", 201)],
+)
+def test_a_negative_answer_is_no_contract_data(api, garage, code, status):
+    message, _ = signed_elsewhere(api, garage.build())
+    told = encode_message(replace(message, body=replace(message.body, response_code=code)))
+    body = {"emaid": EMAID, "pcid": PCID, "certificateInstallationRes": b64(told)}
+    assert api.call("cps", "PUT", CCP, json=body).status_code == status
+    assert emaids(api.runtime) == ([EMAID] if status == 201 else [])
 
 
 def test_data_that_was_changed_after_it_was_signed_is_refused(api, garage):
