@@ -74,7 +74,7 @@ class ContractServices:
         with self._parts.store.reading() as work:
             issuers, signers = work.issuers.all(), signer_octets(work)
         try:
-            check_ocpp_budget(self._parts.profiles, issuers, signers)
+            check_ocpp_budget(self._parts.profiles, issuers, self._parts.settings.certificates.organization, signers)
         except CeremonyError as error:
             raise SettingsError(str(error)) from error
 

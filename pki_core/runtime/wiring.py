@@ -241,7 +241,10 @@ class Runtime:
     def ceremonies(self) -> Ceremonies:
         """Key ceremonies."""
         environment = CeremonyEnvironment(
-            name=self.settings.environment, directory=self.home / "ca", profiles=self.profiles
+            name=self.settings.environment,
+            directory=self.home / "ca",
+            profiles=self.profiles,
+            organization=self.settings.certificates.organization,
         )
         return Ceremonies(environment, self.store, self.key_store, self.issuers, self.enrollment, self.clock)
 

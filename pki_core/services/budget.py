@@ -20,15 +20,17 @@ MAX_OCTETS = 3398
 MAX_CHARACTERS = 5600
 _REST_OCTETS = 802  # of the answer: message, key, signature
 
-_ORGANIZATION = "Example Mobility Ltd"  # 20 characters: what a reference leaf is measured with
 _LEAFS = {"mo": ("contract_leaf", "DEPNC0000000019"), "cps": ("cps_leaf", "CPS 2026.1 QA")}
 _HEADER = 4  # of the outer SEQUENCE
 _LARGEST_SERIAL = (1 << 143) - 1
 
 
-def check_ocpp_budget(profiles: Mapping[str, Profile], issuers: Sequence[IssuerRecord], signer_octets: int = 0) -> int:
+def check_ocpp_budget(
+    profiles: Mapping[str, Profile], issuers: Sequence[IssuerRecord], organization: str, signer_octets: int = 0
+) -> int:
     """Return the octets of the six certificates, 0 while the hierarchy is not complete; the newest CAs count.
 
+    ``organization`` is what contract certificates say: a setting, of 40 characters at most.
     ``signer_octets`` is the size of the CPS leaf of ISO 15118-2 that signs; 0 = what the profile would make.
 
     Raises:
@@ -48,7 +50,7 @@ def check_ocpp_budget(profiles: Mapping[str, Profile], issuers: Sequence[IssuerR
             parts[made[-1].label] = len(made[-1].certificate_der)
             if level is Level.SUB2:
                 profile = profiles[leaf_profile]
-                requested = RequestedSubject(common_name=name, organization=_ORGANIZATION, country="DE")
+                requested = RequestedSubject(common_name=name, organization=organization, country="DE")
                 subject = build_subject(profile.subject, requested, name)
                 parts[leaf_profile] = certificate_octets(profile, made[-1], subject)
     parts["cps_leaf"] = signer_octets or parts["cps_leaf"]

@@ -148,7 +148,7 @@ class Ceremonies:
         if parent is not None:
             check_parent(plan, profile, parent.record)
         begun, pending = self._records.begun(plan)
-        if total := check_size(plan, self._environment.profiles, parent.record if parent else None, self._store):
+        if total := check_size(plan, self._environment, parent.record if parent else None, self._store):
             note(f"verified: the six certificates of an installation answer have {total} of {MAX_OCTETS} octets")
         if pending is not None:
             signer = self._keys.take_up(plan, profile, pending, note)

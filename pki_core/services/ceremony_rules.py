@@ -26,6 +26,7 @@ class CeremonyEnvironment:
     name: str
     directory: Path
     profiles: Mapping[str, Profile]
+    organization: str  # of contract certificates: their size is part of an answer's
 
 
 def check_witnesses(environment: str, witnesses: Sequence[str]) -> None:
@@ -75,7 +76,7 @@ def check_parent(plan: CeremonyPlan, profile: Profile, parent: IssuerRecord) -> 
 
 
 def check_size(
-    plan: CeremonyPlan, profiles: Mapping[str, Profile], parent: IssuerRecord | None, store: Store
+    plan: CeremonyPlan, environment: CeremonyEnvironment, parent: IssuerRecord | None, store: Store
 ) -> int | None:
     """Measure the planned certificate, alone and in its installation answer, before a key is made for it.
 
@@ -85,6 +86,7 @@ def check_size(
         CeremonyError: it is larger than its profile allows.
         ConflictError: the answer would not fit.
     """
+    profiles = environment.profiles
     profile = profiles[plan.profile]
     subject = subject_of(plan, profile)
     planned = IssuerRecord(
@@ -113,7 +115,7 @@ def check_size(
     measured = replace(planned, certificate_der=bytes(octets))
     if (plan.act, profile.edition) == (Act.CREATE_CPS_SIGNER, Edition.ISO_2):
         signers = octets
-    return check_ocpp_budget(profiles, [*issuers, measured], signers)
+    return check_ocpp_budget(profiles, [*issuers, measured], environment.organization, signers)
 
 
 def requested_of(plan: CeremonyPlan) -> RequestedSubject:

@@ -7,6 +7,7 @@ root of the RCP, or to ours.
 from typing import NamedTuple
 
 from pki_core.model.contracts import (
+    SESSION_DIGITS,
     CertificateChain,
     ContractMessage,
     InstallationResponse2,
@@ -19,9 +20,10 @@ from pki_core.model.partners import Partner
 from pki_core.model.pools import ContractUpload, Namespace, RootKind
 from pki_core.model.profiles import Edition
 from pki_core.model.signer import KeyAlgorithm
+from pki_core.services.contract_form import check_answer, check_sizes, named
 from pki_core.services.pool_chains import ChainChecks, read_chain
 from pki_core.services.pool_contracts import ContractPool
-from pki_core.wire.contract_data import decode_message, encode_message, message_fault
+from pki_core.wire.contract_data import decode_message, encode_message, for_session_2, message_fault
 from pki_core.wire.contract_xml import decode_xml
 from pki_core.wire.pool_certificate import domain_components_of
 
@@ -69,6 +71,7 @@ class ContractIntake:
         subs = parts.contract_chain.sub_certificates_der
         if not 0 < len(subs) <= MOST_SUBS:
             raise MalformedError("Invalid certificate format on contractSignatureCertChainSubCertificates list")
+        _check_form(message, parts, is_20=namespace.is_edition_20)
         root = self._check_signer(message, parts.cps_chain)
         algorithm = _DH_KINDS.get(len(parts.dh_public_key))
         if algorithm is None or namespace.is_edition_20 == (algorithm is KeyAlgorithm.SECP256R1):
@@ -95,6 +98,18 @@ class ContractIntake:
         if fault := message_fault(message, chain.certificate_der):
             raise MalformedError(f"the signature of the provisioning service does not hold: {fault}")
         return self._checks.check(leaf, above, (RootKind.V2G,)).root_sha256
+
+
+def _check_form(message: ContractMessage, parts: _Parts, *, is_20: bool) -> None:
+    """Refuse certificates and answers longer than vehicles and stations take."""
+    cps, own = parts.cps_chain, parts.contract_chain
+    if not 0 < len(cps.sub_certificates_der) <= MOST_SUBS:
+        raise MalformedError("contract data is signed by the leaf of a provisioning service")
+    octets = named(own.certificate_der, own.sub_certificates_der)
+    octets |= named(cps.certificate_der, cps.sub_certificates_der, is_cps=True)
+    check_sizes(octets, is_20=is_20)
+    if isinstance(message, Message2):
+        check_answer(octets, -(-len(encode_message(for_session_2(message, bytes(SESSION_DIGITS // 2)))) // 3) * 4)
 
 
 def _read(signed_data: bytes, namespace: Namespace) -> ContractMessage:

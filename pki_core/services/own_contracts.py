@@ -16,6 +16,7 @@ from pki_core.model.identifiers import Emaid, Pcid
 from pki_core.model.partners import Partner
 from pki_core.model.pools import CONTRACT_ENDED, ContractUpload, ProvisioningKey
 from pki_core.model.signer import KeyAlgorithm
+from pki_core.services.contract_form import check_answer, check_own_data, check_sizes, named
 from pki_core.services.contract_signing import ContractSigning
 from pki_core.services.pool_chains import ChainChecks, CheckedChain, read_chain
 from pki_core.services.pool_contracts import ROOTS, ContractPool
@@ -71,6 +72,8 @@ class OwnContracts:
         self._pool.refuse([(one.emaid, one.key) for one in checked if one.key is not None])
         wanted = [(it.kind, one.root_sha256) for one, it in zip(contracts, checked, strict=True)]
         signers = {one: self._signing.choose(*one) for one in dict.fromkeys(wanted)}
+        for one, choice in zip(contracts, wanted, strict=True):
+            _check_length(one, choice[0], signers[choice])
         signed: dict[int, bytes] = {}
         for choice, signer in signers.items():
             places = [place for place, one in enumerate(wanted) if one == choice]
@@ -99,6 +102,8 @@ class OwnContracts:
         leaf, *above = read_chain(one.leaf_der, subs, "contractCertificate")
         if leaf.is_ca:
             raise MalformedError("Invalid certificate format on contractCertificate")
+        check_sizes(named(one.leaf_der, _subs(one)), is_20=one.namespace.is_edition_20)
+        check_own_data(leaf, kind, one.envelope.dh_public_key)
         emaid = Emaid.parse(leaf.common_name)
         if "mo" not in partner.roles or emaid.provider_prefix not in partner.provider_prefixes:
             raise NotAuthorizedError(f"contracts of {emaid.provider_prefix} are not this partner's")
@@ -151,9 +156,19 @@ def _kind_of(one: OwnContract) -> KeyAlgorithm:
     return kind
 
 
+def _check_length(one: OwnContract, kind: KeyAlgorithm, signer: CpsSigner) -> None:
+    """Refuse what no station could carry, before it is signed."""
+    if kind is KeyAlgorithm.SECP256R1:
+        cps = named(signer.chain.certificate_der, signer.chain.sub_certificates_der, is_cps=True)
+        check_answer(named(one.leaf_der, _subs(one)) | cps)
+
+
+def _subs(one: OwnContract) -> tuple[bytes, ...]:
+    return (one.sub2_der, one.sub1_der) if one.sub2_der else (one.sub1_der,)
+
+
 def _answer(one: OwnContract, it: _Checked, signer: CpsSigner) -> ContractMessage:
-    subs = (one.sub2_der, one.sub1_der) if one.sub2_der else (one.sub1_der,)
-    chain = CertificateChain(certificate_der=one.leaf_der, sub_certificates_der=subs)
+    chain = CertificateChain(certificate_der=one.leaf_der, sub_certificates_der=_subs(one))
     if it.kind is KeyAlgorithm.SECP256R1:
         return answer_2(signer.chain, chain, one.envelope, it.emaid.as_issued)
     return answer_20(signer.chain, chain, one.envelope)

@@ -85,6 +85,21 @@ def vehicle_key_of(certificate_der: bytes) -> VehiclePublicKey:
     return key
 
 
+def check_agreement_key(algorithm: KeyAlgorithm, octets: bytes) -> None:
+    """Hold an ephemeral public key (DHpublickey) to the curve on which a vehicle agrees the secret.
+
+    Raises:
+        MalformedError: it is no point of that curve, or one with which every secret is the same.
+    """
+    try:
+        if algorithm is KeyAlgorithm.ED448:
+            _of_large_order(x448.X448PublicKey.from_public_bytes(octets))
+        else:
+            ec.EllipticCurvePublicKey.from_encoded_point(_CURVES[algorithm], octets)
+    except (ValueError, MalformedError) as error:
+        raise MalformedError("dHpublickey is no point of its curve, or one of small order") from error
+
+
 def identity_of(certificate_der: bytes) -> tuple[str, KeyAlgorithm, bytes]:
     """Return the common name, the key's algorithm and the DER SubjectPublicKeyInfo of a vehicle's certificate.
 

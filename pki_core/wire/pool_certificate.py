@@ -18,6 +18,10 @@ from pki_core.wire.public_key import load_public_key
 
 MAX_OCTETS = 4096  # ISO 15118-20 allows 1600; roots of others carry more
 _ALTERNATIVE_PUBLIC_KEY = "2.5.29.72"
+_OF_CAS = frozenset({"key_cert_sign", "crl_sign"})
+_KNOWN_IN_LEAFS = frozenset(
+    {"basic_constraints", "key_usage", "extended_key_usage", "subject_alt_name", "certificate_policies"}
+)
 _SIGNED_BY = {
     "1.2.840.10045.4.3.2": KeyAlgorithm.SECP256R1,
     "1.2.840.10045.4.3.4": KeyAlgorithm.SECP521R1,
@@ -107,6 +111,28 @@ def _read(parsed: Any, certificate_der: bytes) -> PoolCertificate:  # noqa: ANN4
         signed_der=tbs.dump(),
         signature=parsed["signature_value"].native,
     )
+
+
+def leaf_fault(certificate_der: bytes) -> str:
+    """Say what keeps a leaf from signing for its owner in ISO 15118 (Annex F); "" when nothing does.
+
+    Certificates of 2021 and 2022 have no key usage, and work. What is there has to allow signatures and no CA's acts.
+
+    Raises:
+        MalformedError: not a DER certificate.
+    """
+    try:
+        parsed = x509.Certificate.load(certificate_der, strict=True)
+        usage = parsed.key_usage_value
+        allowed = None if usage is None else set(usage.native)
+        unknown = sorted(set(parsed.critical_extensions) - _KNOWN_IN_LEAFS)
+    except (ValueError, TypeError, KeyError) as error:
+        raise MalformedError("not a DER certificate") from error
+    if allowed is not None and "digital_signature" not in allowed:
+        return "may not make signatures: its key usage lacks digitalSignature"
+    if allowed is not None and allowed & _OF_CAS:
+        return "has the key usage of a CA"
+    return f"has critical extensions that vehicles do not know: {', '.join(unknown)}" if unknown else ""
 
 
 def alternative_public_key(certificate_der: bytes) -> bytes:

@@ -218,7 +218,9 @@ def test_other_branches_do_not_care_for_the_budget(environment):
 
 def as_qa(runtime):
     """The ceremonies of the environment as if it were QA."""
-    place = CeremonyEnvironment(name="qa", directory=runtime.home / "ca", profiles=runtime.profiles)
+    place = CeremonyEnvironment(
+        name="qa", directory=runtime.home / "ca", profiles=runtime.profiles, organization="Test"
+    )
     services = runtime.store, runtime.key_store, runtime.issuers, runtime.enrollment, runtime.clock
     return Ceremonies(place, *services)
 

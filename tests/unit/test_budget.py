@@ -10,11 +10,16 @@ from pki_core.model.errors import CeremonyError
 from pki_core.model.profiles import Edition, Level
 from pki_core.model.requests import RequestedSubject
 from pki_core.model.signer import KeyAlgorithm
-from pki_core.services.budget import MAX_OCTETS, certificate_octets, check_ocpp_budget
+from pki_core.services import budget
+from pki_core.services.budget import MAX_OCTETS, certificate_octets
 from tests.builders import MemorySigner, draft, issuer_for, issuer_name, issuer_record, prepare, profile, profiles
 
 SIGNER = MemorySigner()
 CAS = [(branch, level) for branch in ("mo", "cps") for level in (Level.SUB1, Level.SUB2)]
+
+
+def check_ocpp_budget(known, issuers, organization="Example Mobility Ltd"):
+    return budget.check_ocpp_budget(known, issuers, organization)
 
 
 def ca(branch, level, octets=550, **changes):
@@ -37,6 +42,14 @@ def test_the_sum_grows_with_every_one_of_the_four_cas():
     total = check_ocpp_budget(profiles(), hierarchy())
     for branch, level in CAS:
         assert check_ocpp_budget(profiles(), hierarchy(**{f"{branch}_{level}": 551})) == total + 1
+
+
+def test_the_organization_of_contracts_is_measured_as_it_is_set():
+    total = check_ocpp_budget(profiles(), hierarchy(), "x" * 20)
+    assert check_ocpp_budget(profiles(), hierarchy(), "x" * 21) == total + 2  # in the leafs of both branches
+    assert check_ocpp_budget(profiles(), hierarchy(), "ß" * 40) >= total + 2 * 60  # a character of two octets
+    with pytest.raises(CeremonyError, match="3398"):
+        check_ocpp_budget(profiles(), hierarchy(mo_sub1=550 + MAX_OCTETS - total), "x" * 21)
 
 
 @pytest.mark.parametrize("missing", range(4))
