@@ -1,16 +1,18 @@
 """Reminders: what ends soon is told to whoever renews it, once; what people must renew stands in the report.
 
-How far the telling has come is a mark in the same transaction as the events: running it again, or after a run that
-died, tells nothing twice and leaves nothing out.
+Two marks in the same transactions as the events say how far the telling has come: up to which end all was told, and
+up to which moment what came in since was looked through for earlier ends. Running it again, or after a run that died,
+tells nothing twice and leaves nothing out. Each number of days has marks of its own.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pki_core.model.clock import Clock
 from pki_core.model.errors import MalformedError
 from pki_core.model.identifiers import provider_of, wmi_of
-from pki_core.model.pools import Event, EventType
+from pki_core.model.pools import Event, EventType, ProvisioningKey, RemovedContract
 from pki_core.model.profiles import Level
 from pki_core.services.pool_events import STREAM
 from pki_core.store.audit import AuditEntry
@@ -21,6 +23,7 @@ DAYS = 30
 _MOST_DAYS = 365
 _CONTRACTS, _PROVISIONING = "reminded contracts", "reminded provisioning"
 _PAGE = 2000
+_SLOW = timedelta(minutes=1)  # what came in within it may still be uncommitted: the next run's
 _CA_SHARE = 5  # with a fifth of its life left a CA wants a successor: its leafs must fit into the rest
 
 
@@ -55,30 +58,47 @@ class Reminders:
         report = ReminderReport(dry_run=dry_run, warnings=self._warnings(now))
         if dry_run:
             with self._store.reading() as work:
-                since = max(work.marks.read(_CONTRACTS) or now, now)
-                report.contracts = work.contract_pool.count_ending(since, until)
-                since = max(work.marks.read(_PROVISIONING) or now, now)
-                report.provisioning = work.provisioning_pool.count_ending(since, until)
+                report.contracts = _count(work, _CONTRACTS, (now, until), days)
+                report.provisioning = _count(work, _PROVISIONING, (now, until), days)
             return report
-        report.contracts = self._tell(_CONTRACTS, until, page)
-        report.provisioning = self._tell(_PROVISIONING, until, page)
+        report.contracts = self._tell_late(_CONTRACTS, days, page) + self._tell(_CONTRACTS, days, until, page)
+        report.provisioning = self._tell_late(_PROVISIONING, days, page) + self._tell(_PROVISIONING, days, until, page)
         return report
 
-    def _tell(self, name: str, until: datetime, page: int) -> int:
+    def _tell_late(self, kind: str, days: int, page: int) -> int:
+        """Tell of what came in since the last run and ends before the mark, which runs past no earlier end again."""
         told = 0
+        while True:
+            with self._store.transaction() as work:
+                now = self._clock.now()
+                mark = work.marks.lock(_name(kind, days), now)
+                since = work.marks.lock(_late_name(kind, days), _seen_before(mark, now, days))
+                until = now - _SLOW
+                if since >= until:
+                    return told
+                events, reached = _late_events(work, kind, (since, until), (now, max(mark, now)), page)
+                self._note(work, _late_name(kind, days), events, reached)
+                told += len(events)
+
+    def _tell(self, kind: str, days: int, until: datetime, page: int) -> int:
+        told, name = 0, _name(kind, days)
         while True:
             with self._store.transaction() as work:
                 now = self._clock.now()
                 since = max(work.marks.lock(name, now), now)
                 if since >= until:
                     return told
-                events, reached = _events(work, name, (since, until), page)
-                work.outbox.append(now, events)
-                work.marks.advance(name, reached)
-                if events:
-                    detail = f"{len(events)} {name} up to {reached.isoformat()}"
-                    work.audit.append(STREAM, now, [AuditEntry(ACTOR, "pool.reminded", detail=detail)])
+                events, reached = _events(work, kind, (since, until), page)
+                self._note(work, name, events, reached)
                 told += len(events)
+
+    def _note(self, work: UnitOfWork, name: str, events: Sequence[Event], reached: datetime) -> None:
+        now = self._clock.now()
+        work.outbox.append(now, events)
+        work.marks.advance(name, reached)
+        if events:
+            detail = f"{len(events)} {name} up to {reached.isoformat()}"
+            work.audit.append(STREAM, now, [AuditEntry(ACTOR, "pool.reminded", detail=detail)])
 
     def _warnings(self, now: datetime) -> tuple[str, ...]:
         """CAs of ours whose leafs will not fit into what is left of their lives; roots are an alarm of their own."""
@@ -95,14 +115,52 @@ class Reminders:
         )
 
 
-def _events(work: UnitOfWork, name: str, ends: tuple[datetime, datetime], page: int) -> tuple[list[Event], datetime]:
-    if name == _CONTRACTS:
+def _name(kind: str, days: int) -> str:
+    return kind if days == DAYS else f"{kind} {days}"
+
+
+def _late_name(kind: str, days: int) -> str:
+    return f"{_name(kind, days)} late"
+
+
+def _seen_before(mark: datetime, now: datetime, days: int) -> datetime:
+    """Return up to when what came in was seen by runs that left the one mark only; this moment when there were none."""
+    return min(mark - timedelta(days=days), now) if mark > now else now
+
+
+def _count(work: UnitOfWork, kind: str, window: tuple[datetime, datetime], days: int) -> int:
+    now, until = window
+    pool = work.contract_pool if kind == _CONTRACTS else work.provisioning_pool
+    mark = work.marks.read(_name(kind, days)) or now
+    since = work.marks.read(_late_name(kind, days)) or _seen_before(mark, now, days)
+    late = pool.count_changed((since, now - _SLOW), (now, max(mark, now)))
+    return late + pool.count_ending(max(mark, now), until)
+
+
+def _events(work: UnitOfWork, kind: str, ends: tuple[datetime, datetime], page: int) -> tuple[list[Event], datetime]:
+    if kind == _CONTRACTS:
         contracts, reached = work.contract_pool.ending(*ends, page)
-        told = EventType.CONTRACT_RENEWAL
-        return [
-            Event(told, provider_of(one.emaid), one.pcid, one.emaid, namespace=one.namespace) for one in contracts
-        ], reached
+        return _contract_events(contracts), reached
     keys, reached = work.provisioning_pool.ending(*ends, page)
+    return _vehicle_events(keys), reached
+
+
+def _late_events(
+    work: UnitOfWork, kind: str, changed: tuple[datetime, datetime], ends: tuple[datetime, datetime], page: int
+) -> tuple[list[Event], datetime]:
+    if kind == _CONTRACTS:
+        contracts, reached = work.contract_pool.changed(changed, ends, page)
+        return _contract_events(contracts), reached
+    keys, reached = work.provisioning_pool.changed(changed, ends, page)
+    return _vehicle_events(keys), reached
+
+
+def _contract_events(contracts: Sequence[RemovedContract]) -> list[Event]:
+    told = EventType.CONTRACT_RENEWAL
+    return [Event(told, provider_of(one.emaid), one.pcid, one.emaid, namespace=one.namespace) for one in contracts]
+
+
+def _vehicle_events(keys: Sequence[ProvisioningKey]) -> list[Event]:
     vehicles = dict.fromkeys((key.pcid, key.namespace) for key in keys)  # ISO 15118-20 has several algorithms
     told = EventType.PROVISIONING_RENEWAL
-    return [Event(told, wmi_of(pcid), pcid, namespace=namespace) for pcid, namespace in vehicles], reached
+    return [Event(told, wmi_of(pcid), pcid, namespace=namespace) for pcid, namespace in vehicles]

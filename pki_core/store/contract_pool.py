@@ -10,7 +10,7 @@ from pki_core.model.pools import ContractRow, Namespace, ProvisioningKey, Remove
 from pki_core.model.signer import KeyAlgorithm
 from pki_core.store import pool_tables
 from pki_core.store.bulk import is_one_of, look_up_by_keys
-from pki_core.store.pool_queries import ends_between, has_ended, page_end, revoked_in_window, with_der
+from pki_core.store.pool_queries import changed_between, ends_between, has_ended, page_end, revoked_in_window, with_der
 from pki_core.store.times import from_seconds, to_seconds
 
 _ccp, _pcp, _data = pool_tables.contract, pool_tables.provisioning_certificate, pool_tables.contract_data
@@ -123,9 +123,25 @@ class ContractPoolGateway:
 
         About ``limit`` of them; those that end in the same second stay together.
         """
-        until = page_end(self._connection, _ccp, since, until, limit)
+        until = page_end(self._connection, _ccp.c.valid_to, ends_between(_ccp, since, until), until, limit)
         rows = self._connection.execute(select(*_TOLD).where(*ends_between(_ccp, since, until)).order_by(_ccp.c.emaid))
         return [_removed(row) for row in rows], until
+
+    def changed(
+        self, changed: tuple[datetime, datetime], ends: tuple[datetime, datetime], limit: int
+    ) -> tuple[list[RemovedContract], datetime]:
+        """Return contracts that came in between two moments and end between two others, as ``ending`` in pages."""
+        since, until = changed
+        window = changed_between(_ccp.c.updated_at, changed, ends)
+        until = page_end(self._connection, _ccp.c.updated_at, window, until, limit)
+        window = changed_between(_ccp.c.updated_at, (since, until), ends)
+        rows = self._connection.execute(select(*_TOLD).where(*window).order_by(_ccp.c.emaid))
+        return [_removed(row) for row in rows], until
+
+    def count_changed(self, changed: tuple[datetime, datetime], ends: tuple[datetime, datetime]) -> int:
+        """Return how many these are, for a dry run."""
+        window = changed_between(_ccp.c.updated_at, changed, ends)
+        return self._connection.scalar(select(func.count()).select_from(_ccp).where(*window)) or 0
 
     def count_ending(self, since: datetime, until: datetime) -> int:
         """Return how many end then, for a dry run."""

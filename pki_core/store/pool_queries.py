@@ -34,11 +34,20 @@ def ends_between(pool: Table, since: datetime, until: datetime) -> tuple[ColumnE
     return pool.c.valid_to > to_seconds(since), pool.c.valid_to <= to_seconds(until)
 
 
-def page_end(connection: Connection, pool: Table, since: datetime, until: datetime, limit: int) -> datetime:
-    """Return the second in which the ``limit``-th row behind a moment ends; ``until`` when there are fewer."""
-    query = select(pool.c.valid_to).where(*ends_between(pool, since, until)).order_by(pool.c.valid_to)
-    found = connection.scalar(query.offset(limit - 1).limit(1))
+def page_end(
+    connection: Connection, column: Column[Any], window: Sequence[ColumnElement[bool]], until: datetime, limit: int
+) -> datetime:
+    """Return the second of the ``limit``-th row of a window, ordered by a column; ``until`` when there are fewer."""
+    found = connection.scalar(select(column).where(*window).order_by(column).offset(limit - 1).limit(1))
     return until if found is None else from_seconds(found)
+
+
+def changed_between(
+    column: Column[Any], changed: tuple[datetime, datetime], ends: tuple[datetime, datetime]
+) -> tuple[ColumnElement[bool], ...]:
+    """Return the conditions that a row came in between two moments, and ends between two others."""
+    since, until = changed
+    return column > to_seconds(since), column <= to_seconds(until), *ends_between(column.table, *ends)
 
 
 def revoked_in_window(

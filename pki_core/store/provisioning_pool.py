@@ -30,7 +30,7 @@ from pki_core.model.states import CertificateState
 from pki_core.store import pool_tables, tables
 from pki_core.store.bulk import insert_rows, is_one_of
 from pki_core.store.issuers import is_fallen
-from pki_core.store.pool_queries import ends_between, has_ended, page_end, revoked_in_window, with_der
+from pki_core.store.pool_queries import changed_between, ends_between, has_ended, page_end, revoked_in_window, with_der
 from pki_core.store.times import from_seconds, to_seconds
 
 _COLUMNS = (
@@ -172,8 +172,23 @@ class ProvisioningPoolGateway:
 
         About ``limit`` of them; those that end in the same second stay together.
         """
-        until = page_end(self._connection, _pcp, since, until, limit)
+        until = page_end(self._connection, _pcp.c.valid_to, ends_between(_pcp, since, until), until, limit)
         return self._keys(select(*_KEY).where(*ends_between(_pcp, since, until)).order_by(*_KEY)), until
+
+    def changed(
+        self, changed: tuple[datetime, datetime], ends: tuple[datetime, datetime], limit: int
+    ) -> tuple[list[ProvisioningKey], datetime]:
+        """Return rows that came in between two moments and end between two others, as ``ending`` in pages."""
+        since, until = changed
+        window = changed_between(_pcp.c.added_at, changed, ends)
+        until = page_end(self._connection, _pcp.c.added_at, window, until, limit)
+        window = changed_between(_pcp.c.added_at, (since, until), ends)
+        return self._keys(select(*_KEY).where(*window).order_by(*_KEY)), until
+
+    def count_changed(self, changed: tuple[datetime, datetime], ends: tuple[datetime, datetime]) -> int:
+        """Return how many these are, for a dry run."""
+        window = changed_between(_pcp.c.added_at, changed, ends)
+        return self._connection.scalar(select(func.count()).select_from(_pcp).where(*window)) or 0
 
     def count_ending(self, since: datetime, until: datetime) -> int:
         """Return how many end then, for a dry run."""

@@ -56,12 +56,41 @@ def test_what_ends_within_thirty_days_is_told_once_to_whom_it_concerns(filled):
     assert filled.pools.reminders.run().contracts == 0
 
 
-def test_another_number_of_days_tells_nobody_twice(filled):
+def test_another_number_of_days_tells_once_and_silences_no_other(filled):
     filled.clock.moment += YEAR - timedelta(days=60)
     assert filled.pools.reminders.run(days=60).contracts == 1
+    assert filled.pools.reminders.run(days=60).contracts == 0
     assert filled.pools.reminders.run(days=30).contracts == 0
     filled.clock.advance(days=31)
-    assert filled.pools.reminders.run(days=30).contracts == 0
+    assert filled.pools.reminders.run(days=60).contracts == 0
+    assert filled.pools.reminders.run(days=30).contracts == 1
+
+
+def test_what_comes_in_with_an_end_before_the_mark_is_told_by_the_next_run_and_once(filled):
+    ca, reminders = foreign_ca(filled, "late"), filled.pools.reminders
+    reminders.run()
+    filled.clock.advance(hours=1)
+    end = filled.clock.now() + timedelta(days=28)
+    filled.pools.contracts.publish(MO, contract_of(ca, end=end, start=filled.clock.now()))
+    forget_events(filled)
+    for _ in range(2):  # pages of one
+        filled.clock.advance(days=1)
+        expected = reminders.run(dry_run=True).contracts
+        assert reminders.run(page=1).contracts == expected
+    assert events(filled) == [CONTRACT]
+
+
+def test_marks_of_an_earlier_version_lose_nothing_that_came_in_since(filled):
+    ca, reminders = foreign_ca(filled, "late"), filled.pools.reminders
+    reminders.run()
+    with filled.store.transaction() as work:
+        names = "'reminded contracts late', 'reminded provisioning late'"
+        work.marks._connection.exec_driver_sql(f"DELETE FROM mark WHERE name IN ({names})")  # noqa: S608  # ours
+    filled.clock.advance(hours=1)
+    end = filled.clock.now() + timedelta(days=28)
+    filled.pools.contracts.publish(MO, contract_of(ca, end=end, start=filled.clock.now()))
+    filled.clock.advance(days=1)
+    assert reminders.run().contracts == 1
 
 
 @pytest.mark.parametrize("days", [0, -1, 366])
