@@ -1,14 +1,17 @@
 """Expiry: what has ended leaves the pools, page by page, with all that hangs on it; a root takes nothing with it."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 from pki_core.model.clock import Clock
 from pki_core.model.pools import PoolReport, PoolRoot, Removal
+from pki_core.services.foreseen import Foreseen
 from pki_core.services.pool_removal import PoolRemoval, Removed
 from pki_core.store.unit_of_work import Store
 
 ACTOR = "sweep-expired"
 _PAGE = 2000
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Expiry:
@@ -30,10 +33,7 @@ class Expiry:
         report.warnings = [_warning(root) for root in roots if self._asks_for_successor(root)]
         ended = [root for root in roots if root.valid_to <= self._clock.now()]
         if dry_run:
-            now = self._clock.now()
-            with self._store.reading() as work:
-                report.provisioning = work.provisioning_pool.count_expired(now)
-                report.contracts = work.contract_pool.count_expired(now)
+            self._foresee(report, page)
             report.roots = len(ended)
             return report
         for step in (self._provisioning_page, self._contract_page):
@@ -43,6 +43,19 @@ class Expiry:
                 report.roots += self._removal.root(work, root, Removal.EXPIRED, ACTOR)
         note_run(self._store, self._clock, "sweep_expired")
         return report
+
+    def _foresee(self, report: PoolReport, page: int) -> None:
+        foreseen, until = Foreseen(self._clock, report), self._clock.now()
+        reached = _LONG_AGO
+        while reached < until:
+            with self._store.reading() as work:
+                keys, reached = work.provisioning_pool.ending(reached, until, page)
+                foreseen.provisioning(work, keys)
+        reached = _LONG_AGO
+        while reached < until:
+            with self._store.reading() as work:
+                contracts, reached = work.contract_pool.ending(reached, until, page)
+                foreseen.contracts(work, contracts)
 
     def _provisioning_page(self, limit: int) -> Removed | None:
         now = self._clock.now()

@@ -17,10 +17,12 @@ from pki_core.model.pools import (
     PoolReport,
     ProvisioningRow,
     Removal,
+    RemovedContract,
     StatusSource,
 )
 from pki_core.model.states import CertificateState
 from pki_core.services.expire import count, note_run
+from pki_core.services.foreseen import Foreseen
 from pki_core.services.pool_chains import own_certificate
 from pki_core.services.pool_removal import PoolRemoval
 from pki_core.store.unit_of_work import Store
@@ -48,47 +50,48 @@ class PoolCheck:
             UnavailableError: the store is away. A CA that does not answer only postpones its certificates.
         """
         report = PoolReport(dry_run=dry_run)
-        self._own_provisioning(report, window)
-        self._own_contracts(report, window)
+        run = Foreseen(self._clock, report)
+        self._own_provisioning(run, window)
+        self._own_contracts(run, window)
         revoked, silent = self._chains(report)
         for chain_id in revoked:
-            self._below_chain(report, chain_id, window)
-        self._foreign_provisioning(report, set(silent))
-        self._foreign_contracts(report, set(silent))
+            self._below_chain(run, chain_id, window)
+        self._foreign_provisioning(run, set(silent))
+        self._foreign_contracts(run, set(silent))
         report.unfinished = report.postponed > 0
         if not dry_run:
             note_run(self._store, self._clock, "check_pools")
         return report
 
-    def _own_provisioning(self, report: PoolReport, window: int) -> None:
+    def _own_provisioning(self, run: Foreseen, window: int) -> None:
         after: int | None = 0
         while after is not None:
             begin = after
             with self._store.reading() as work:
                 keys, after = work.provisioning_pool.revoked(begin, window)
-            if keys and report.dry_run:
-                report.provisioning += len(keys)
-            elif keys:
+                if run.report.dry_run:
+                    run.provisioning(work, keys)
+            if keys and not run.report.dry_run:
                 with self._store.transaction() as work:
                     locked = set(work.provisioning_pool.lock(keys))
                     again = work.provisioning_pool.revoked(begin, window)[0]  # without those replaced at this moment
                     still = [key for key in again if key in locked]
-                    count(report, self._removal.provisioning(work, still, Removal.REVOKED, ACTOR))
+                    count(run.report, self._removal.provisioning(work, still, Removal.REVOKED, ACTOR))
 
-    def _own_contracts(self, report: PoolReport, window: int) -> None:
+    def _own_contracts(self, run: Foreseen, window: int) -> None:
         after: int | None = 0
         while after is not None:
             begin = after
             with self._store.reading() as work:
                 found, after = work.contract_pool.revoked(begin, window)
-            if found and report.dry_run:
-                report.contracts += len(found)
-            elif found:
+                if run.report.dry_run:
+                    run.contracts(work, found)
+            if found and not run.report.dry_run:
                 with self._store.transaction() as work:
                     locked = {one.emaid for one in work.contract_pool.lock([one.emaid for one in found])}
                     again = work.contract_pool.revoked(begin, window)[0]
                     still = [one for one in again if one.emaid in locked]
-                    count(report, self._removal.contracts(work, still, Removal.REVOKED, ACTOR))
+                    count(run.report, self._removal.contracts(work, still, Removal.REVOKED, ACTOR))
 
     def _chains(self, report: PoolReport) -> tuple[list[int], list[int]]:
         """Return chains with a revoked CA, and those whose CAs do not answer."""
@@ -127,23 +130,23 @@ class PoolCheck:
                 return status
         return ForeignStatus.GOOD
 
-    def _below_chain(self, report: PoolReport, chain_id: int, limit: int) -> None:
+    def _below_chain(self, run: Foreseen, chain_id: int, limit: int) -> None:
         """Remove everything below a revoked CA."""
-        if report.dry_run:
+        if run.report.dry_run:
             with self._store.reading() as work:
-                report.provisioning += work.provisioning_pool.count_below(chain_id)
-                report.contracts += work.contract_pool.count_below(chain_id)
+                run.provisioning(work, work.provisioning_pool.all_below(chain_id))
+                run.contracts(work, work.contract_pool.all_below(chain_id))
             return
         while True:
             with self._store.transaction() as work:
                 keys = work.provisioning_pool.lock(work.provisioning_pool.below(chain_id, limit))
-                count(report, self._removal.provisioning(work, keys, Removal.REVOKED, ACTOR))
+                count(run.report, self._removal.provisioning(work, keys, Removal.REVOKED, ACTOR))
                 contracts = work.contract_pool.below(chain_id, limit)
-                count(report, self._removal.contracts(work, contracts, Removal.REVOKED, ACTOR))
+                count(run.report, self._removal.contracts(work, contracts, Removal.REVOKED, ACTOR))
             if not keys and not contracts:
                 return
 
-    def _foreign_provisioning(self, report: PoolReport, silent: set[int]) -> None:
+    def _foreign_provisioning(self, run: Foreseen, silent: set[int]) -> None:
         due, after = self._clock.now() - STATUS_MAX_AGE, None
         while True:
             with self._store.reading() as work:
@@ -151,10 +154,11 @@ class PoolCheck:
             if not rows:
                 return
             after = rows[-1].key
-            statuses = self._ask_all(rows, silent, report)
+            statuses = self._ask_all([row for row in rows if not run.has_key(row.key)], silent, run.report)
             revoked = {row.key: row for row, status in statuses if status is ForeignStatus.REVOKED}
-            if report.dry_run:
-                report.provisioning += len(revoked)
+            if run.report.dry_run:
+                with self._store.reading() as work:
+                    run.provisioning(work, list(revoked))
                 continue
             with self._store.transaction() as work:
                 good = [row.key for row, status in statuses if status is ForeignStatus.GOOD]
@@ -162,9 +166,9 @@ class PoolCheck:
                 locked = work.provisioning_pool.lock(list(revoked)) if revoked else []
                 now_there = {key: work.provisioning_pool.get(key) for key in locked}
                 still = [key for key, row in now_there.items() if row and row.leaf_der == revoked[key].leaf_der]
-                count(report, self._removal.provisioning(work, still, Removal.REVOKED, ACTOR))
+                count(run.report, self._removal.provisioning(work, still, Removal.REVOKED, ACTOR))
 
-    def _foreign_contracts(self, report: PoolReport, silent: set[int]) -> None:
+    def _foreign_contracts(self, run: Foreseen, silent: set[int]) -> None:
         due, after = self._clock.now() - STATUS_MAX_AGE, ""
         while True:
             with self._store.reading() as work:
@@ -172,10 +176,15 @@ class PoolCheck:
             if not rows:
                 return
             after = rows[-1].emaid
-            statuses = self._ask_all(rows, silent, report)
+            statuses = self._ask_all([row for row in rows if not run.has_emaid(row.emaid)], silent, run.report)
             revoked = {row.emaid: row for row, status in statuses if status is ForeignStatus.REVOKED}
-            if report.dry_run:
-                report.contracts += len(revoked)
+            if run.report.dry_run:
+                gone = [
+                    RemovedContract(row.emaid, row.key.pcid, row.certificate_id, row.namespace)
+                    for row in revoked.values()
+                ]
+                with self._store.reading() as work:
+                    run.contracts(work, gone)
                 continue
             with self._store.transaction() as work:
                 good = [row.emaid for row, status in statuses if status is ForeignStatus.GOOD]
@@ -184,7 +193,7 @@ class PoolCheck:
                 now_there = {one.emaid: work.contract_pool.get(one.emaid) for one in locked}
                 same = {emaid for emaid, row in now_there.items() if row and row.leaf_der == revoked[emaid].leaf_der}
                 still = [one for one in locked if one.emaid in same]
-                count(report, self._removal.contracts(work, still, Removal.REVOKED, ACTOR))
+                count(run.report, self._removal.contracts(work, still, Removal.REVOKED, ACTOR))
 
     def _ask_all(self, rows: Sequence[_Row], silent: set[int], report: PoolReport) -> list[tuple[_Row, ForeignStatus]]:
         """Ask for each row; a CA that failed once is not asked again in this run."""

@@ -107,9 +107,9 @@ class ContractPoolGateway:
         statement = select(*_TOLD).where(_ccp.c.chain_id == chain_id).limit(limit).with_for_update()
         return [_removed(row) for row in self._connection.execute(statement)]
 
-    def count_below(self, chain_id: int) -> int:
-        """Return how many contracts have a chain; this reads the pool."""
-        return self._connection.scalar(select(func.count()).select_from(_ccp).where(_ccp.c.chain_id == chain_id)) or 0
+    def all_below(self, chain_id: int) -> list[RemovedContract]:
+        """Return every contract of a chain, for a dry run; this reads the pool."""
+        return [_removed(row) for row in self._connection.execute(select(*_TOLD).where(_ccp.c.chain_id == chain_id))]
 
     def expired(self, now: datetime, limit: int) -> list[RemovedContract]:
         """Return contracts one of whose certificates has ended, the longest first."""
@@ -147,10 +147,6 @@ class ContractPoolGateway:
         """Return how many end then, for a dry run."""
         query = select(func.count()).select_from(_ccp).where(*ends_between(_ccp, since, until))
         return self._connection.scalar(query) or 0
-
-    def count_expired(self, now: datetime) -> int:
-        """Return how many have ended, for a dry run."""
-        return self._connection.scalar(select(func.count()).select_from(_ccp).where(has_ended(_ccp, now))) or 0
 
     def orphans(self, after: str, now: datetime, limit: int) -> tuple[list[RemovedContract], str]:
         """Return orphans in a window of contracts behind an EMAID, and the window's last EMAID, "" = no more.

@@ -195,10 +195,6 @@ class ProvisioningPoolGateway:
         query = select(func.count()).select_from(_pcp).where(*ends_between(_pcp, since, until))
         return self._connection.scalar(query) or 0
 
-    def count_expired(self, now: datetime) -> int:
-        """Return how many have ended, for a dry run."""
-        return self._connection.scalar(select(func.count()).select_from(_pcp).where(has_ended(_pcp, now))) or 0
-
     def revoked(self, after: int, limit: int) -> tuple[list[ProvisioningKey], int | None]:
         """Return rows of ours that are revoked, by a window of revocations; and where the next window begins."""
         rows, last = revoked_in_window(self._connection, _KEY, after, limit)
@@ -229,9 +225,9 @@ class ProvisioningPoolGateway:
         """Return rows of a chain; this reads the pool."""
         return self._keys(select(*_KEY).where(_pcp.c.chain_id == chain_id).limit(limit))
 
-    def count_below(self, chain_id: int) -> int:
-        """Return how many rows have a chain; this reads the pool."""
-        return self._connection.scalar(select(func.count()).select_from(_pcp).where(_pcp.c.chain_id == chain_id)) or 0
+    def all_below(self, chain_id: int) -> list[ProvisioningKey]:
+        """Return every row of a chain, for a dry run; this reads the pool."""
+        return self._keys(select(*_KEY).where(_pcp.c.chain_id == chain_id))
 
     def remove(self, keys: Collection[ProvisioningKey]) -> int:
         """Remove rows; ConflictError when a contract still names one."""

@@ -89,6 +89,23 @@ class RevocationGateway:
         """Record a revocation or a hold; ConflictError when one of the serial is in force."""
         self.add_all([row])
 
+    def count_in_force(self, certificate_ids: Sequence[int], now: datetime) -> int:
+        """Return how many certificates ``lock_in_force`` would return, for a dry run."""
+        certificate, status = tables.certificate, tables.certificate_status
+        if not certificate_ids:
+            return 0
+        is_its_own = and_(status.c.issuer_id == certificate.c.issuer_id, status.c.serial == certificate.c.serial)
+        query = (
+            select(func.count())
+            .select_from(certificate.join(status, is_its_own))
+            .where(
+                is_one_of(self._connection, certificate.c.id, sorted(set(certificate_ids))),
+                status.c.status.in_((CertificateState.GOOD.value, CertificateState.HOLD.value)),
+                certificate.c.not_after > to_seconds(now),
+            )
+        )
+        return self._connection.scalar(query) or 0
+
     def lock_in_force(self, certificate_ids: Sequence[int], now: datetime) -> list[InForce]:
         """Return which certificates are neither revoked nor over; nobody changes them before the transaction ends."""
         if not certificate_ids:

@@ -1,5 +1,6 @@
 """Expiry, status checks and a clock set forward: what has ended or is revoked leaves the pools, and nothing else."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -218,7 +219,39 @@ def test_a_root_that_waits_and_ends_goes_without_a_word(light):
         assert work.outbox.waiting(0, 10) == []
 
 
+@pytest.mark.parametrize("page", [1, 2000])
+def test_a_dry_sweep_counts_what_the_sweep_that_follows_takes_along(runtime, page):
+    (ca, _), now = filled(runtime), runtime.clock.now()
+    soon = vehicle_of(ca, "WPNSOONER00000001", key=new_key(), end=now + timedelta(days=30))
+    runtime.pools.provisioning.publish(OEM, soon)
+    upload, _ = own_contract(runtime, "DEPNCC00000009", "WPNSOONER00000001")
+    runtime.pools.contracts.publish(MO, upload)  # it outlives its vehicle
+    runtime.clock.moment += timedelta(days=31)
+    dry = runtime.pools.expiry.sweep(dry_run=True, page=page)
+    assert (dry.provisioning, dry.contracts, dry.revoked) == (1, 1, 1)
+    assert replace(dry, dry_run=False) == runtime.pools.expiry.sweep()
+
+
 # --- the status check
+
+
+def test_a_dry_check_counts_what_the_check_that_follows_takes_along(runtime):
+    filled(runtime)
+    (ours,) = issue(runtime, "oem_provisioning_leaf", "WPNOWNONE00000001")
+    upload, serial = own_contract(runtime, "DEPNCC00000009", "WPNOWNONE00000001")
+    runtime.pools.contracts.publish(MO, upload)
+    later, _ = own_contract(runtime, "DEPNCC00000008", "WPNOWNONE00000001")
+    runtime.pools.contracts.publish(MO, later)
+    revoke(runtime, f"{ours.serial:x}")
+    revoke(runtime, serial)  # goes with its vehicle, or by itself: once
+    source = runtime.pools.status_source
+    source.revoked.add(runtime.pools.provisioning.get(MO, OTHER_PCID).row.leaf_der)
+    source.silent.add(runtime.pools.contracts.get(MO, OTHER_EMAID).leaf_der)  # of that vehicle
+    runtime.clock.advance(hours=25)
+    dry = runtime.pools.check.run(dry_run=True)
+    report = runtime.pools.check.run()
+    assert (report.provisioning, report.contracts, report.revoked, report.postponed) == (2, 3, 1, 0)
+    assert replace(dry, dry_run=False) == report
 
 
 def test_a_revoked_vehicle_of_ours_leaves_with_its_contracts(runtime):
@@ -329,9 +362,9 @@ def test_a_revoked_foreign_ca_takes_everything_below_it(runtime, which):
     runtime.pools.status_source.revoked.add(der(getattr(ca, which)))
     runtime.clock.advance(hours=25)
     dry = runtime.pools.check.run(dry_run=True)
-    assert (dry.provisioning, dry.contracts) == (2, 1)
     report = runtime.pools.check.run(window=1)
     assert (report.provisioning, report.contracts, report.revoked) == (2, 2, 1)
+    assert replace(dry, dry_run=False) == report
     assert (pcids(runtime), emaids(runtime)) == ([], [])
     assert runtime.certificates.show(serial).state is CertificateState.REVOKED
 
