@@ -105,6 +105,8 @@ class EventType(StrEnum):
     CONTRACT_UPDATED = "mo.contract.updated.sent.to.oem"
     CONTRACT_DELETED = "mo.contract.deleted.sent.to.oem"
     CONTRACT_DELIVERED = "mo.contract.delivered.to.oem"
+    CONTRACT_REJECTED = "mo.contract.rejected.by.oem"
+    CONTRACT_QUEUED = "mo.contract.queued.to.oem"
     OEM_CONTRACT_CREATED = "oem.contract.created"
     OEM_CONTRACT_UPDATED = "oem.contract.updated"
     OEM_CONTRACT_DELETED = "oem.contract.deleted"

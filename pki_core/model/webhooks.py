@@ -10,6 +10,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from pki_core.model.pools import EventType
+
 MOST_DESCRIPTION = 500  # characters that a partner says of an endpoint
 MOST_VERSION = 16  # characters of the version of events he asks for
 MOST_EVENTS = 64  # names in one list: far more than there are
@@ -40,6 +42,8 @@ EVENTS = {  # a partner's role -> what it may hear; roles that are not listed he
 }
 _OK, _REDIRECT, _BAD_REQUEST, _SERVER_ERROR = 200, 300, 400, 500
 _AGAIN = frozenset({408, 429})
+_NO = frozenset({400, 409})  # a maker's words for: I do not take this contract
+_OFFERS = frozenset({EventType.OEM_CONTRACT_CREATED.value, EventType.OEM_CONTRACT_UPDATED.value})
 
 
 class EndpointStatus(StrEnum):
@@ -110,6 +114,15 @@ def events_for(roles: frozenset[str]) -> frozenset[str]:
 def name_for(event: str, subscribed: Collection[str]) -> str:
     """Return the name under which an endpoint hears of an event: OPCP's, else OPNC's; "" when it asked for neither."""
     return next((name for name in (event, _IN_OPNC.get(event, event)) if name in subscribed), "")
+
+
+def echo_of(event: str, state: DeliveryState, status: int | None, attempts: int) -> EventType | None:
+    """Return what a contract's operator hears of its maker's answer to a delivery (OPCP webhooks); None = nothing."""
+    if event not in _OFFERS:
+        return None
+    if state is DeliveryState.REFUSED and status in _NO:
+        return EventType.CONTRACT_REJECTED
+    return EventType.CONTRACT_QUEUED if state is DeliveryState.WAITING and attempts == 1 else None
 
 
 def state_after(status: int | None, attempts: int, policy: WebhookPolicy) -> DeliveryState:

@@ -3,7 +3,8 @@
 1. *fan out*  events leave the outbox and become deliveries, in one transaction: all or nothing.
 2. *claim*    due deliveries are this run's until a moment, and count as tried: a run that dies costs one attempt.
 3. *send*     outside any transaction, several at once, signed as they are stored.
-4. *settle*   delivered, refused, failed, or waiting for the next attempt.
+4. *settle*   delivered, refused, failed, or waiting for the next attempt; what a maker refuses, or is told later, is an
+              event for the contract's operator.
 
 A partner may hear an event twice, when a run dies between 3 and 4: eventId tells.
 """
@@ -17,14 +18,16 @@ from datetime import timedelta
 
 from pki_core.model.clock import Clock
 from pki_core.model.errors import ConflictError, ForbiddenAddressError, OutboundUnavailableError
+from pki_core.model.identifiers import provider_of
 from pki_core.model.outbound import OutboundRequest
 from pki_core.model.partners import Partner
-from pki_core.model.pools import OutboxEvent, PoolRoot
+from pki_core.model.pools import Event, EventType, Namespace, OutboxEvent, PoolRoot
 from pki_core.model.webhooks import (
     Delivery,
     DeliveryState,
     Endpoint,
     WebhookPolicy,
+    echo_of,
     events_for,
     name_for,
     state_after,
@@ -167,7 +170,9 @@ class WebhookDeliveries:
         now = self._clock.now()
         moment = now + self._policy.retry_after if state is DeliveryState.WAITING else now
         with self._store.transaction() as work:
-            work.webhooks.settle(delivery, state, status or None, moment)
+            is_ours = work.webhooks.settle(delivery, state, status or None, moment)
+            if is_ours and (echo := echo_of(delivery.event_type, state, status, delivery.attempts)):
+                work.outbox.append(now, [_echoed(echo, delivery)])
             if state is DeliveryState.WAITING:
                 # Who does not answer now will not answer the next thousand calls either: others come first.
                 work.webhooks.postpone(delivery.endpoint_id, now, moment)
@@ -216,6 +221,14 @@ def _names_of(root: PoolRoot) -> dict[str, str]:
         "rootType": root.kind.value.upper(),
         "rootSerialNumber": names.serial,
     }
+
+
+def _echoed(echo: EventType, delivery: Delivery) -> Event:
+    """Return what the operator of a contract hears of a delivery to the vehicle's maker, by what that one was told."""
+    told = json.loads(delivery.body)
+    pcid, emaid = told["payload"]["pcid"], told["payload"]["emaid"]
+    namespace = next((one for one in Namespace if one.urn == told.get("xsdMsgDefNamespace")), None)
+    return Event(echo, provider_of(emaid), pcid, emaid, namespace=namespace)
 
 
 def body_of(event: OutboxEvent, payload: Mapping[str, str], name: str) -> str:

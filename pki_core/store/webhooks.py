@@ -99,12 +99,15 @@ class WebhookGateway:
             )
         return [_delivery_of(row, attempts=row.attempts + 1) for row in rows]
 
-    def settle(self, delivery: Delivery, state: DeliveryState, status: int | None, moment: datetime) -> None:
-        """Write what became of a claimed attempt; ``moment`` is the next one of a waiting delivery, else the end."""
+    def settle(self, delivery: Delivery, state: DeliveryState, status: int | None, moment: datetime) -> bool:
+        """Write what became of a claimed attempt; ``moment`` is the next one of a waiting delivery, else the end.
+
+        False when a later attempt has written already.
+        """
         is_waiting = state is DeliveryState.WAITING
         values: dict[str, Any] = {"state": state.value, "last_status": status}
         values["next_at" if is_waiting else "finished_at"] = to_seconds(moment)
-        self._connection.execute(
+        changed = self._connection.execute(
             update(webhook_delivery)
             .where(
                 _delivery.number == delivery.number,
@@ -112,7 +115,8 @@ class WebhookGateway:
                 _delivery.attempts == delivery.attempts,  # a later attempt knows better
             )
             .values(**values)
-        )
+        ).rowcount
+        return changed == 1
 
     def postpone(self, endpoint_id: str, now: datetime, until: datetime) -> None:
         """Put off what is due for an endpoint and claimed by nobody; it does not count as tried."""

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from pki_core.model.pools import Namespace
 from pki_core.model.webhooks import events_for
 from tests.builders import new_key
 from tests.journeys.hooks import heard_by, receiver
@@ -125,3 +126,49 @@ def test_reminders_reach_operator_and_oem(town):
         "an-oem": [("oem.prov.cert.renewal.due", "")],
         "an-mo": [("mo.contract.renewal.due", EMAID)],
     }
+
+
+@pytest.mark.parametrize("status", [400, 409])
+def test_an_operator_hears_that_a_maker_refuses_his_contract(town, status):
+    pools, ca = town.runtime.pools, foreign_ca(town.runtime)
+    pools.provisioning.publish(OEM, vehicle_of(ca, years=1))
+    town.hears()
+    town.hooks["an-oem"].answers = [status]
+    pools.contracts.publish(MO, contract_of(ca))
+    assert town.hears()["an-oem"] == [("oem.contract.created", EMAID)]
+    town.runtime.access.webhook_deliveries.run(1000)
+    (told,) = heard_by(town.hooks["an-mo"], town.secrets["an-mo"])
+    assert (told["eventType"], told["payload"]["pcid"], told["xsdMsgDefNamespace"]) == (
+        "mo.contract.rejected.by.oem",
+        PCID,
+        Namespace.ISO_2_2013.urn,
+    )
+    assert town.hooks["other-mo"].heard == []
+    town.hooks["an-mo"].heard.clear()
+    assert town.hears() == {}
+
+
+def test_an_operator_hears_once_that_a_maker_is_told_later(town):
+    pools, ca, clock = town.runtime.pools, foreign_ca(town.runtime), town.runtime.clock
+    pools.provisioning.publish(OEM, vehicle_of(ca, years=1))
+    pools.contracts.publish(MO, contract_of(ca))
+    town.hears()
+    town.hooks["an-oem"].answers = [500, 503, 404]
+    pools.contracts.publish(MO, contract_of(ca))
+    town.hears()
+    assert town.hears() == {"an-mo": [("mo.contract.queued.to.oem", EMAID)]}
+    for _ in range(2):  # later once more, then not found: which is no word about the contract
+        clock.advance(hours=1, seconds=1)
+        assert town.hears() == {"an-oem": [("oem.contract.updated", EMAID)]}
+    assert town.hears() == {}
+
+
+def test_what_is_not_about_a_new_contract_has_no_echo(town):
+    pools, ca = town.runtime.pools, foreign_ca(town.runtime)
+    pools.provisioning.publish(OEM, vehicle_of(ca, years=1))
+    pools.contracts.publish(MO, contract_of(ca))
+    town.hears()
+    town.hooks["an-oem"].answers = [409]
+    pools.contracts.delete(MO, EMAID)
+    town.hears()
+    assert town.hears() == {}
