@@ -27,6 +27,7 @@ class Extras(NamedTuple):
     namespace: Namespace
     root_sha256: str
     meta: str
+    mo_root_sha256: str
 
 
 def extras_of(body: Mapping[str, Any]) -> Extras:
@@ -34,10 +35,15 @@ def extras_of(body: Mapping[str, Any]) -> Extras:
     fields.text_of(body, "subscriptionUrl", limit=URL_LIMIT)
     meta = fields.text_of(body, "metaData", "metadata", limit=NOTE_LIMIT)
     namespace = fields.namespace_of(fields.text_of(body, "xsdMsgDefNamespace"))
-    root = fields.text_of(body, "cpsV2GRootCertificateFingerprint")
-    if root and (len(root) != SHA256_DIGITS or not _HEX.issuperset(root)):
-        raise MalformedError("cpsV2GRootCertificateFingerprint is a SHA-256 in hexadecimal")
-    return Extras(namespace, root.lower(), meta)
+    root = _fingerprint_of(body, "cpsV2GRootCertificateFingerprint")
+    return Extras(namespace, root, meta, _fingerprint_of(body, "moRootCertificateFingerprint"))
+
+
+def _fingerprint_of(body: Mapping[str, Any], name: str) -> str:
+    text = fields.text_of(body, name)
+    if text and (len(text) != SHA256_DIGITS or not _HEX.issuperset(text)):
+        raise MalformedError(f"{name} is a SHA-256 in hexadecimal")
+    return text.lower()
 
 
 def octets_of(body: Mapping[str, Any], *names: str, limit: int = _MOST_KEY) -> bytes:
@@ -62,15 +68,26 @@ def order_of(body: Mapping[str, Any], dialect: Dialect) -> ContractOrder:
     days = body.get("renewDays", 0)
     if type(days) is not int or not 0 <= days <= LONGEST_RENEWAL:
         raise MalformedError(f"renewDays is 0 to {LONGEST_RENEWAL}")
-    return ContractOrder(emaid, emaid, pcid, moments[0], moments[1], days)
+    return ContractOrder(
+        reference=emaid,
+        emaid=emaid,
+        pcid=pcid,
+        begins=moments[0],
+        ends=moments[1],
+        renew_days=days,
+        namespace=fields.namespace_of(said) if (said := fields.text_of(body, "xsdMsgDefNamespace")) else None,
+        meta=fields.text_of(body, "metaData", "metadata", limit=NOTE_LIMIT),
+    )
 
 
 def orders_of(body: Mapping[str, Any]) -> list[ContractOrder]:
-    """Return the orders of a list."""
+    """Return the orders of a list; what one does not say, the list says for it."""
     listed = body.get("contracts")
     if not isinstance(listed, list) or not 0 < len(listed) <= MOST_AT_ONCE:
         raise MalformedError(f"contracts is a list of 1 to {MOST_AT_ONCE} orders")
-    return [order_of(member_of({"contracts": one}, "contracts"), Dialect.OPCP) for one in listed]
+    meta = extras_of(body).meta
+    orders = [order_of(member_of({"contracts": one}, "contracts"), Dialect.OPCP) for one in listed]
+    return [one if one.meta else one._replace(meta=meta) for one in orders]
 
 
 def member_of(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -100,6 +117,7 @@ def own_contract_of(body: Mapping[str, Any], dialect: Dialect, extras: Extras) -
         namespace=extras.namespace,
         pcid=fields.pcid_of(pcid) if pcid else "",
         root_sha256=extras.root_sha256,
+        meta=extras.meta,
     )
 
 
@@ -126,6 +144,7 @@ def old_contract_of(body: Mapping[str, Any], extras: Extras) -> OwnContract:
         namespace=extras.namespace,
         pcid=fields.pcid_of(pcid) if pcid else "",
         root_sha256=extras.root_sha256,
+        meta=extras.meta,
     )
 
 

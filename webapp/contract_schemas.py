@@ -18,12 +18,18 @@ _ORDER = {
     "contractEnds": MOMENT,
     "renewDays": {"type": "integer", "minimum": 0, "maximum": LONGEST_RENEWAL},
 }
+_MO_ROOT = {"moRootCertificateFingerprint": {"type": "string", "pattern": "^[0-9a-fA-F]{64}$"}}
 _EXTRAS = {"xsdMsgDefNamespace": NAMESPACE, **_ROOT, "metaData": META}
 _NEEDED = ("emaid", "pcid", "contractBegins", "contractEnds")
-ORDER: Final = named("ContractOrder", {**_ORDER, **_EXTRAS}, needed=_NEEDED, is_open=True)
+ORDER: Final = named("ContractOrder", {**_ORDER, **_EXTRAS, **_MO_ROOT}, needed=_NEEDED, is_open=True)
+_ONE_OF_MANY = {**_ORDER, "xsdMsgDefNamespace": NAMESPACE, "metaData": META}
 ORDERS: Final = named(
     "ContractOrders",
-    {"contracts": list_of(named("ContractOrderOfMany", _ORDER, needed=_NEEDED, is_open=True), MOST_AT_ONCE), **_EXTRAS},
+    {
+        "contracts": list_of(named("ContractOrderOfMany", _ONE_OF_MANY, needed=_NEEDED, is_open=True), MOST_AT_ONCE),
+        **_EXTRAS,
+        **_MO_ROOT,
+    },
     needed=("contracts",),
     is_open=True,
 )

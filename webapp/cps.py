@@ -16,6 +16,7 @@ from pki_core.model.profiles import Edition
 from pki_core.model.requests import Issued
 from pki_core.model.signer import KeyAlgorithm
 from pki_core.runtime import Runtime
+from pki_core.services.contract_generation import Roots
 from pki_core.wire.contract_data import decode_message
 from pki_core.wire.contract_xml import encode_xml
 from pki_core.wire.root_facts import read_root_facts
@@ -44,14 +45,16 @@ class CpsViews:
         body = json_body(request)
         extras = extras_of(body)
         order = order_of(body, dialect)
-        self._contracts.generation.generate_one(partner, order, extras.namespace, extras.root_sha256)
+        roots = Roots(extras.root_sha256, extras.mo_root_sha256)
+        self._contracts.generation.generate_one(partner, order, extras.namespace, roots)
         return Response(status=_CREATED)
 
     def generate_many(self, partner: Partner) -> Response:
         """Make many, each by itself."""
         body = json_body(request, _MAX_LIST)
         extras, orders = extras_of(body), orders_of(body)
-        made = self._contracts.generation.generate(partner, orders, extras.namespace, extras.root_sha256)
+        roots = Roots(extras.root_sha256, extras.mo_root_sha256)
+        made = self._contracts.generation.generate(partner, orders, extras.namespace, roots)
         verdicts = [
             {
                 "emaid": order.emaid,

@@ -167,6 +167,8 @@ def _ccp_response(answer: Installed) -> dict[str, Any]:
         message: dict[str, Any] = {"certificateInstallationRes": fields.base64_of(item.exi)}
         if item.contract is not None:
             message["emaid"] = item.contract.emaid_as_issued
+            if item.contract.meta:
+                message["metaData"] = item.contract.meta
             if item.contract.cps_fingerprint:
                 message["cpsV2GRootCertificateFingerprint"] = item.contract.cps_fingerprint
         content.append({"messageDef": message})
@@ -185,6 +187,8 @@ def _shown(item: Installation) -> dict[str, Any]:
             "pcid": item.contract.pcid,
             "xsdMsgDefNamespace": item.contract.namespace.urn,
         }
+        if item.contract.meta:
+            shown["metaData"] = item.contract.meta
         if item.contract.cps_fingerprint:
             shown["cpsV2GRootCertificateFingerprint"] = item.contract.cps_fingerprint
     return shown

@@ -20,6 +20,8 @@ class ContractOrder(NamedTuple):
     ends: datetime
     renew_days: int = 0  # renewed for so long when it ends; 0 = not at all
     renews: int | None = None  # the certificate of the contract this is the renewal of; it must be good to the last
+    namespace: Namespace | None = None  # None = that of the call
+    meta: str = ""  # handed to whoever fetches the contract (OPCP, CCP: metaData)
 
 
 class RenewalReport(NamedTuple):
@@ -62,6 +64,7 @@ class OwnContract:
     namespace: Namespace
     pcid: str = ""  # "" = only signed; else put into the CCP for this vehicle
     root_sha256: str = ""  # of the V2G root of the provisioning service; "" = that of the newest signer
+    meta: str = ""  # handed to whoever fetches the contract (OPCP, CCP: metaData)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

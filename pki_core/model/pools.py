@@ -272,6 +272,7 @@ class ContractUpload:
     namespace: Namespace = Namespace.ISO_2_2013
     cps_fingerprint: str = ""
     signer_id: int | None = None
+    meta: str = ""  # handed to whoever fetches the contract
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,22 +3,27 @@
 The batch of a table takes the same path below: ``contracts.issue``.
 """
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from pki_core.model.clock import Clock
 from pki_core.model.contract_orders import ContractOrder
 from pki_core.model.errors import (
+    ConflictError,
     CsrRejectedError,
     InvariantError,
     MalformedError,
     NotAuthorizedError,
+    NotFoundError,
     RequestError,
     UnavailableError,
 )
 from pki_core.model.identifiers import Pcid
+from pki_core.model.issuers import IssuerRecord
 from pki_core.model.partners import Partner
-from pki_core.model.pools import Namespace
-from pki_core.model.profiles import Profile
+from pki_core.model.pools import Namespace, RootKind
+from pki_core.model.profiles import Level, Profile
 from pki_core.model.requests import Issued, Outcome, Refused
 from pki_core.model.signer import KeyAlgorithm
 from pki_core.services.contract_vehicles import STATUS_UNAVAILABLE
@@ -28,13 +33,23 @@ from pki_core.services.issuers import Issuers
 from pki_core.services.orders import Order
 from pki_core.services.runners import running
 from pki_core.services.uploads import issuer_in_service
-from pki_core.store.unit_of_work import Store
+from pki_core.store.unit_of_work import Store, UnitOfWork
 
 PROFILES = {
     KeyAlgorithm.SECP256R1: "contract_leaf",
     KeyAlgorithm.SECP521R1: "contract_leaf_20",
     KeyAlgorithm.ED448: "contract_leaf_20_ed448",
 }
+
+
+class Roots(NamedTuple):
+    """SHA-256 fingerprints of the roots an operator names, "" = whichever there is."""
+
+    cps_sha256: str = ""  # the V2G root above the provisioning service
+    mo_sha256: str = ""  # the root above the contract's certificate
+
+
+ANY_ROOTS = Roots()
 
 
 class ContractGeneration:
@@ -55,13 +70,14 @@ class ContractGeneration:
         self._profiles = profiles
 
     def generate(
-        self, partner: Partner, orders: Sequence[ContractOrder], namespace: Namespace, root_sha256: str = ""
+        self, partner: Partner, orders: Sequence[ContractOrder], namespace: Namespace, roots: Roots = ANY_ROOTS
     ) -> list[Outcome]:
         """Make contracts, each by itself; outcomes in the order of the orders.
 
         Raises:
             NotAuthorizedError: the partner is no mobility operator.
-            ConflictError: nobody signs below that V2G root.
+            ConflictError: nobody signs below that V2G root, or the MO CA is below another MO root.
+            NotFoundError: nobody knows that MO root.
             UnavailableError: nothing was made; the same call may be made again.
         """
         if "mo" not in partner.roles:
@@ -72,7 +88,7 @@ class ContractGeneration:
         algorithms = self._algorithms(orders, namespace)
         for algorithm in dict.fromkeys(algorithms):
             places = [place for place, one in enumerate(algorithms) if one is algorithm]
-            made = self._make(partner, algorithm, [orders[place] for place in places], root_sha256)
+            made = self._make(partner, algorithm, [orders[place] for place in places], roots)
             outcomes.update(zip(places, made, strict=True))
         return [outcomes[place] for place in range(len(orders))]
 
@@ -85,22 +101,23 @@ class ContractGeneration:
             UnavailableError: nothing was made; the same call may be made again.
         """
         is_kept = self._contracts().signs_below(algorithm, root_sha256)
-        return self._make(partner, algorithm, orders, root_sha256 if is_kept else "")
+        return self._make(partner, algorithm, orders, Roots(root_sha256 if is_kept else ""))
 
     def generate_one(
-        self, partner: Partner, order: ContractOrder, namespace: Namespace, root_sha256: str = ""
+        self, partner: Partner, order: ContractOrder, namespace: Namespace, roots: Roots = ANY_ROOTS
     ) -> Issued:
         """Make one contract; what speaks against it is raised, in the words that clients know."""
-        (outcome,) = self.generate(partner, [order], namespace, root_sha256)
+        (outcome,) = self.generate(partner, [order], namespace, roots)
         if isinstance(outcome, Refused):
             raise error_of(outcome)
         return outcome
 
     def _algorithms(self, orders: Sequence[ContractOrder], namespace: Namespace) -> list[KeyAlgorithm]:
         """Return each vehicle's algorithm: -2 has one, of -20 P-521 is taken where a vehicle has both."""
-        if not namespace.is_edition_20:
-            return [KeyAlgorithm.SECP256R1] * len(orders)
-        return [self._algorithm_20(order) for order in orders]
+        return [
+            self._algorithm_20(order) if (order.namespace or namespace).is_edition_20 else KeyAlgorithm.SECP256R1
+            for order in orders
+        ]
 
     def _algorithm_20(self, order: ContractOrder) -> KeyAlgorithm:
         try:
@@ -113,15 +130,34 @@ class ContractGeneration:
         return KeyAlgorithm.ED448 if has_only_ed448 else KeyAlgorithm.SECP521R1
 
     def _make(
-        self, partner: Partner, algorithm: KeyAlgorithm, orders: Sequence[ContractOrder], root_sha256: str
+        self, partner: Partner, algorithm: KeyAlgorithm, orders: Sequence[ContractOrder], roots: Roots
     ) -> list[Outcome]:
         profile = self._profiles[PROFILES[algorithm]]
         with running() as runner:
             with self._store.transaction() as work:
                 now = self._clock.now()
                 order = Order.pinned(work, profile, now, runner=runner, actor=partner.id, partner=partner)
-                label = issuer_in_service(work, profile).label
-            return self._contracts().issue(self._issuers.get(label), order, orders, None, root_sha256)
+                record = issuer_in_service(work, profile)
+                _check_mo_root(work, record, roots.mo_sha256)
+            return self._contracts().issue(self._issuers.get(record.label), order, orders, None, roots.cps_sha256)
+
+
+def _check_mo_root(work: UnitOfWork, record: IssuerRecord, wanted: str) -> None:
+    """Hold the root that an operator names (OPNC, moRootCertificateFingerprint) to the one above the MO CA."""
+    issuers = {one.id: one for one in work.issuers.all()}
+    above = record
+    while above.parent_id is not None:
+        above = issuers[above.parent_id]
+    if not wanted or wanted == _sha256(above):
+        return
+    known = {_sha256(one) for one in issuers.values() if one.level is Level.ROOT}
+    if wanted in known | {one.sha256 for one in work.root_pool.active(RootKind.MO, RootKind.V2G)}:
+        raise ConflictError("The MO CA does not issue below the given MO root certificate.")
+    raise NotFoundError("The MO root certificate with the given fingerprint is not found.")
+
+
+def _sha256(issuer: IssuerRecord) -> str:
+    return hashlib.sha256(issuer.certificate_der).hexdigest()
 
 
 def error_of(refused: Refused) -> RequestError | UnavailableError:

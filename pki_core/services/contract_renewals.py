@@ -110,6 +110,7 @@ class ContractRenewals:
             ends=one.valid_to + timedelta(days=one.renew_days),
             renew_days=one.renew_days,
             renews=one.certificate_id,
+            meta=one.meta or "",
         )
 
     def _partner(self, partner_id: str) -> Partner | None:

@@ -3,7 +3,7 @@
 Answers of other people's CAs are asked for when they are older than a day, once a CA that does not answer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -56,9 +56,16 @@ class ContractVehicles:
         self._checks = checks
 
     def judge(
-        self, partner: Partner | None, algorithm: KeyAlgorithm, orders: Sequence[ContractOrder]
+        self,
+        partner: Partner | None,
+        algorithm: KeyAlgorithm,
+        orders: Sequence[ContractOrder],
+        keep: Callable[[], None],
     ) -> list[Vehicle | Refused]:
-        """Return the vehicle of each order, or why there will be no contract."""
+        """Return the vehicle of each order, or why there will be no contract.
+
+        ``keep`` is called ahead of each question to a foreign CA: together they may take longer than a lease.
+        """
         now = self._clock.now()
         named: list[tuple[Emaid, ProvisioningKey] | Refused] = []
         seen: set[str] = set()
@@ -74,7 +81,7 @@ class ContractVehicles:
         with self._store.reading() as work:
             standing = work.provisioning_pool.standing({key for _, key in wanted}) if wanted else []
             taken = work.contract_making.vehicles_of(seen)
-        usable = self._usable(standing, now)
+        usable = self._usable(standing, now, keep)
         judged: list[Vehicle | Refused] = []
         for order, one in zip(orders, named, strict=True):
             if isinstance(one, Refused):
@@ -94,7 +101,10 @@ class ContractVehicles:
         return judged
 
     def _usable(
-        self, standing: Sequence[tuple[ProvisioningRow, CertificateState | None]], now: datetime
+        self,
+        standing: Sequence[tuple[ProvisioningRow, CertificateState | None]],
+        now: datetime,
+        keep: Callable[[], None],
     ) -> dict[ProvisioningKey, tuple[ProvisioningRow, VehiclePublicKey] | str]:
         """Return a row and its key for vehicles that can be trusted, a code for those that cannot."""
         with self._store.reading() as work:
@@ -107,6 +117,7 @@ class ContractVehicles:
             chain = chains[row.chain_id]
             is_good = state in {None, CertificateState.GOOD} and row.valid_to > now and anchored[row.chain_id]
             if is_good and state is None and now - row.checked_at > STATUS_MAX_AGE:
+                keep()
                 status = self._foreign_status(row, chain.certificates[0], silent)
                 if status is None:
                     found[row.key] = STATUS_UNAVAILABLE

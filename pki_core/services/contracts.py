@@ -86,8 +86,10 @@ class Contracts:
         """
         algorithm = order.profile.key_algorithms[0]
         signer = self._signing.choose(algorithm, root_sha256)
-        judged = self._vehicles.judge(order.partner, algorithm, wanted)
-        making = _Making(self, (issuer, order, signer), wanted, judged, hooks or NoHooks())
+        hooks = hooks or NoHooks()
+        keep = self._enrollment.keeping(order, hooks)
+        judged = self._vehicles.judge(order.partner, algorithm, wanted, keep)
+        making = _Making(self, (issuer, order, signer), wanted, judged, hooks)
         self._enrollment.issue(issuer, order, making.requests, making)
         return making.outcomes
 
@@ -231,7 +233,7 @@ class _Making(NoHooks):
             if hashes.get(vehicle.key) != vehicle.key_sha256 or known.get(emaid, pcid) != pcid:
                 raise VehicleChangedError("a vehicle or its contract was changed while its certificate was made")
             rows.append(self._row(outcome, one, vehicle, is_first=pcid not in with_contracts, now=to_seconds(now)))
-            data.append((emaid, signed_data, one.renew_days or None))
+            data.append((emaid, signed_data, one.renew_days or None, one.meta or None))
             with_contracts.add(pcid)
         work.contract_making.put(rows, data, set(known))
         told = [

@@ -62,6 +62,7 @@ class ToldContract(NamedTuple):
     pcid: str
     namespace: Namespace
     cps_fingerprint: str
+    meta: str
 
 
 class Installation(NamedTuple):
@@ -134,13 +135,14 @@ class Installations:
             NotFoundError: there is none of that vehicle's, or none whose signer could be trusted now.
             NotAuthorizedError: the vehicle is another OEM's.
         """
-        contract, signed_data = self._pool.provide(partner, emaid, pcid)
+        contract, signed_data, meta = self._pool.provide(partner, emaid, pcid)
         told = ToldContract(
             contract.emaid,
             contract.emaid_as_issued,
             contract.key.pcid,
             contract.namespace,
             contract.cps_fingerprint,
+            meta,
         )
         message = _decoded(told, signed_data)
         with self._store.reading() as work:
@@ -189,8 +191,8 @@ class Installations:
         if asked.edition is Edition.ISO_2:
             found = [one for one in found if one.is_default]
         ready: list[_Ready] = []
-        for one in _in_order(found, asked.emaids):
-            told = ToldContract(one.emaid, one.emaid_as_issued, one.pcid, one.namespace, one.cps_fingerprint)
+        for one in _in_order(found, asked.emaids) if asked.most else ():  # a vehicle has room for none: 0 is said, too
+            told = ToldContract(one.emaid, one.emaid_as_issued, one.pcid, one.namespace, one.cps_fingerprint, one.meta)
             message = _decoded(told, one.signed_data)
             if may_be_shown(chains_of(message)[0], fallen, now):
                 ready.append(_Ready(told, message))
@@ -254,7 +256,7 @@ def _read(exi: bytes, edition: Edition) -> _Asked:
             message,
         )
     if isinstance(message, InstallationRequest20):
-        most = min(message.most_contract_chains or _MOST_CHAINS, _MOST_CHAINS)
+        most = min(message.most_contract_chains, _MOST_CHAINS)
         return _Asked(
             edition,
             message.header.session_id,

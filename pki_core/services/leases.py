@@ -6,6 +6,7 @@ from typing import Protocol
 from pki_core.model.clock import Clock
 from pki_core.store.unit_of_work import Store, UnitOfWork
 
+NOT_RESERVED = 0  # reservations are counted from 1
 _PARTS = 3  # renewed when one of them is over: the others bridge a token that stalls
 
 
@@ -18,7 +19,7 @@ class Renewing(Protocol):
 
 
 class Lease:
-    """The lease of one reservation. One thread at a time."""
+    """The lease of one reservation, or of what its caller holds before there is one. One thread at a time."""
 
     def __init__(
         self, store: Store, clock: Clock, length: timedelta, since: datetime, held: tuple[int, str, Renewing]
@@ -42,5 +43,6 @@ class Lease:
         times = (now, now + self._length)
         with self._store.transaction(forgettable=True) as work:  # lost at a power cut: the old end holds
             self._caller.renewed(work, times)  # the caller's rows first: whoever takes over locks them in this order
-            work.reservations.renew(self.reservation, self._runner, times)
+            if self.reservation != NOT_RESERVED:
+                work.reservations.renew(self.reservation, self._runner, times)
         self._due = now + self._length / _PARTS

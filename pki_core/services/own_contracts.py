@@ -145,6 +145,7 @@ def _upload(one: OwnContract, it: _Checked, signed: SignedContract) -> ContractU
         signed_data=signed.exi,
         namespace=one.namespace,
         cps_fingerprint=signed.root_sha256,
+        meta=one.meta,
     )
 
 

@@ -41,6 +41,7 @@ class ContractData(NamedTuple):
 
     contract: ContractRow
     signed_data: bytes
+    meta: str
 
 
 class ContractPool:
@@ -125,7 +126,7 @@ class ContractPool:
             checked_at=now,
             signer_id=upload.signer_id,
         )
-        is_new = work.contract_pool.put(row, upload.signed_data)
+        is_new = work.contract_pool.put(row, upload.signed_data, upload.meta)
         told = told_both(CREATED if is_new else UPDATED, row.emaid, row.key.pcid, row.namespace)
         work.outbox.append(now, told)
         detail = f"{row.emaid} {key.pcid} {'added' if is_new else 'updated'}"
@@ -165,7 +166,8 @@ class ContractPool:
             contract = next((one for one in self._live(work, vehicle) if one.emaid == _canonical(emaid)), None)
             if contract is None:
                 raise NotFoundError(CONTRACT_OR_VEHICLE_NOT_FOUND)
-            return ContractData(contract, work.contract_pool.signed_data(contract.emaid))
+            pool = work.contract_pool
+            return ContractData(contract, pool.signed_data(contract.emaid), pool.meta_of(contract.emaid))
 
     def of_vehicle(self, partner: Partner, pcid: str) -> list[ContractRow]:
         """Return the contracts of an OEM's own vehicle, the default first."""

@@ -38,7 +38,7 @@ class MadeRow(NamedTuple):
 
 _COLUMNS = MadeRow._fields
 _HALF_DAY = 43_200  # seconds
-_DATA_COLUMNS = ("emaid", "signed_data", "renew_days")
+_DATA_COLUMNS = ("emaid", "signed_data", "renew_days", "meta_data")
 _KEPT = frozenset({"emaid", "is_default"})  # of a contract that is replaced
 
 # Built once. A column is named as its parameter must not be: SQLAlchemy keeps those names for itself.
@@ -50,7 +50,7 @@ _REPLACE = (
 _REPLACE_DATA = (
     update(contract_data)
     .where(contract_data.c.emaid == bindparam("the_emaid"))
-    .values(signed_data=bindparam("the_signed_data"), renew_days=bindparam("the_renew_days"))
+    .values(**{name: bindparam(f"the_{name}") for name in _DATA_COLUMNS if name != "emaid"})
 )
 
 
@@ -72,6 +72,7 @@ _HELD = (
         contract.c.cps_fingerprint,
         contract_data.c.signed_data,
         case((is_fallen(tables.certificate.c.issuer_id), CertificateState.REVOKED.value), else_=_status.c.status),
+        contract_data.c.meta_data,
     )
     .join_from(contract, contract_data, contract_data.c.emaid == contract.c.emaid)
     .join(tables.certificate, tables.certificate.c.id == contract.c.certificate_id, isouter=True)
@@ -92,6 +93,7 @@ class DueContract(NamedTuple):
     partner_id: str
     cps_fingerprint: str
     certificate_id: int
+    meta: str | None
 
 
 class HeldContract(NamedTuple):
@@ -109,6 +111,7 @@ class HeldContract(NamedTuple):
     cps_fingerprint: str
     signed_data: bytes
     state: CertificateState | None  # of a certificate of ours; revoked where a CA above it is
+    meta: str
 
 
 class ContractMakingGateway:
@@ -131,7 +134,9 @@ class ContractMakingGateway:
         are = is_one_of(self._connection, contract.c.pcid, sorted(pcids))
         return set(self._connection.scalars(select(contract.c.pcid).where(are).distinct()))
 
-    def put(self, rows: Sequence[MadeRow], data: Sequence[tuple[str, bytes, int | None]], known: set[str]) -> None:
+    def put(
+        self, rows: Sequence[MadeRow], data: Sequence[tuple[str, bytes, int | None, str | None]], known: set[str]
+    ) -> None:
         """Insert contracts with their signed data, or write them over those that are ``known``."""
         insert_rows(self._connection, contract, _COLUMNS, [row for row in rows if row.emaid not in known])
         insert_rows(self._connection, contract_data, _DATA_COLUMNS, [one for one in data if one[0] not in known])
@@ -140,7 +145,7 @@ class ContractMakingGateway:
         ]
         if replaced:
             self._connection.execute(_REPLACE, replaced)
-            changes = [dict(zip(("the_emaid", "the_signed_data", "the_renew_days"), one, strict=True)) for one in data]
+            changes = [{f"the_{name}": value for name, value in zip(_DATA_COLUMNS, one, strict=True)} for one in data]
             self._connection.execute(_REPLACE_DATA, [one for one in changes if one["the_emaid"] in known])
 
     def due(self, now: datetime, before: datetime, after: str, limit: int) -> list[DueContract]:
@@ -159,6 +164,7 @@ class ContractMakingGateway:
                 owner.partner_id,
                 contract.c.cps_fingerprint,
                 owner.id,
+                contract_data.c.meta_data,
             )
             .join_from(contract, contract_data, contract_data.c.emaid == contract.c.emaid)
             .join(tables.certificate, owner.id == contract.c.certificate_id)
@@ -213,6 +219,7 @@ class ContractMakingGateway:
                 row[9],
                 bytes(row[10]),
                 None if row[11] is None else CertificateState(row[11]),
+                row[12] or "",
             )
             for row in rows
         ]

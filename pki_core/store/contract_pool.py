@@ -23,7 +23,7 @@ class ContractPoolGateway:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def put(self, row: ContractRow, signed_data: bytes) -> bool:
+    def put(self, row: ContractRow, signed_data: bytes, meta: str = "") -> bool:
         """Insert a contract, or write it over the one with its EMAID; returns whether it is new.
 
         Whether it is the default is decided once, at the insert; ``set_default`` changes it.
@@ -47,11 +47,13 @@ class ContractPoolGateway:
         known = update(_ccp).where(_ccp.c.emaid == row.emaid, _ccp.c.pcid == row.key.pcid).values(**values)
         if self._connection.execute(known).rowcount:
             self._connection.execute(
-                update(_data).where(_data.c.emaid == row.emaid).values(signed_data=signed_data, renew_days=None)
+                update(_data)
+                .where(_data.c.emaid == row.emaid)
+                .values(signed_data=signed_data, renew_days=None, meta_data=meta or None)
             )
             return False
         self._connection.execute(insert(_ccp).values(emaid=row.emaid, is_default=row.is_default, **values))
-        self._connection.execute(insert(_data).values(emaid=row.emaid, signed_data=signed_data))
+        self._connection.execute(insert(_data).values(emaid=row.emaid, signed_data=signed_data, meta_data=meta or None))
         return True
 
     def get(self, emaid: str) -> ContractRow | None:
@@ -76,6 +78,10 @@ class ContractPoolGateway:
     def signed_data(self, emaid: str) -> bytes:
         """Return the signed data of a contract that is known to be there."""
         return bytes(self._connection.execute(select(_data.c.signed_data).where(_data.c.emaid == emaid)).scalar_one())
+
+    def meta_of(self, emaid: str) -> str:
+        """Return what an operator said beside a contract, "" when he said nothing."""
+        return self._connection.scalar(select(_data.c.meta_data).where(_data.c.emaid == emaid)) or ""
 
     def set_default(self, pcid: str, emaid: str) -> bool:
         """Make a contract its vehicle's default, in the place of another one; False when it is not that vehicle's."""

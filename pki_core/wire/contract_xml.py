@@ -5,6 +5,7 @@ misses it. Of XML only what such a message has is read: elements, attributes, te
 """
 
 import binascii
+import re
 from collections.abc import Sequence
 from typing import Final
 from xml.etree import ElementTree as ET
@@ -32,6 +33,7 @@ _DATA: Final = "{urn:iso:15118:2:2013:MsgDataTypes}"
 _SIGNATURE: Final = "{http://www.w3.org/2000/09/xmldsig#}"
 _PREFIXES: Final = {"v2g": _MSG, "hd": _HEADER, "b": _BODY, "d": _DATA, "ds": _SIGNATURE}
 _NO_SESSION: Final = b"\0"
+_LINE_ENDS: Final = re.compile(r"&#(?:13|10|[xX]0?[dDaA]);")  # Java writes base64 with the line ends of Windows so
 
 
 def encode_xml(message: Message2) -> bytes:
@@ -65,7 +67,7 @@ def decode_xml(octets: bytes) -> Message2:
     if len(octets) > MOST_OCTETS:
         raise MalformedError(f"contract data as XML has at most {MOST_OCTETS} octets")
     try:
-        text = octets.decode("utf-8-sig")
+        text = _LINE_ENDS.sub("\n", octets.decode("utf-8-sig"))
         if "<!" in text or "&" in text:  # document types, comments, entities: no message has them
             raise MalformedError("the XML holds more than elements")
         root = ET.fromstring(text.encode())  # noqa: S314  # without document type and entities nothing can grow
@@ -115,19 +117,28 @@ def _add_chain(above: ET.Element, name: str, chain: CertificateChain) -> None:
 
 
 def _add_signature(above: ET.Element, signature: MessageSignature) -> None:
-    element = ET.SubElement(above, f"{_SIGNATURE}Signature")
-    info = ET.SubElement(element, f"{_SIGNATURE}SignedInfo")
+    element = ET.SubElement(above, f"{_SIGNATURE}Signature", _named(signature.id))
+    info = ET.SubElement(element, f"{_SIGNATURE}SignedInfo", _named(signature.signed_info.id))
     _add_algorithm(info, "CanonicalizationMethod", signature.signed_info.canonicalization_method)
     _add_algorithm(info, "SignatureMethod", signature.signed_info.signature_method)
     for one in signature.signed_info.references:
-        reference = ET.SubElement(info, f"{_SIGNATURE}Reference", {"URI": one.uri or ""})
+        said = {"Id": one.id, "Type": one.type, "URI": one.uri or ""}
+        reference = ET.SubElement(
+            info, f"{_SIGNATURE}Reference", {name: value for name, value in said.items() if value is not None}
+        )
         if one.transforms:
             transforms = ET.SubElement(reference, f"{_SIGNATURE}Transforms")
             for transform in one.transforms:
                 _add_algorithm(transforms, "Transform", transform)
         _add_algorithm(reference, "DigestMethod", one.digest_method)
         _add(reference, f"{_SIGNATURE}DigestValue", one.digest)
-    _add(element, f"{_SIGNATURE}SignatureValue", signature.value.value)
+    value = _add(element, f"{_SIGNATURE}SignatureValue", signature.value.value)
+    value.attrib |= _named(signature.value.id)
+
+
+def _named(name: str | None) -> dict[str, str]:
+    """Return the attribute Id; a signature is over those within SignedInfo, too."""
+    return {} if name is None else {"Id": name}
 
 
 def _add_algorithm(above: ET.Element, name: str, algorithm: str) -> None:
@@ -185,19 +196,24 @@ def _session(element: ET.Element) -> bytes:
 
 def _signature(element: ET.Element) -> MessageSignature:
     info = _one(element, f"{_SIGNATURE}SignedInfo")
+    value = _one(element, f"{_SIGNATURE}SignatureValue")
     return MessageSignature(
+        id=element.get("Id"),
         signed_info=SignedInfo(
+            id=info.get("Id"),
             canonicalization_method=_algorithm(info, "CanonicalizationMethod"),
             signature_method=_algorithm(info, "SignatureMethod"),
             references=tuple(_reference(one) for one in info.findall(f"{_SIGNATURE}Reference")),
         ),
-        value=IdentifiedOctets(value=_value(_one(element, f"{_SIGNATURE}SignatureValue"))),
+        value=IdentifiedOctets(id=value.get("Id"), value=_value(value)),
     )
 
 
 def _reference(element: ET.Element) -> SignedReference:
     transforms = element.findall(f"{_SIGNATURE}Transforms/{_SIGNATURE}Transform")
     return SignedReference(
+        id=element.get("Id"),
+        type=element.get("Type"),
         uri=element.get("URI"),
         transforms=tuple(one.get("Algorithm") or "" for one in transforms),
         digest_method=_algorithm(element, "DigestMethod"),

@@ -353,6 +353,25 @@ def test_data_of_another_provisioning_service_is_stored_and_installed(api, garag
     assert vehicle.install_2(exi, api.runtime.clock.now()) == EMAID
 
 
+def test_xml_of_java_with_its_line_ends_and_ids_is_taken_in_and_still_verifies(api, garage):
+    message, _ = signed_elsewhere(api, garage.build())
+    text = encode_xml(message).replace(b"</ds:SignatureValue>", b"&#13;\n</ds:SignatureValue>")
+    text = text.replace(b"</ds:DigestValue>", b"&#xD;\n</ds:DigestValue>")
+    body = {"emaid": EMAID, "pcid": PCID, "signedContractDataXML": b64(text)}
+    api.good("cps", "PUT", CCP, 201, json=body)
+    signature = message.header.signature
+    references = tuple(
+        replace(one, id=f"R{number}", type="http://www.w3.org/2000/09/xmldsig#Object")
+        for number, one in enumerate(signature.signed_info.references)
+    )
+    info = replace(signature.signed_info, id="SI", references=references)
+    named = replace(signature, id="S", signed_info=info, value=replace(signature.value, id="SV"))
+    said = replace(message, header=replace(message.header, signature=named))
+    assert decode_xml(encode_xml(said)) == said
+    body["signedContractDataXML"] = b64(text.replace(b"&#13;", b"&#38;"))
+    assert "more than elements" in api.refused("cps", "PUT", CCP, json=body)[1]
+
+
 def test_data_that_no_provisioning_service_signed_is_refused(api, garage):
     vehicle = garage.build()
     message, _ = signed_elsewhere(api, vehicle, branch="MO")
