@@ -79,7 +79,8 @@ class Runtime:
     @cached_property
     def enrollment(self) -> Enrollment:
         """The one path to a certificate."""
-        return Enrollment(self.store, self.clock, self.settings.name_policy, self.settings.issuance.lease_seconds)
+        seconds = self.settings.issuance.lease_seconds
+        return Enrollment(self.store, self.clock, self.settings.name_policy, seconds, self.pools.removal)
 
     @cached_property
     def batches(self) -> Batches:

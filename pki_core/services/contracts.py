@@ -235,6 +235,7 @@ class _Making(NoHooks):
             rows.append(self._row(outcome, one, vehicle, is_first=pcid not in with_contracts, now=to_seconds(now)))
             data.append((emaid, signed_data, one.renew_days or None, one.meta or None))
             with_contracts.add(pcid)
+        work.former_contracts.remember(known)
         work.contract_making.put(rows, data, set(known))
         told = [
             told_both(UPDATED if row.emaid in known else CREATED, row.emaid, row.pcid, Namespace(row.namespace))

@@ -28,6 +28,7 @@ from pki_core.services.leases import NOT_RESERVED, Lease
 from pki_core.services.names import JudgedName, NamePolicy, judge_alternative_names, judge_name
 from pki_core.services.orders import Order
 from pki_core.services.pool_issued import PCP, IssuedToPool, PoolEntry
+from pki_core.services.pool_removal import PoolRemoval
 from pki_core.store.issuances import Issuance, Signed
 from pki_core.store.reservations import POSITIONS
 from pki_core.store.unit_of_work import Store, UnitOfWork
@@ -79,8 +80,8 @@ class NoHooks:
 class _Pooled:
     """A caller's hooks, and beside what they write the rows of the PCP."""
 
-    def __init__(self, inner: IssueHooks, entry: PoolEntry, clock: Clock, actor: str) -> None:
-        self._inner, self._entry, self._clock, self._actor = inner, entry, clock, actor
+    def __init__(self, inner: IssueHooks, entry: PoolEntry, removal: PoolRemoval, actor: str) -> None:
+        self._inner, self._entry, self._removal, self._actor = inner, entry, removal, actor
 
     def reserved(self, work: UnitOfWork, reservation: int) -> None:
         """Write beside the reservation."""
@@ -97,18 +98,19 @@ class _Pooled:
     def recorded(self, work: UnitOfWork, outcomes: Sequence[Outcome]) -> None:
         """Write beside the certificates."""
         self._inner.recorded(work, outcomes)
-        self._entry.write(work, outcomes, self._clock, self._actor)
+        self._entry.write(work, outcomes, self._removal, self._actor)
 
 
 class Enrollment:
     """Issues certificates."""
 
-    def __init__(self, store: Store, clock: Clock, names: NamePolicy, lease_seconds: int) -> None:
+    def __init__(self, store: Store, clock: Clock, names: NamePolicy, lease_seconds: int, removal: PoolRemoval) -> None:
         self._store = store
         self._clock = clock
         self._names = names
         self._lease = timedelta(seconds=lease_seconds)
         self._pool = IssuedToPool(store, clock)
+        self._removal = removal
 
     def issue(
         self, issuer: Issuer, order: Order, requests: Sequence[IssueRequest], hooks: IssueHooks | None = None
@@ -131,7 +133,7 @@ class Enrollment:
             return refused
         if order.profile.pool == PCP:
             entry = self._pool.entry(issuer.record, order.profile, requests)
-            hooks = _Pooled(hooks, entry, self._clock, order.actor)
+            hooks = _Pooled(hooks, entry, self._removal, order.actor)
         ready = [one for _, one, _ in prepared]
         lease = self._reserve(issuer, order, ready, hooks)
         reservation = lease.reservation

@@ -36,6 +36,8 @@ class Expiry:
             self._foresee(report, page)
             report.roots = len(ended)
             return report
+        with self._store.transaction() as work:
+            work.former_contracts.forget_ended(self._clock.now())
         for step in (self._provisioning_page, self._contract_page):
             _walk(step, page, report)
         for root in ended:

@@ -126,6 +126,7 @@ class ContractPool:
             checked_at=now,
             signer_id=upload.signer_id,
         )
+        work.former_contracts.remember([row.emaid], but=row.certificate_id)
         is_new = work.contract_pool.put(row, upload.signed_data, upload.meta)
         told = told_both(CREATED if is_new else UPDATED, row.emaid, row.key.pcid, row.namespace)
         work.outbox.append(now, told)

@@ -7,13 +7,14 @@ from typing import NamedTuple
 from pki_core.model.clock import Clock
 from pki_core.model.errors import InvariantError
 from pki_core.model.issuers import IssuerRecord
-from pki_core.model.pools import EventType, Namespace
+from pki_core.model.pools import Namespace
 from pki_core.model.profiles import Level, Profile
 from pki_core.model.requests import Issued, IssueRequest, Outcome
-from pki_core.services.pool_events import STREAM, told_providers
+from pki_core.services.pool_events import STREAM
+from pki_core.services.pool_removal import PoolRemoval
 from pki_core.store.audit import AuditEntry
 from pki_core.store.provisioning_pool import IssuedRow
-from pki_core.store.times import to_seconds
+from pki_core.store.times import from_seconds, to_seconds
 from pki_core.store.unit_of_work import Store, UnitOfWork
 
 PCP = "pcp"
@@ -36,11 +37,10 @@ class PoolEntry:
         self._requests = requests
         self._now = now
 
-    def write(self, work: UnitOfWork, outcomes: Sequence[Outcome], clock: Clock, actor: str) -> None:
+    def write(self, work: UnitOfWork, outcomes: Sequence[Outcome], removal: PoolRemoval, actor: str) -> None:
         """Put what was issued into the PCP; of a PCID that stands twice in a list, the last one counts.
 
-        Contracts for a key that was replaced are dead from here on, no look-up shows them; ``clean_ccp`` revokes and
-        removes them.
+        Contracts for a key that was replaced go in the same transaction, those of ours revoked.
         """
         rows = {}
         for request, outcome in zip(self._requests, outcomes, strict=True):
@@ -60,11 +60,9 @@ class PoolEntry:
                 )
         replaced = work.provisioning_pool.add_issued(list(rows.values()))
         if replaced:
-            now = clock.now()
-            contracts = work.contract_pool.of_keys(replaced)
-            work.outbox.append(now, told_providers(contracts, EventType.PROVISIONING_UPDATED))
+            removal.below_replaced_keys(work, replaced, actor)
             entries = [AuditEntry(actor, "pool.pcp_replaced", detail=f"{key.pcid} {key.algorithm}") for key in replaced]
-            work.audit.append(STREAM, now, entries)
+            work.audit.append(STREAM, from_seconds(self._now), entries)
 
 
 class IssuedToPool:

@@ -15,7 +15,6 @@ from pki_core.model.pools import (
     PCID_MALFORMED,
     PROVISIONING_NOT_FOUND,
     STATUS_MAX_AGE,
-    EventType,
     ForeignStatus,
     Namespace,
     ProvisioningEntry,
@@ -27,7 +26,7 @@ from pki_core.model.pools import (
 )
 from pki_core.model.signer import KeyAlgorithm
 from pki_core.services.pool_chains import ChainChecks, CheckedChain, read_chain
-from pki_core.services.pool_events import STREAM, told_providers
+from pki_core.services.pool_events import STREAM
 from pki_core.services.pool_removal import PoolRemoval
 from pki_core.store.audit import AuditEntry
 from pki_core.store.unit_of_work import Store, UnitOfWork
@@ -128,9 +127,7 @@ class ProvisioningPool:
             if known is not None:
                 outcome = Published.RENEWED if known.key_sha256 == key_sha256 else Published.REPLACED
             if outcome is Published.REPLACED:
-                contracts = work.contract_pool.of_keys([key])
-                self._removal.contracts(work, contracts, Removal.KEY_REPLACED, partner.id)
-                work.outbox.append(now, told_providers(contracts, EventType.PROVISIONING_UPDATED))
+                self._removal.below_replaced_keys(work, [key], partner.id)
             work.provisioning_pool.put(row)
             detail = f"{key.pcid} {key.algorithm}: {outcome}"
             digest = hashlib.sha256(checked.leaf.der).digest()

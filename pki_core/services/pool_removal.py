@@ -48,7 +48,7 @@ class PoolRemoval:
             return Removed()
         now = self._clock.now()
         contracts = work.contract_pool.of_keys(keys)
-        gone = self.contracts(work, contracts, why, actor)
+        gone = self._encrypted_for(work, keys, contracts, (why, actor))
         count = work.provisioning_pool.remove(keys)
         event = EventType.PROVISIONING_RESET if factory_reset else EventType.PROVISIONING_DELETED
         work.outbox.append(now, told_providers(contracts, event))
@@ -63,6 +63,29 @@ class PoolRemoval:
         )
         return Removed(count, gone.contracts, gone.revoked)
 
+    def below_replaced_keys(self, work: UnitOfWork, keys: Sequence[ProvisioningKey], actor: str) -> Removed:
+        """Remove the contracts of vehicles whose key was replaced: what is encrypted for the old one is of no use."""
+        contracts = work.contract_pool.of_keys(keys)
+        gone = self._encrypted_for(work, keys, contracts, (Removal.KEY_REPLACED, actor))
+        work.outbox.append(self._clock.now(), told_providers(contracts, EventType.PROVISIONING_UPDATED))
+        return gone
+
+    def _encrypted_for(
+        self,
+        work: UnitOfWork,
+        keys: Sequence[ProvisioningKey],
+        contracts: Sequence[RemovedContract],
+        why: tuple[Removal, str],
+    ) -> Removed:
+        """Remove contracts of keys, and revoke what else is encrypted for these; ``why`` is (reason, actor)."""
+        gone = self.contracts(work, contracts, *why)
+        former = work.former_contracts.take_of_keys(keys)
+        return Removed(0, gone.contracts, gone.revoked + self._revoke(work, former, *why))
+
+    def _revoke(self, work: UnitOfWork, certificate_ids: Sequence[int], why: Removal, actor: str) -> int:
+        reason = _REASON.get(why, Reason.CESSATION_OF_OPERATION)
+        return self._revocations.revoke_leafs_within(work, certificate_ids, reason, actor=actor)
+
     def contracts(
         self,
         work: UnitOfWork,
@@ -72,7 +95,7 @@ class PoolRemoval:
         *,
         revoke: bool = True,
     ) -> Removed:
-        """Remove contracts; certificates of ours that are still in force are revoked before.
+        """Remove contracts; certificates of ours that are still in force are revoked before, former ones included.
 
         Raises:
             InvariantError, UnavailableError: one could not be revoked; the transaction must not commit.
@@ -80,11 +103,9 @@ class PoolRemoval:
         if not contracts:
             return Removed()
         now = self._clock.now()
-        revoked = 0
-        if revoke:
-            ours = [one.certificate_id for one in contracts if one.certificate_id is not None]
-            reason = _REASON.get(why, Reason.CESSATION_OF_OPERATION)
-            revoked = self._revocations.revoke_leafs_within(work, ours, reason, actor=actor)
+        ours = [one.certificate_id for one in contracts if one.certificate_id is not None]
+        ours += work.former_contracts.take([one.emaid for one in contracts])
+        revoked = self._revoke(work, ours, why, actor) if revoke else 0
         count = work.contract_pool.remove([one.emaid for one in contracts])
         told = [told_both(DELETED, one.emaid, one.pcid, one.namespace) for one in contracts]
         work.outbox.append(now, [event for pair in told for event in pair])

@@ -98,6 +98,18 @@ contract = Table(
     sqlite_with_rowid=False,
 )
 
+# Certificates of ours that were replaced in the CCP while the vehicle may still use them: they end with their contract.
+former_contract = Table(
+    "former_contract",
+    metadata,
+    Column("emaid", String(EMAID_LENGTH), primary_key=True),
+    Column("certificate_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("pcid", _PCID, nullable=False),
+    Column("algorithm", _ALGORITHM, nullable=False),
+    Column("valid_to", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 contract_data = Table(
     "contract_data",
     metadata,
@@ -157,6 +169,8 @@ _pcp, _ccp = provisioning_certificate.c, contract.c
 Index("ix_provisioning_certificate_valid_to", _pcp.valid_to)
 Index("ix_contract_valid_to", _ccp.valid_to)
 Index("ix_contract_pcid_algorithm", _ccp.pcid, _ccp.algorithm)
+Index("ix_former_contract_pcid", former_contract.c.pcid)
+Index("ix_former_contract_valid_to", former_contract.c.valid_to)
 Index(
     "ix_contract_default",
     _ccp.pcid,

@@ -23,6 +23,7 @@ from pki_core.store.crls import CrlGateway
 from pki_core.store.engine import FORGETTABLE, open_engine
 from pki_core.store.est_requests import EstRequestGateway
 from pki_core.store.faults import words_for
+from pki_core.store.former_contracts import FormerContractGateway
 from pki_core.store.issuances import IssuanceGateway
 from pki_core.store.issuers import IssuerGateway
 from pki_core.store.marks import MarkGateway
@@ -73,6 +74,7 @@ class UnitOfWork:
     environment = _Made(EnvironmentGateway)
     est_requests = _Made(EstRequestGateway)
     issuances = _Made(IssuanceGateway)
+    former_contracts = _Made(FormerContractGateway)
     issuers = _Made(IssuerGateway)
     ocsp = _Made(OcspGateway)
     outbox = _Made(OutboxGateway)

@@ -1,11 +1,15 @@
 """CCP cleanup: a set difference; what one run misses the next one finds."""
 
+import hashlib
+
 import pytest
+from sqlalchemy import update
 
 from pki_core.model.errors import StoreUnavailableError
 from pki_core.model.states import CertificateState
 from pki_core.store.outbox import OutboxGateway
-from tests.builders import new_key
+from pki_core.store.pool_tables import provisioning_certificate
+from tests.builders import new_key, spki
 from tests.journeys.pool_acts import (
     MO,
     OEM,
@@ -28,9 +32,16 @@ PCIDS = [f"WPNCLEAN0000000{at:02d}" for at in range(5)]
 EMAIDS = [f"DEPNCC{at:08d}" for at in range(5)]
 
 
+def set_keys(runtime, key_sha256, *pcids):
+    """Give vehicles another key behind the back of everything that removes contracts with it."""
+    pcp = provisioning_certificate
+    with runtime.store.transaction() as work:
+        work._connection.execute(update(pcp).where(pcp.c.pcid.in_(pcids)).values(key_sha256=key_sha256))
+
+
 @pytest.fixture
 def orphans(runtime):
-    """Five vehicles with a contract each; the keys of the first three are then replaced by a new issue."""
+    """Five vehicles with a contract each; the first three then have other keys, and nobody removed their contracts."""
     issue(runtime, "oem_provisioning_leaf", *PCIDS)
     ca = foreign_ca(runtime)
     serials = []
@@ -38,7 +49,7 @@ def orphans(runtime):
         upload, serial = own_contract(runtime, emaid, pcid) if at < 2 else (contract_of(ca, emaid, pcid), "")
         runtime.pools.contracts.publish(MO, upload)
         serials.append(serial)
-    issue(runtime, "oem_provisioning_leaf", *PCIDS[:3])
+    set_keys(runtime, bytes(32), *PCIDS[:3])
     forget_events(runtime)
     return serials
 
@@ -121,8 +132,8 @@ def test_a_vehicle_that_comes_back_with_its_old_key_keeps_its_contract(runtime):
     ca = foreign_ca(runtime)
     runtime.pools.provisioning.publish(OEM, vehicle_of(ca, PCIDS[0], key=key))
     runtime.pools.contracts.publish(MO, contract_of(ca, EMAIDS[0], PCIDS[0]))
-    issue(runtime, "oem_provisioning_leaf", PCIDS[0])
+    set_keys(runtime, bytes(32), PCIDS[0])
     assert runtime.pools.contracts.of_vehicle(OEM, PCIDS[0]) == []
-    issue(runtime, "oem_provisioning_leaf", PCIDS[0], keys=[key])
+    set_keys(runtime, hashlib.sha256(spki(key)).digest(), PCIDS[0])
     assert runtime.pools.ccp_cleanup.run().contracts == 0
     assert len(runtime.pools.contracts.of_vehicle(OEM, PCIDS[0])) == 1

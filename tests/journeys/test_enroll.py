@@ -186,8 +186,9 @@ def test_a_wrong_check_digit_is_a_warning_in_dev_and_a_refusal_where_the_policy_
     wrong = request(EMAID[:-1] + "9")
     (issued,) = issue(any_environment, order, wrong)
     assert "check digit" in issued.warnings[0]
+    policy = NamePolicy(check_digit=CheckDigitPolicy.REJECT)
     strict = Enrollment(
-        any_environment.store, any_environment.clock, NamePolicy(check_digit=CheckDigitPolicy.REJECT), lease_seconds=60
+        any_environment.store, any_environment.clock, policy, lease_seconds=60, removal=any_environment.pools.removal
     )
     (refused,) = issue(any_environment, order, wrong, enrollment=strict)
     assert refused.code == "identifier.invalid"
@@ -297,7 +298,8 @@ def test_a_hook_that_fails_undoes_the_certificates(any_environment, order):
 
 def test_a_lease_that_ran_out_while_signing_records_nothing(any_environment, order, monkeypatch):
     clock = SetClock(any_environment.clock.now())
-    enrollment = Enrollment(any_environment.store, clock, any_environment.settings.name_policy, lease_seconds=60)
+    policy, removal = any_environment.settings.name_policy, any_environment.pools.removal
+    enrollment = Enrollment(any_environment.store, clock, policy, lease_seconds=60, removal=removal)
     issuer = any_environment.issuers.get("mo-sub2")
     plain = type(issuer._signer).sign
 

@@ -1,5 +1,7 @@
 """Vehicles in the PCP that change: issued again, published with another key, deleted; and what becomes of contracts."""
 
+from datetime import timedelta
+
 import pytest
 
 from pki_core.model.errors import (
@@ -8,9 +10,14 @@ from pki_core.model.errors import (
     StoreUnavailableError,
 )
 from pki_core.model.states import CertificateState
-from pki_core.services.pool_provisioning import Published
+from pki_core.services.pool_provisioning import Published, Selection
 from pki_core.services.revoke import Revocations
 from tests.builders import new_key
+from tests.journeys.acts import rows
+from tests.journeys.contract_acts import EMAID as VEHICLES_EMAID
+from tests.journeys.contract_acts import OTHER_EMAID as VEHICLES_OTHER
+from tests.journeys.contract_acts import P256, P521, Garage, make, wanted
+from tests.journeys.contract_acts import PCID as VEHICLES_PCID
 from tests.journeys.pool_acts import (
     EMAID,
     MO,
@@ -56,19 +63,21 @@ def test_a_vehicle_issued_again_with_its_key_keeps_its_contracts(runtime):
     assert len(pcids(runtime)) == 4
 
 
-def test_a_vehicle_issued_again_with_another_key_has_no_contracts_at_once_and_the_cleanup_takes_them(runtime):
+def test_a_vehicle_issued_again_with_another_key_loses_its_contracts_with_it(runtime):
     pcid = "WPNABCDEFGHJKLMN1"
     issue(runtime, "oem_provisioning_leaf", pcid)
     upload, serial = own_contract(runtime, pcid=pcid)
     runtime.pools.contracts.publish(MO, upload)
     forget_events(runtime)
     issue(runtime, "oem_provisioning_leaf", pcid)
-    assert runtime.pools.contracts.of_vehicle(OEM, pcid) == []
-    assert events(runtime) == [("mo.prov.cert.updated", "DEPNC", pcid, "")]
-    report = runtime.pools.ccp_cleanup.run()
-    assert (report.contracts, report.revoked) == (1, 1)
-    assert runtime.certificates.show(serial).state is CertificateState.REVOKED
     assert emaids(runtime) == []
+    assert runtime.certificates.show(serial).state is CertificateState.REVOKED
+    assert events(runtime) == [
+        ("oem.contract.deleted", "WPN", pcid, EMAID),
+        ("mo.contract.deleted.sent.to.oem", "DEPNC", pcid, EMAID),
+        ("mo.prov.cert.updated", "DEPNC", pcid, ""),
+    ]
+    assert runtime.pools.ccp_cleanup.run().contracts == 0
 
 
 # --- the cascades (B1-B10, table of triggers)
@@ -161,3 +170,91 @@ def test_another_oem_deletes_nothing(light):
     with pytest.raises(NotAuthorizedError):
         light.pools.provisioning.delete(MO, PCID)
     assert pcids(light) == [PCID]
+
+
+# --- certificates of contracts that others replaced
+
+
+def in_force(runtime):
+    """Which certificates of contracts are good."""
+    return {
+        serial
+        for serial, status in rows(
+            runtime,
+            "SELECT s.serial, s.status FROM certificate_status s JOIN certificate c ON c.id = s.certificate_id "
+            "JOIN profile p ON p.id = c.profile_id WHERE p.name LIKE 'contract%'",
+        )
+        if status == CertificateState.GOOD.value
+    }
+
+
+def test_what_a_newer_contract_replaced_stays_good_until_that_one_is_removed(runtime):
+    Garage(runtime).build()
+    for _ in range(3):
+        make(runtime, wanted(runtime))
+    assert len(in_force(runtime)) == 3  # the vehicle may still use each: its key opens all of them
+    runtime.pools.contracts.delete(MO, VEHICLES_EMAID)
+    assert in_force(runtime) == set()
+    assert rows(runtime, "SELECT * FROM former_contract") == []
+
+
+def test_with_another_key_of_the_vehicle_go_former_contracts_too(runtime):
+    Garage(runtime).build()
+    make(runtime, wanted(runtime))
+    make(runtime, wanted(runtime), wanted(runtime, VEHICLES_OTHER))
+    assert len(in_force(runtime)) == 3
+    Garage(runtime).build()
+    assert in_force(runtime) == set()
+
+
+def test_a_former_contract_for_another_key_of_the_vehicle_goes_with_that_key(light):
+    garage = Garage(light)
+    garage.build(), garage.build(algorithm=P521)
+    make(light, wanted(light))
+    former = in_force(light)
+    make(light, wanted(light), algorithm=P521)
+    assert light.pools.provisioning.delete(OEM, VEHICLES_PCID, Selection(algorithm=P256)) == 0
+    assert len(in_force(light)) == 1
+    assert not in_force(light) & former
+
+
+def test_a_contract_of_another_pki_remembers_what_of_ours_it_replaced(light):
+    vehicle = Garage(light).build()
+    make(light, wanted(light))
+    assert vehicle.pcid == VEHICLES_PCID
+    light.pools.contracts.publish(MO, contract_of(foreign_ca(light), VEHICLES_EMAID, VEHICLES_PCID))
+    assert len(in_force(light)) == 1
+    light.pools.contracts.delete(MO, VEHICLES_EMAID)
+    assert in_force(light) == set()
+
+
+def test_a_certificate_that_was_put_back_in_its_place_is_remembered_once(runtime):
+    Garage(runtime).build()
+    first, second = (own_contract(runtime, VEHICLES_EMAID, VEHICLES_PCID)[0] for _ in range(2))
+    for upload in (first, second, second, first, second):
+        runtime.pools.contracts.publish(MO, upload)
+    assert len(rows(runtime, "SELECT * FROM former_contract")) == 2
+    runtime.pools.contracts.delete(MO, VEHICLES_EMAID)
+    assert in_force(runtime) == set()
+
+
+def test_a_removal_that_skips_revocation_leaves_former_certificates_too(light):
+    Garage(light).build()
+    make(light, wanted(light))
+    make(light, wanted(light))
+    light.pools.contracts.delete(MO, VEHICLES_EMAID, skip_revocation=True)
+    assert len(in_force(light)) == 2
+    assert rows(light, "SELECT * FROM former_contract") == []
+
+
+def test_a_sweep_forgets_former_contracts_that_ended(light):
+    Garage(light).build()
+    ends = light.clock.now() + timedelta(days=9)
+    make(light, wanted(light, ends=ends))
+    make(light, wanted(light))
+    light.pools.expiry.sweep()
+    assert len(rows(light, "SELECT * FROM former_contract")) == 1
+    light.clock.moment += timedelta(days=10)
+    light.pools.expiry.sweep()
+    assert rows(light, "SELECT * FROM former_contract") == []
+    assert len(emaids(light)) == 1
