@@ -151,6 +151,12 @@ class OutboundUnavailableError(UnavailableError):
     code = "outbound.unavailable"
 
 
+class StatusUntellableError(OutboundUnavailableError):
+    """Nobody may be asked about a certificate, today or tomorrow: whoever sends a new one should be told so."""
+
+    code = "status.untellable"
+
+
 class OrchestratorUnavailableError(UnavailableError):
     """The Prefect server does not answer."""
 

@@ -16,6 +16,7 @@ class StatusReport:
     good_until: datetime | None  # when it has to be asked again
     revoked_at: datetime | None = None
     is_told_nowhere: bool = False  # the certificate names neither a responder nor a CRL
+    is_untellable: bool = False  # it names nothing that may be asked: asking again is of no use
     reason: str = ""  # of the revocation, as RFC 5280 5.3.1 spells it; or why nobody told
 
 

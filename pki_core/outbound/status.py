@@ -11,7 +11,7 @@ from dataclasses import replace
 from threading import Lock
 from urllib.parse import urlsplit
 
-from pki_core.model.errors import ForbiddenAddressError, OutboundUnavailableError
+from pki_core.model.errors import ForbiddenAddressError, OutboundUnavailableError, StatusUntellableError
 from pki_core.model.outbound import OutboundRequest
 from pki_core.outbound.client import OutboundClient
 from pki_core.outbound.turns import Turns
@@ -52,7 +52,7 @@ class StatusFetcher:
         try:
             answer = self._client.call(replace(request, seconds=seconds))
         except ForbiddenAddressError as error:
-            raise OutboundUnavailableError(str(error)) from error  # it stands in a certificate: nobody to blame for it
+            raise StatusUntellableError(str(error)) from error  # it stands in a certificate: nobody to blame for it
         except OutboundUnavailableError:
             # Time that somebody else has used up says nothing about this server.
             if seconds is None or seconds >= self._turns.longest_call or time.monotonic() - begun < seconds:

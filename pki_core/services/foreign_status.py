@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from threading import Lock
 
 from pki_core.model.clock import Clock
-from pki_core.model.errors import MalformedError, OutboundUnavailableError
+from pki_core.model.errors import MalformedError, OutboundUnavailableError, StatusUntellableError
 from pki_core.model.foreign_status import StatusReport
 from pki_core.model.pools import ForeignStatus
 from pki_core.outbound.status import StatusFetcher
@@ -51,13 +51,16 @@ class ForeignStatuses:
         """Return how a certificate stands: what its CA says, which may be that it does not know it.
 
         Raises:
-            OutboundUnavailableError: nobody tells, or these cannot be asked about.
+            OutboundUnavailableError: nobody tells now.
+            StatusUntellableError: these cannot be asked about, now or later.
             OverloadedError: too much is being asked for the partner who asks, or for all.
         """
         try:
             report = self.look(certificate_der, issuer_der)
         except MalformedError as error:
-            raise OutboundUnavailableError(f"nobody can be asked about this certificate: {error}") from error
+            raise StatusUntellableError(f"nobody can be asked about this certificate: {error}") from error
+        if report.is_untellable:
+            raise StatusUntellableError("this certificate names no responder and no CRL that may be asked")
         if not report.source:
             raise OutboundUnavailableError(f"nobody tells the status of this certificate: {report.reason}")
         return report.standing
@@ -86,12 +89,13 @@ class ForeignStatuses:
         return report
 
     def _ask(self, asked: ForeignCertificate, now: datetime) -> StatusReport:
-        problems, unknown = [], None
+        problems, unknown, is_untellable = [], None, True
         for url in asked.sources.ocsp_urls[:_MOST_SOURCES]:
             try:
                 report = read_ocsp(self._fetcher.ocsp(url, ocsp_request_der(asked)), asked, url, now)
             except (MalformedError, OutboundUnavailableError) as error:
                 problems.append(f"OCSP: {error}")
+                is_untellable = is_untellable and isinstance(error, StatusUntellableError)
                 continue
             if report.standing is not ForeignStatus.UNKNOWN:
                 return report
@@ -101,6 +105,7 @@ class ForeignStatuses:
                 return look_up(self._crl(url, asked, now), asked)
             except (MalformedError, OutboundUnavailableError) as error:
                 problems.append(f"CRL: {error}")
+                is_untellable = is_untellable and isinstance(error, StatusUntellableError)
         reason = "; ".join(problems) or "the certificate names neither a responder nor a CRL"
         return unknown or StatusReport(
             standing=ForeignStatus.UNKNOWN,
@@ -108,6 +113,7 @@ class ForeignStatuses:
             this_update=None,
             good_until=None,
             is_told_nowhere=not (asked.sources.ocsp_urls or asked.sources.crl_urls),
+            is_untellable=is_untellable,
             reason=reason,
         )
 

@@ -11,7 +11,7 @@ from datetime import datetime
 from itertools import pairwise
 
 from pki_core.model.clock import Clock
-from pki_core.model.errors import ConflictError, MalformedError
+from pki_core.model.errors import ConflictError, MalformedError, StatusUntellableError
 from pki_core.model.pools import Chain, ForeignStatus, RootKind, StatusSource
 from pki_core.model.profiles import Level
 from pki_core.model.states import CertificateState
@@ -57,8 +57,9 @@ class ChainChecks:
         """Check a leaf and the CA certificates above it, its issuer first, without the root.
 
         Raises:
-            ConflictError: one of them has ended, is revoked, or the path does not lead to a root of these kinds.
-            UnavailableError: their CA does not tell their status.
+            ConflictError: one of them has ended, is not signed by the next, is revoked or names nobody who could be
+                asked, or the path does not lead to a root of these kinds.
+            UnavailableError: their CA does not tell their status now.
         """
         now = self._clock.now()
         certificates = (leaf, *above)
@@ -70,6 +71,7 @@ class ChainChecks:
         for one in path:
             if not one.not_before <= now < one.not_after:
                 raise ConflictError(f"The certificate of {one.common_name!r} is not valid now.")
+        _check_signatures(certificates)  # nobody is asked about what its CA has never signed
         self._check_status(path, own, len(certificates))
         if anchor is None:
             raise ConflictError("The certificate chain does not lead to a root of the Root Certificate Pool.")
@@ -83,6 +85,15 @@ class ChainChecks:
             certificate_id=None if found is None else found[1],
             is_own=all(own[one.der] is not None for one in above),
         )
+
+    def _told(self, one: PoolCertificate, issuer: PoolCertificate) -> ForeignStatus:
+        try:
+            return self._source.status_of(one.der, issuer.der)
+        except StatusUntellableError as error:
+            raise ConflictError(
+                f"The status of {one.common_name!r} cannot be asked: its certificate has to name a public responder or "
+                "CRL, by http or https and without credentials."
+            ) from error
 
     def status_of(self, certificate_der: bytes, issuer_der: bytes) -> ForeignStatus:
         """Return the status of somebody else's certificate; UnavailableError when nobody tells."""
@@ -121,7 +132,7 @@ class ChainChecks:
             if found is not None:
                 is_good = found[0] is CertificateState.GOOD
             elif position + 1 < len(path):
-                status = self._source.status_of(one.der, path[position + 1].der)
+                status = self._told(one, path[position + 1])
                 if status is ForeignStatus.UNKNOWN:
                     raise ConflictError(f"The CA of {one.common_name!r} does not know this certificate.")
                 is_good = status is ForeignStatus.GOOD
@@ -174,11 +185,15 @@ def own_certificate(work: UnitOfWork, certificate: PoolCertificate) -> tuple[Cer
     return None
 
 
-def _check_path(path: Sequence[PoolCertificate]) -> None:
-    """RFC 5280 6.1.4: each is signed by the next, which is a CA that may stand that far above."""
-    for below, (one, issuer) in enumerate(pairwise(path)):
+def _check_signatures(path: Sequence[PoolCertificate]) -> None:
+    for one, issuer in pairwise(path):
         if not one.is_signed_by(issuer):
             raise ConflictError(f"The certificate of {one.common_name!r} is not signed by {issuer.common_name!r}.")
+
+
+def _check_path(path: Sequence[PoolCertificate]) -> None:
+    """RFC 5280 6.1.4: what stands above the leaf is a CA that may stand that far above."""
+    for below, issuer in enumerate(path[1:]):
         if not issuer.may_sign_certificates:
             raise ConflictError(f"The certificate of {issuer.common_name!r} is not that of a CA.")
         if issuer.path_length is not None and issuer.path_length < below:

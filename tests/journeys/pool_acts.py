@@ -83,10 +83,10 @@ class ForeignCa:
         self.sub1 = certificate(f"{label} sub1", self.root, (start, sub_end), ca=True, length=1)
         self.sub2 = certificate(f"{label} sub2", self.sub1, (start, sub_end), ca=True, length=0)
 
-    def leaf(self, common_name, key=None, years=2, end=None, start=None):
-        """A leaf's DER."""
-        start = start or self.moment - timedelta(hours=1)
-        return der(certificate(common_name, self.sub2, (start, end or self.moment + years * YEAR), key=key))
+    def leaf(self, common_name, key=None, years=2, end=None, **more):
+        """A leaf's DER; ``more``: its start, its extensions."""
+        start = more.pop("start", None) or self.moment - timedelta(hours=1)
+        return der(certificate(common_name, self.sub2, (start, end or self.moment + years * YEAR), key=key, **more))
 
 
 @dataclass
@@ -95,8 +95,8 @@ class Held:
     certificate: x509.Certificate
 
 
-def certificate(common_name, issuer, validity, *, key=None, ca=False, length=None):
-    """A certificate with its key; ``issuer`` None = signed by itself."""
+def certificate(common_name, issuer, validity, *, key=None, ca=False, **more):
+    """A certificate with its key; ``issuer`` None = signed by itself. ``more``: length of its path, extensions."""
     key = key or new_key()
     subject = name(("O", "Foreign Ltd"), ("CN", common_name))
     builder = (
@@ -107,8 +107,10 @@ def certificate(common_name, issuer, validity, *, key=None, ca=False, length=Non
         .serial_number(x509.random_serial_number())
         .not_valid_before(validity[0])
         .not_valid_after(validity[1])
-        .add_extension(x509.BasicConstraints(ca=ca, path_length=length), critical=True)
+        .add_extension(x509.BasicConstraints(ca=ca, path_length=more.get("length")), critical=True)
     )
+    for extension in more.get("extensions", ()):
+        builder = builder.add_extension(extension, critical=False)
     return Held(key, builder.sign(issuer.key if issuer else key, hashes.SHA256()))
 
 

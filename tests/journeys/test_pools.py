@@ -158,8 +158,11 @@ def test_a_path_that_is_not_signed_from_end_to_end_is_refused(light):
     with pytest.raises(ConflictError, match="is not signed by"):
         light.pools.provisioning.publish(OEM, mixed)
     swapped = ProvisioningUpload(leaf_der=ca.leaf(PCID), sub1_der=der(twin.sub1), sub2_der=der(twin.sub2))
-    with pytest.raises(ConflictError, match="does not lead to a root"):
+    with pytest.raises(ConflictError, match="is not signed by"):
         light.pools.provisioning.publish(OEM, swapped)
+    foreign = ProvisioningUpload(leaf_der=twin.leaf(PCID), sub1_der=der(twin.sub1), sub2_der=der(twin.sub2))
+    with pytest.raises(ConflictError, match="does not lead to a root"):
+        light.pools.provisioning.publish(OEM, foreign)
 
 
 def test_a_leaf_signs_no_leafs(light):
