@@ -1,6 +1,7 @@
 """Batches over HTTP: a file of CSRs in, its progress, its verdicts and its results out; a partner sees his own only."""
 
 import hashlib
+import re
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -29,6 +30,7 @@ RESULTS = {
     "manifest": ("manifest.json", JSON),
 }
 LAST_SEQ = 2_000_000_000
+_ONE_PART = re.compile(r"bytes=\s*([0-9]+-[0-9]*|-[0-9]+)\s*", re.ASCII | re.IGNORECASE)
 
 
 class BatchViews:
@@ -106,18 +108,20 @@ class BatchViews:
         view = self._runtime.access.partner_batches.status(partner.id, batch_id)
         name, content_type = RESULTS[kind]
         path = self._jobs.results(view.batch.id) / name
+        # A part of JSON is none: the manifest is small, and comes whole.
+        comes_whole = content_type == JSON or not _asks_for_one_part(request.headers.get("Range", ""))
         try:
             answer = send_file(
                 path,
                 mimetype=content_type,
                 as_attachment=True,
                 download_name=f"{batch_id}-{name}",
-                conditional=content_type != JSON,
+                conditional=not comes_whole,
                 etag=_etag(path),
             )
         except FileNotFoundError as error:
             raise NotFoundError("these results were just removed; ask again") from error
-        if content_type == JSON:  # a part of it is none: the manifest is small, and comes whole
+        if comes_whole:
             answer.make_conditional(request.environ)
         answer.headers["Cache-Control"] = "private, no-cache"
         return answer
@@ -184,6 +188,11 @@ def _item(row: BatchRow) -> dict[str, Any]:
 
 def _moment(moment: datetime | None) -> str | None:
     return None if moment is None else moment.isoformat().replace("+00:00", "Z")
+
+
+def _asks_for_one_part(wanted: str) -> bool:
+    """Tell whether a Range header is one that is answered, or none; others are ignored (RFC 9110 14.2)."""
+    return not wanted or _ONE_PART.fullmatch(wanted) is not None
 
 
 def _fresh(answer: Response) -> Response:

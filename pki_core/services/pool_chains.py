@@ -12,11 +12,15 @@ from itertools import pairwise
 
 from pki_core.model.clock import Clock
 from pki_core.model.errors import ConflictError, MalformedError, StatusUntellableError
+from pki_core.model.issuers import IssuerRecord
 from pki_core.model.pools import Chain, ForeignStatus, RootKind, StatusSource
 from pki_core.model.profiles import Level
 from pki_core.model.states import CertificateState
 from pki_core.store.unit_of_work import Store, UnitOfWork
 from pki_core.wire.pool_certificate import PoolCertificate, read_certificate
+
+_V2G = "v2g"
+_OWN_KINDS = frozenset({RootKind.V2G, RootKind.MO, RootKind.OEM})  # the branches below a V2G root of ours
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,12 +161,17 @@ def read_chain(leaf_der: bytes, subs: Sequence[tuple[str, bytes]], leaf_name: st
     return tuple(certificates)
 
 
+def _is_anchor(issuer: IssuerRecord) -> bool:
+    """Tell whether it is a V2G root of ours; the root of our TLS, say, stands above nothing that vehicles know."""
+    return issuer.level is Level.ROOT and issuer.branch == _V2G
+
+
 def _own_roots(work: UnitOfWork) -> dict[str, datetime]:
     """Return when each of our roots ends, by its hash. They stay for ever; new ones come by ceremony."""
     return {
         hashlib.sha256(one.certificate_der).hexdigest(): one.not_after
         for one in work.issuers.all()
-        if one.level is Level.ROOT and one.not_after is not None
+        if _is_anchor(one) and one.not_after is not None
     }
 
 
@@ -171,9 +180,11 @@ def _anchors(work: UnitOfWork, kinds: Iterable[RootKind]) -> list[_Anchor]:
 
 
 def _root_certificates(work: UnitOfWork, kinds: Iterable[RootKind]) -> list[bytes]:
-    """Return the active roots of the RCP of some kinds, and our own."""
-    ders = [root.certificate_der for root in work.root_pool.active(*kinds)]
-    ders += [one.certificate_der for one in work.issuers.all() if one.level is Level.ROOT and one.certificate_der]
+    """Return the active roots of the RCP of some kinds, and those of our own that stand above one of them."""
+    wanted = frozenset(kinds)
+    ders = [root.certificate_der for root in work.root_pool.active(*wanted)]
+    if wanted & _OWN_KINDS:
+        ders += [one.certificate_der for one in work.issuers.all() if _is_anchor(one) and one.certificate_der]
     return list(dict.fromkeys(ders))
 
 

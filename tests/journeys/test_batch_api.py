@@ -233,6 +233,9 @@ def test_results_can_be_fetched_in_parts_and_are_written_once(client, table):
     assert (changed.status_code, changed.data) == (200, whole.data)
     beyond = client.get(f"/v1/batches/{batch_id}/result", headers={"Range": "bytes=999999999-"})
     assert beyond.status_code == 416
+    for ignored in ("bytes=0-0,5-9", "bytes=0-0, 999999999-", "rows=1-2", "bytes=x-y", "nonsense"):
+        answer = client.get(f"/v1/batches/{batch_id}/result", headers={"Range": ignored})
+        assert (answer.status_code, answer.data) == (200, whole.data), ignored
     manifest = client.get(f"/v1/batches/{batch_id}/result?format=manifest", headers={"Range": "bytes=1-9"})
     assert (manifest.status_code, "Accept-Ranges" in manifest.headers) == (200, False)  # a part of it is no JSON
     assert manifest.json["files"]["certificates.zip"]["octets"] == len(whole.data)

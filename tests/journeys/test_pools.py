@@ -13,7 +13,8 @@ from pki_core.model.errors import (
 from pki_core.model.pools import Namespace, ProvisioningUpload, RootKind
 from pki_core.model.signer import KeyAlgorithm
 from pki_core.services.pool_provisioning import Published, Selection
-from tests.builders import new_key
+from pki_core.wire.pool_certificate import read_certificate
+from tests.builders import make_csr, new_key
 from tests.journeys.acts import LEAF_NAMES, rows
 from tests.journeys.crl_acts import revoke
 from tests.journeys.pool_acts import (
@@ -173,6 +174,20 @@ def test_a_leaf_signs_no_leafs(light):
     upload = ProvisioningUpload(leaf_der=der(child), sub1_der=der(ca.sub2), sub2_der=der(parent))
     with pytest.raises(ConflictError, match="does not lead to a root"):
         light.pools.provisioning.publish(OEM, upload)
+
+
+def test_roots_of_ours_stand_above_what_they_are_for_alone(light):
+    (vehicle,) = issue(light, "oem_provisioning_leaf", PCID)
+    leaf, *above = (
+        read_certificate(one)
+        for one in (vehicle.certificate_der, *(one.certificate_der for one in light.certificates.chain("oem-sub2")[:2]))
+    )
+    assert light.pools.checks.check(leaf, above, (RootKind.OEM,)).is_own
+    with pytest.raises(ConflictError, match="does not lead to a root"):
+        light.pools.checks.check(leaf, above, (RootKind.PE,))
+    client = light.credentials.issue_certificate("demo-oem", make_csr(PCID, new_key()), light.profiles["tls_client"])
+    with pytest.raises(ConflictError, match="does not lead to a root"):
+        light.pools.checks.check(read_certificate(client.certificate_der), (), tuple(RootKind))
 
 
 def test_a_ca_certificate_is_no_vehicle(light):
