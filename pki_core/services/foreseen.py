@@ -15,6 +15,7 @@ class Foreseen:
         self.report = report
         self._keys: set[ProvisioningKey] = set()
         self._emaids: set[str] = set()
+        self._certificates: set[int] = set()
 
     def has_key(self, key: ProvisioningKey) -> bool:
         """Tell whether a provisioning certificate would be gone."""
@@ -31,6 +32,7 @@ class Foreseen:
         self.report.provisioning += len(fresh)
         if fresh:
             self.contracts(work, work.contract_pool.of_keys(fresh))
+            self._certificates_go(work, work.former_contracts.of_keys(fresh))
 
     def contracts(self, work: UnitOfWork, contracts: Sequence[RemovedContract]) -> None:
         """Count contracts, and those of their certificates that would be revoked."""
@@ -38,4 +40,9 @@ class Foreseen:
         self._emaids.update(fresh)
         self.report.contracts += len(fresh)
         ours = [one.certificate_id for one in fresh.values() if one.certificate_id is not None]
-        self.report.revoked += work.revocations.count_in_force(ours, self._clock.now())
+        self._certificates_go(work, [*ours, *work.former_contracts.of(list(fresh))])
+
+    def _certificates_go(self, work: UnitOfWork, certificate_ids: Sequence[int]) -> None:
+        fresh = set(certificate_ids) - self._certificates
+        self._certificates |= fresh
+        self.report.revoked += work.revocations.count_in_force(sorted(fresh), self._clock.now())

@@ -9,9 +9,11 @@ from pki_core.model.errors import (
     NotFoundError,
     StoreUnavailableError,
 )
+from pki_core.model.revocations import Reason
 from pki_core.model.states import CertificateState
 from pki_core.services.pool_provisioning import Published, Selection
 from pki_core.services.revoke import Revocations
+from pki_core.wire.pool_certificate import read_certificate
 from tests.builders import new_key
 from tests.journeys.acts import rows
 from tests.journeys.contract_acts import EMAID as VEHICLES_EMAID
@@ -205,6 +207,17 @@ def test_with_another_key_of_the_vehicle_go_former_contracts_too(runtime):
     assert len(in_force(runtime)) == 3
     Garage(runtime).build()
     assert in_force(runtime) == set()
+
+
+def test_a_dry_run_counts_former_contracts_as_the_run_does(light):
+    Garage(light).build()
+    for _ in range(2):
+        make(light, wanted(light))
+    leaf_der = light.pools.provisioning.get(MO, VEHICLES_PCID).row.leaf_der
+    light.revocations.revoke(read_certificate(leaf_der).serial, Reason.KEY_COMPROMISE, actor="test")
+    counted = light.pools.check.run(dry_run=True)
+    done = light.pools.check.run()
+    assert (counted.contracts, counted.revoked) == (done.contracts, done.revoked) == (1, 2)
 
 
 def test_a_former_contract_for_another_key_of_the_vehicle_goes_with_that_key(light):
