@@ -174,11 +174,13 @@ class Installations:
                 return missing
         if known and message_fault(asked.message, asked.leaf_der):
             return BAD_SIGNATURE
+        if asked.edition is Edition.ISO_2:
+            held = _of_default(held)
         own = [one for one in held if (one.algorithm, one.key_sha256) == (algorithm, key_sha256)]
         return self._chosen(asked, own, fallen)
 
     def _chosen(self, asked: _Asked, held: Sequence[HeldContract], fallen: frozenset[bytes]) -> list[_Ready] | str:
-        """Return the contracts in force: of -2 the default one, of -20 those the vehicle names and then the others."""
+        """Return those in force, as many as are wanted: those the vehicle names first, and then the others."""
         now = self._clock.now()
         found = [
             one
@@ -188,8 +190,6 @@ class Installations:
             and one.namespace.is_edition_20 == (asked.edition is Edition.ISO_20)
             and self._roots.is_known(one.cps_fingerprint, asked.serials)
         ]
-        if asked.edition is Edition.ISO_2:
-            found = [one for one in found if one.is_default]
         ready: list[_Ready] = []
         for one in _in_order(found, asked.emaids) if asked.most else ():  # a vehicle has room for none: 0 is said, too
             told = ToldContract(one.emaid, one.emaid_as_issued, one.pcid, one.namespace, one.cps_fingerprint, one.meta)
@@ -226,6 +226,18 @@ class Installations:
         ]
         with self._store.transaction(forgettable=True) as work:
             work.outbox.append(self._clock.now(), events)
+
+
+def _of_default(held: Sequence[HeldContract]) -> list[HeldContract]:
+    """Return what a vehicle of ISO 15118-2 may get: its default contract, of which there is one at most.
+
+    One of the other edition is no answer to it, and says nothing about those of its own: then they come, by EMAID.
+    Where no contract is the default, none is put in its place.
+    """
+    default = [one for one in held if one.is_default]
+    if any(one.namespace.is_edition_20 for one in default):
+        return [one for one in held if not one.namespace.is_edition_20]
+    return default
 
 
 def _decoded(row: ToldContract, signed_data: bytes) -> _Answer:

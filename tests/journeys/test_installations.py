@@ -75,6 +75,21 @@ def test_a_vehicle_of_the_first_edition_gets_its_default_contract_alone(environm
     assert vehicle.install_2(item.exi, environment.clock.now()) == OTHER_EMAID
 
 
+def test_a_default_of_the_twenty_edition_leaves_those_of_the_first_to_be_had(environment):
+    garage = Garage(environment)
+    vehicle, twenty = garage.build(), garage.build(algorithm=P521)
+    make(environment, wanted(environment, THIRD_EMAID), algorithm=P521)  # the first of the vehicle, so its default
+    assert code_of(ask(environment, vehicle)) == NO_CERTIFICATE_2
+    make(environment, wanted(environment, OTHER_EMAID), wanted(environment))
+    (item,) = ask(environment, vehicle).items
+    assert vehicle.install_2(item.exi, environment.clock.now()) == EMAID
+    environment.pools.contracts.set_default(OEM, PCID, OTHER_EMAID)
+    assert [one.contract.emaid for one in ask(environment, vehicle).items] == [OTHER_EMAID]
+    assert [one.contract.emaid for one in ask(environment, twenty, ISO_20).items] == [THIRD_EMAID]
+    environment.pools.contracts.delete(MO, OTHER_EMAID)  # no default any more, and none is put in its place
+    assert code_of(ask(environment, vehicle)) == NO_CERTIFICATE_2
+
+
 def test_a_vehicle_of_the_twenty_edition_gets_a_list_with_those_it_names_first(environment):
     vehicle = Garage(environment).build(algorithm=P521)
     orders = [wanted(environment, emaid) for emaid in (EMAID, OTHER_EMAID, THIRD_EMAID)]
