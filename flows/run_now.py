@@ -13,6 +13,11 @@ from pki_core.model.errors import MalformedError
 from pki_core.runtime import Runtime
 
 NOT_DRY = frozenset({"rotate_token_keys", "seal_audit", "watch_ages"})  # the others can report only
+_SIGN = "pncpki batch sign ID"
+_BY_COMMAND = {  # flows that need more than their name
+    "sign_batches": f"`{_SIGN}`",
+    "issue_contracts": f"`pncpki batch submit FILE --kind contract --partner NAME` and then `{_SIGN}`",
+}
 
 
 def sign_batch(runtime: Runtime, batch_id: str, home: Path, *, workers: int, direct: bool, quiet: bool) -> None:
@@ -38,6 +43,8 @@ def run_flow(name: str, runtime: Runtime, *, dry_run: bool) -> dict[str, Any]:
     Raises:
         MalformedError: there is no such flow.
     """
+    if name in _BY_COMMAND:
+        raise MalformedError(f"{name} is run by {_BY_COMMAND[name]}")
     if name not in FLOWS:
         raise MalformedError(f"there is no flow {name!r}; there are {', '.join(FLOWS)}")
     if dry_run and name in NOT_DRY:

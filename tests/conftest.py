@@ -7,6 +7,18 @@ from contextlib import closing
 
 import pytest
 
+OUR_OWN = frozenset({"PNCPKI_VECTORS", "PNCPKI_ISO15118_PYTHON"})  # what tests are told from outside
+
+
+def pytest_configure(config):  # noqa: ARG001  # as pytest calls it
+    """Drop what an operator set in his shell: his database, his environment's home, his PIN are none of ours."""
+    drop_operators_variables(os.environ)
+
+
+def drop_operators_variables(variables):
+    for name in [one for one in variables if one.startswith("PNCPKI_") and one not in OUR_OWN]:
+        del variables[name]
+
 
 def migrate(url):
     from pki_core.store.schema import migrate  # tests without a database do not load SQLAlchemy

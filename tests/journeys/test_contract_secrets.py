@@ -4,6 +4,8 @@ import base64
 import logging
 import pickle
 import traceback
+import weakref
+from sys import getrefcount
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -12,11 +14,24 @@ from sqlalchemy import text
 
 from pki_core.model.errors import HsmUnavailableError, InvariantError
 from pki_core.services.contract_signing import ContractSigning
+from pki_core.services.enroll import NoHooks
 from pki_core.wire import contract_key
 from pki_core.wire.contract_key import NewContractKey
 from tests.builders import spki
 from tests.journeys.acts import rows
-from tests.journeys.contract_acts import ED448, EMAID, P256, P521, Garage, make, signed_data, wanted
+from tests.journeys.contract_acts import (
+    ED448,
+    EMAID,
+    OTHER_EMAID,
+    OTHER_PCID,
+    P256,
+    P521,
+    PCID,
+    Garage,
+    make,
+    signed_data,
+    wanted,
+)
 from tests.journeys.test_contract_batches import BEGINS, ENDS, emaid_of, pcid_of, sign, submit
 
 pytest_plugins = ["tests.journeys.environments"]
@@ -137,6 +152,46 @@ def test_nor_are_the_keys_of_a_table_in_its_batch_or_bundle(environment, born):
     environment.results.write(batch.id, environment.home / "bundle")
     assert len(born) == 3
     assert places_of(born, everything_stored(environment)) == set()
+
+
+class Looking(NoHooks):
+    """A caller that looks, whenever something is written, which keys are still in memory."""
+
+    def __init__(self, holders, keys):
+        self._holders, self._keys = holders, keys
+        self.seen = []
+
+    def reserved(self, work, reservation):  # noqa: ARG002  # as the protocol has it
+        self._look("reserved")
+
+    def recorded(self, work, outcomes):  # noqa: ARG002
+        self._look("recorded")
+
+    def _look(self, at):
+        alive = [one for one in self._holders if one() is not None]
+        held = [
+            number for number in range(len(self._keys)) if getrefcount(self._keys[number]) > 2
+        ]  # the list, the call
+        self.seen.append((at, len(alive), len(held)))
+
+
+@pytest.mark.parametrize("algorithm", [P256, P521, ED448])
+def test_keys_are_gone_before_anything_is_written(environment, monkeypatch, algorithm):
+    holders, keys = [], []
+
+    class Watched(NewContractKey):  # without slots of its own: weak references need that
+        def __init__(self, algorithm):
+            super().__init__(algorithm)
+            holders.append(weakref.ref(self))
+            keys.append(self._key)
+
+    monkeypatch.setattr("pki_core.services.contracts.NewContractKey", Watched)
+    Garage(environment).build_many([PCID, OTHER_PCID], algorithm)
+    looking = Looking(holders, keys)
+    orders = wanted(environment), wanted(environment, OTHER_EMAID, OTHER_PCID)
+    make(environment, *orders, algorithm=algorithm, hooks=looking)
+    assert len(keys) == 2
+    assert looking.seen == [("reserved", 0, 0), ("recorded", 0, 0)]
 
 
 @pytest.mark.parametrize("error", [HsmUnavailableError("away"), InvariantError("broken"), ValueError("unforeseen")])

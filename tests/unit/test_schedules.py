@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows.run_now import NOT_DRY
+from flows.run_now import NOT_DRY, run_flow
 from flows.schedules import FLOWS, MAINTENANCE, SCHEDULES, SIGNING
+from pki_core.model.errors import MalformedError
 from pki_core.services.ages import LAST_RUNS
 
 ROOT = Path(__file__).parents[2]
@@ -64,3 +65,9 @@ def test_the_help_of_run_names_every_flow():
     text = Path(import_module("flows.cli").__file__).read_text()
     help_of_run = text.partition('"""Run a flow now."""')[0].rpartition("@app.command()")[2]
     assert [name for name in FLOWS if name not in help_of_run] == []
+
+
+@pytest.mark.parametrize("name", [one.flow for one in SCHEDULES if one.parameter])
+def test_a_flow_that_needs_a_batch_or_a_file_says_which_command_runs_it(name):
+    with pytest.raises(MalformedError, match=f"{name} is run by .*pncpki batch sign"):
+        run_flow(name, None, dry_run=False)

@@ -17,6 +17,7 @@ from pki_core.settings import (
     load_settings,
     load_shipped,
 )
+from tests.conftest import drop_operators_variables
 
 
 @pytest.fixture(autouse=True)
@@ -238,3 +239,9 @@ def test_a_refusal_never_shows_what_was_written(tmp_path, own):
         checked(tmp_path, **own)
     assert "1234-secret" not in str(caught.value)
     assert caught.value.__cause__ is None  # its text would show it
+
+
+def test_what_an_operator_set_in_his_shell_is_dropped_before_tests_run():
+    told = {"PNCPKI_DATABASE_URL": "postgresql://his", "PNCPKI_PIN": "1", "PNCPKI_VECTORS": "there", "PATH": "/bin"}
+    drop_operators_variables(told)
+    assert told == {"PNCPKI_VECTORS": "there", "PATH": "/bin"}
