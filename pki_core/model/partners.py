@@ -12,3 +12,4 @@ class Partner:
     provider_prefixes: frozenset[str]  # 5 characters: country and provider, for EMAIDs
     operator_prefixes: frozenset[str]  # 5 characters: country and operator, for EVSEIDs and SECCIDs
     wmis: frozenset[str]  # 3 characters, for PCIDs
+    is_suspended: bool = False  # nothing it shows counts, until it is resumed

@@ -70,7 +70,7 @@ class Callers:
 
         Raises:
             NotAuthenticatedError: a wrong or withdrawn secret, or a token for nobody.
-            NotAuthorizedError: a certificate that is not in force, or credentials of two partners.
+            NotAuthorizedError: a certificate that is not in force, credentials of two partners, or of a suspended one.
             UnavailableError: the status of somebody else's certificate cannot be asked now.
         """
         now = self._clock.now()
@@ -87,7 +87,7 @@ class Callers:
                 return None
             if len(claimed) > 1:
                 raise NotAuthorizedError("the credentials shown are those of different partners")
-            partner = (held and held.partner) or _partner(work, claimed.pop())
+            partner = _active((held and held.partner) or _partner(work, claimed.pop()))
         if held is not None and held.path:
             with self._statuses().asked_by(held.partner_id):
                 self._refuse_revoked(held)
@@ -108,12 +108,13 @@ class Callers:
 
         Raises:
             NotAuthenticatedError: nobody's, or it was used.
+            NotAuthorizedError: that of a suspended partner.
         """
         with self._store.looking() as work:
             credential = work.credentials.find(sha256_text(code.encode()[:_MAX_SECRET]))
             if not _is_in_force(credential, CredentialKind.CODE, self._clock.now()):
                 raise NotAuthenticatedError("the enrolment code is not known, or was used before")
-            return Caller(partner=_partner(work, credential.partner_id), code_id=credential.id)
+            return Caller(partner=_active(_partner(work, credential.partner_id)), code_id=credential.id)
 
     def _holder(self, work: UnitOfWork, certificate_der: bytes, now: datetime) -> _Held | None:
         try:
@@ -186,3 +187,9 @@ def _partner(work: UnitOfWork, partner_id: str) -> Partner:
         return work.partners.get(partner_id)
     except NotFoundError as error:
         raise NotAuthenticatedError("the credentials are those of no partner") from error
+
+
+def _active(partner: Partner) -> Partner:
+    if partner.is_suspended:
+        raise NotAuthorizedError("this partner is suspended")
+    return partner

@@ -1,9 +1,9 @@
 """Partners and the environment's stamp."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, insert, select
+from sqlalchemy import Connection, bindparam, delete, insert, select
 
 from pki_core.model.errors import ConflictError, NotFoundError
 from pki_core.model.partners import Partner
@@ -11,6 +11,9 @@ from pki_core.model.signer import TokenIdentity
 from pki_core.store import tables
 from pki_core.store.driver import run
 from pki_core.store.times import to_seconds
+
+_scope = tables.partner_scope
+SUSPENDED = ("status", "suspended")
 
 # Built once: every EST request asks it.
 _WITH_SCOPES = (
@@ -38,12 +41,35 @@ class PartnerGateway:
             "operator": partner.operator_prefixes,
             "wmi": partner.wmis,
         }
-        rows = [
-            {"partner_id": partner.id, "kind": kind, "value": value}
-            for kind, values in scopes.items()
-            for value in sorted(values)
-        ]
-        self._connection.execute(insert(tables.partner_scope), rows)
+        self.widen(partner.id, [(kind, value) for kind, values in scopes.items() for value in sorted(values)])
+
+    def lock(self, partner_id: str) -> Partner:
+        """Return a partner whom nobody else changes before the transaction ends; NotFoundError when there is none."""
+        wanted = select(tables.partner.c.id).where(tables.partner.c.id == partner_id).with_for_update()
+        self._connection.execute(wanted)
+        return self.get(partner_id)
+
+    def widen(self, partner_id: str, scopes: Sequence[tuple[str, str]]) -> None:
+        """Give a partner (kind, value) of roles and prefixes he does not have."""
+        rows = [{"partner_id": partner_id, "kind": kind, "value": value} for kind, value in scopes]
+        if rows:
+            self._connection.execute(insert(tables.partner_scope), rows)
+
+    def narrow(self, partner_id: str, scopes: Sequence[tuple[str, str]]) -> None:
+        """Take (kind, value) of roles and prefixes from a partner."""
+        for kind, value in scopes:
+            self._connection.execute(
+                delete(_scope).where(_scope.c.partner_id == partner_id, _scope.c.kind == kind, _scope.c.value == value)
+            )
+
+    def holder(self, kind: str, value: str, but: str) -> str | None:
+        """Return another partner who holds a prefix, None when there is none."""
+        return self._connection.scalar(
+            select(_scope.c.partner_id)
+            .where(_scope.c.kind == kind, _scope.c.value == value, _scope.c.partner_id != but)
+            .order_by(_scope.c.partner_id)
+            .limit(1)
+        )
 
     def get(self, partner_id: str) -> Partner:
         """Return a partner; NotFoundError when there is none."""
@@ -59,7 +85,8 @@ class PartnerGateway:
 
 def partner_of(partner_id: str, rows: Iterable[tuple[str | None, str | None]]) -> Partner:
     """Return a partner from (kind, value) of its scopes; (None, None) stands for none."""
-    scopes: dict[str, set[str]] = {"role": set(), "provider": set(), "operator": set(), "wmi": set()}
+    kinds = ("role", "provider", "operator", "wmi", SUSPENDED[0])
+    scopes: dict[str, set[str]] = {kind: set() for kind in kinds}
     for kind, value in rows:
         if kind is not None and value is not None:
             scopes[kind].add(value)
@@ -69,6 +96,7 @@ def partner_of(partner_id: str, rows: Iterable[tuple[str | None, str | None]]) -
         provider_prefixes=frozenset(scopes["provider"]),
         operator_prefixes=frozenset(scopes["operator"]),
         wmis=frozenset(scopes["wmi"]),
+        is_suspended=SUSPENDED[1] in scopes[SUSPENDED[0]],
     )
 
 

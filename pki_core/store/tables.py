@@ -61,7 +61,7 @@ partner_scope = Table(
     "partner_scope",
     metadata,
     Column("partner_id", ForeignKey("partner.id"), primary_key=True),
-    Column("kind", String(16), primary_key=True),  # role | provider | operator | wmi
+    Column("kind", String(16), primary_key=True),  # role | provider | operator | wmi | status
     Column("value", String(16), primary_key=True),
 )
 
