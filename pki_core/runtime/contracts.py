@@ -93,7 +93,7 @@ class ContractServices:
         """Answers to vehicles."""
         parts = self._parts
         roots = CpsRoots(parts.store, parts.clock)
-        return Installations(parts.store, parts.clock, parts.pools.contracts, roots)
+        return Installations(parts.store, parts.clock, roots)
 
     @cached_property
     def generation(self) -> ContractGeneration:

@@ -22,10 +22,11 @@ from pki_core.model.identifiers import Emaid, Pcid, provider_of
 from pki_core.model.partners import Partner
 from pki_core.model.pools import CONTRACT_OR_VEHICLE_NOT_FOUND, Event, EventType, Namespace, ProvisioningKey
 from pki_core.model.profiles import Edition
+from pki_core.model.signer import KeyAlgorithm
 from pki_core.model.states import CertificateState
 from pki_core.services.cps_roots import CpsRoots
 from pki_core.services.cps_signers import may_be_shown
-from pki_core.services.pool_contracts import ContractPool
+from pki_core.services.pool_contracts import own_vehicle
 from pki_core.store.contract_making import HeldContract
 from pki_core.store.unit_of_work import Store
 from pki_core.wire.contract_data import (
@@ -90,6 +91,14 @@ class _Ready(NamedTuple):
     message: _Answer
 
 
+class _Held(NamedTuple):
+    """What a vehicle has."""
+
+    keys: frozenset[tuple[KeyAlgorithm, bytes]]  # of its provisioning certificates in force: algorithm and hash
+    contracts: list[HeldContract]
+    fallen: frozenset[bytes]  # certificates of signers nobody believes any more
+
+
 class _Asked(NamedTuple):
     """What a request says, whatever its edition."""
 
@@ -105,10 +114,9 @@ class _Asked(NamedTuple):
 class Installations:
     """Answers requests and pulls of contract data."""
 
-    def __init__(self, store: Store, clock: Clock, pool: ContractPool, roots: CpsRoots) -> None:
+    def __init__(self, store: Store, clock: Clock, roots: CpsRoots) -> None:
         self._store = store
         self._clock = clock
-        self._pool = pool
         self._roots = roots
 
     def answer(self, partner: Partner, exi: bytes, namespace: Namespace) -> Installed:
@@ -129,29 +137,51 @@ class Installations:
         return Installed(items, is_found=True, namespace=namespace)
 
     def provide(self, partner: Partner, emaid: str, pcid: str, session_id: bytes) -> Installation:
-        """Return a contract for an OEM's own vehicle, as its back end hands it to the vehicle.
+        """Return a contract for an OEM's own vehicle, as its back end hands it over: what a request would get, too.
 
         Raises:
             NotFoundError: there is none of that vehicle's, or none whose signer could be trusted now.
             NotAuthorizedError: the vehicle is another OEM's.
         """
-        contract, signed_data, meta = self._pool.provide(partner, emaid, pcid)
-        told = ToldContract(
-            contract.emaid,
-            contract.emaid_as_issued,
-            contract.key.pcid,
-            contract.namespace,
-            contract.cps_fingerprint,
-            meta,
-        )
-        message = _decoded(told, signed_data)
-        with self._store.reading() as work:
-            fallen = work.cps_signers.fallen()
-        if not may_be_shown(chains_of(message)[0], fallen, self._clock.now()):
+        vehicle, wanted = own_vehicle(partner, pcid), Emaid.parse(emaid).canonical
+        held = self._held([ProvisioningKey(vehicle, algorithm) for algorithm in KeyAlgorithm])
+        named = [one for one in held.contracts if one.emaid == wanted]
+        ready = [self._ready(one, held.fallen) for one in self._in_force(held, named)]
+        if not ready or ready[0] is None:
             raise NotFoundError(CONTRACT_OR_VEHICLE_NOT_FOUND)
+        message, told = ready[0].message, ready[0].told
         item = Installation(self._for_session(message, session_id, 0), told)
         self._note_delivery([told])
         return item
+
+    def _held(self, keys: Sequence[ProvisioningKey]) -> _Held:
+        """Return what one vehicle's certificates and contracts are worth now, by one look."""
+        with self._store.reading() as work:
+            known = work.provisioning_pool.standing(keys, with_chains=True)
+            contracts = work.contract_making.held_by(known[0][0].key.pcid) if known else []
+            fallen = work.cps_signers.fallen() if contracts else frozenset()
+        now = self._clock.now()
+        good = frozenset(
+            (row.key.algorithm, row.key_sha256) for row, state in known if now < row.valid_to and state in _IN_FORCE
+        )
+        return _Held(good, contracts, fallen)
+
+    def _in_force(self, held: _Held, contracts: Sequence[HeldContract]) -> list[HeldContract]:
+        """Return which of a vehicle's contracts it can decrypt and use now."""
+        now = self._clock.now()
+        return [
+            one
+            for one in contracts
+            if (one.algorithm, one.key_sha256) in held.keys
+            and one.valid_from <= now < one.valid_to
+            and one.state in _IN_FORCE
+        ]
+
+    def _ready(self, one: HeldContract, fallen: frozenset[bytes]) -> _Ready | None:
+        """Return a contract whose signer a vehicle would believe now."""
+        told = ToldContract(one.emaid, one.emaid_as_issued, one.pcid, one.namespace, one.cps_fingerprint, one.meta)
+        message = _decoded(told, one.signed_data)
+        return _Ready(told, message) if may_be_shown(chains_of(message)[0], fallen, self._clock.now()) else None
 
     def _contracts(self, partner: Partner, asked: _Asked) -> list[_Ready] | str:
         """Return what a known vehicle gets, or the response code of the refusal."""
@@ -163,39 +193,27 @@ class Installations:
             return missing
         if "cpo" not in partner.roles and pcid.wmi not in partner.wmis:
             return missing  # every vehicle comes to a station; to its maker come his own
-        key = ProvisioningKey(pcid.canonical, algorithm)
-        with self._store.reading() as work:
-            known = work.provisioning_pool.standing([key], with_chains=True)
-            held = work.contract_making.held_by(key.pcid) if known else []
-            fallen = work.cps_signers.fallen() if held else frozenset()
-        now, key_sha256 = self._clock.now(), hashlib.sha256(spki_der).digest()
-        for row, state in known:
-            if row.key_sha256 != key_sha256 or row.valid_to <= now or state not in _IN_FORCE:
-                return missing
-        if known and message_fault(asked.message, asked.leaf_der):
+        held = self._held([ProvisioningKey(pcid.canonical, algorithm)])
+        if (algorithm, hashlib.sha256(spki_der).digest()) not in held.keys:
+            return missing
+        if message_fault(asked.message, asked.leaf_der):
             return BAD_SIGNATURE
-        if asked.edition is Edition.ISO_2:
-            held = _of_default(held)
-        own = [one for one in held if (one.algorithm, one.key_sha256) == (algorithm, key_sha256)]
-        return self._chosen(asked, own, fallen)
+        return self._chosen(asked, held)
 
-    def _chosen(self, asked: _Asked, held: Sequence[HeldContract], fallen: frozenset[bytes]) -> list[_Ready] | str:
+    def _chosen(self, asked: _Asked, held: _Held) -> list[_Ready] | str:
         """Return those in force, as many as are wanted: those the vehicle names first, and then the others."""
-        now = self._clock.now()
+        contracts = _of_default(held.contracts) if asked.edition is Edition.ISO_2 else held.contracts
         found = [
             one
-            for one in held
-            if one.valid_from <= now < one.valid_to
-            and one.state in _IN_FORCE
-            and one.namespace.is_edition_20 == (asked.edition is Edition.ISO_20)
+            for one in self._in_force(held, contracts)
+            if one.namespace.is_edition_20 == (asked.edition is Edition.ISO_20)
             and self._roots.is_known(one.cps_fingerprint, asked.serials)
         ]
         ready: list[_Ready] = []
         for one in _in_order(found, asked.emaids) if asked.most else ():  # a vehicle has room for none: 0 is said, too
-            told = ToldContract(one.emaid, one.emaid_as_issued, one.pcid, one.namespace, one.cps_fingerprint, one.meta)
-            message = _decoded(told, one.signed_data)
-            if may_be_shown(chains_of(message)[0], fallen, now):
-                ready.append(_Ready(told, message))
+            usable = self._ready(one, held.fallen)
+            if usable is not None:
+                ready.append(usable)
             if len(ready) == asked.most:
                 break
         return ready or _no_contract(asked.edition)

@@ -6,7 +6,6 @@ becomes it by itself.
 
 import hashlib
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from pki_core.model.clock import Clock
 from pki_core.model.errors import ConflictError, LimitExceededError, MalformedError, NotAuthorizedError, NotFoundError
@@ -34,14 +33,6 @@ from pki_core.store.unit_of_work import Store, UnitOfWork
 
 MAX_SIGNED_OCTETS = 65_536  # ten times what a charging station takes
 ROOTS = (RootKind.MO, RootKind.V2G)
-
-
-class ContractData(NamedTuple):
-    """A contract with its signed data."""
-
-    contract: ContractRow
-    signed_data: bytes
-    meta: str
 
 
 class ContractPool:
@@ -155,30 +146,15 @@ class ContractPool:
                 raise NotFoundError(CONTRACT_NOT_FOUND)
             return contract
 
-    def provide(self, partner: Partner, emaid: str, pcid: str) -> ContractData:
-        """Return a contract with its signed data, for the OEM whose vehicle it is.
-
-        Raises:
-            NotAuthorizedError: the partner is no OEM, or not this vehicle's.
-            NotFoundError: there is no such pair that could be trusted now.
-        """
-        vehicle = self._vehicle(partner, pcid)
-        with self._store.reading() as work:
-            contract = next((one for one in self._live(work, vehicle) if one.emaid == _canonical(emaid)), None)
-            if contract is None:
-                raise NotFoundError(CONTRACT_OR_VEHICLE_NOT_FOUND)
-            pool = work.contract_pool
-            return ContractData(contract, pool.signed_data(contract.emaid), pool.meta_of(contract.emaid))
-
     def of_vehicle(self, partner: Partner, pcid: str) -> list[ContractRow]:
         """Return the contracts of an OEM's own vehicle, the default first."""
-        vehicle = self._vehicle(partner, pcid)
+        vehicle = own_vehicle(partner, pcid)
         with self._store.reading() as work:
             return self._live(work, vehicle)
 
     def set_default(self, partner: Partner, pcid: str, emaid: str) -> None:
         """Make a contract the default of an OEM's own vehicle; NotFoundError when it is not that vehicle's."""
-        vehicle, now = self._vehicle(partner, pcid), self._clock.now()
+        vehicle, now = own_vehicle(partner, pcid), self._clock.now()
         with self._store.transaction() as work:
             if not work.contract_pool.set_default(vehicle, _canonical(emaid)):
                 raise NotFoundError(CONTRACT_OR_VEHICLE_NOT_FOUND)
@@ -210,12 +186,6 @@ class ContractPool:
                 return contract
         raise NotFoundError(CONTRACT_NOT_FOUND)
 
-    def _vehicle(self, partner: Partner, pcid: str) -> str:
-        parsed = Pcid.parse(pcid, edition20=True)
-        if "oem" not in partner.roles or parsed.wmi not in partner.wmis:
-            raise NotAuthorizedError(f"vehicles of {parsed.wmi} are not this partner's")
-        return parsed.canonical
-
     def _live(self, work: UnitOfWork, pcid: str) -> list[ContractRow]:
         """Return a vehicle's contracts that it can decrypt now and that are in force, whatever sweeps have not seen."""
         now = self._clock.now()
@@ -227,6 +197,14 @@ class ContractPool:
         hashes = {row.key: row.key_sha256 for row in work.provisioning_pool.of_pcid(pcid) if stands(row)}
         of_vehicle = work.contract_pool.of_pcid(pcid) if hashes else []
         return [one for one in of_vehicle if hashes.get(one.key) == one.key_sha256 and stands(one)]
+
+
+def own_vehicle(partner: Partner, pcid: str) -> str:
+    """Return the PCID of an OEM's own vehicle as the pools have it; NotAuthorizedError when it is another's."""
+    parsed = Pcid.parse(pcid, edition20=True)
+    if "oem" not in partner.roles or parsed.wmi not in partner.wmis:
+        raise NotAuthorizedError(f"vehicles of {parsed.wmi} are not this partner's")
+    return parsed.canonical
 
 
 def _may_write(partner: Partner, emaid: Emaid) -> bool:

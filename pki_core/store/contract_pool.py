@@ -79,10 +79,6 @@ class ContractPoolGateway:
         """Return the signed data of a contract that is known to be there."""
         return bytes(self._connection.execute(select(_data.c.signed_data).where(_data.c.emaid == emaid)).scalar_one())
 
-    def meta_of(self, emaid: str) -> str:
-        """Return what an operator said beside a contract, "" when he said nothing."""
-        return self._connection.scalar(select(_data.c.meta_data).where(_data.c.emaid == emaid)) or ""
-
     def set_default(self, pcid: str, emaid: str) -> bool:
         """Make a contract its vehicle's default, in the place of another one; False when it is not that vehicle's."""
         self._connection.execute(

@@ -6,7 +6,7 @@ import pytest
 from cryptography import x509
 
 from pki_core.model.errors import SignatureInvalidError, VehicleChangedError
-from pki_core.model.pools import PROVISIONING_NOT_AVAILABLE
+from pki_core.model.pools import PROVISIONING_NOT_AVAILABLE, RootKind
 from pki_core.model.revocations import Reason
 from pki_core.services import contract_vehicles
 from pki_core.services.contract_signing import ContractSigning
@@ -138,6 +138,16 @@ def test_vehicles_of_other_makers_are_asked_about_again_after_a_day(home):
         source.silent.clear()
         source.revoked.add(upload.leaf_der)
         assert make(runtime, order)[0].code == "vehicle.not_available"
+
+
+def test_a_vehicle_whose_makers_root_has_left_the_pool_gets_no_contract(home):
+    with opened(home) as runtime:
+        runtime.pools.provisioning.publish(OEM, vehicle_of(foreign_ca(runtime)))
+        assert make(runtime, wanted(runtime, FOREIGN_EMAID, FOREIGN_PCID))[0].common_name == FOREIGN_EMAID
+        for root in runtime.pools.roots.all(RootKind.OEM):
+            runtime.pools.roots.remove(root.id, by=["alice"])
+        (refused,) = make(runtime, wanted(runtime, OTHER_EMAID, FOREIGN_PCID))
+        assert (refused.code, emaids(runtime)) == ("vehicle.not_available", [FOREIGN_EMAID])
 
 
 def test_a_vehicle_that_changes_meanwhile_leaves_nothing_and_the_next_try_sees_it(environment, monkeypatch):

@@ -3,14 +3,18 @@
 from datetime import timedelta
 
 import pytest
+from cryptography import x509
+from sqlalchemy import update
 
 from pki_core.model.errors import MalformedError, NotAuthorizedError, NotFoundError
 from pki_core.model.pools import Namespace
 from pki_core.model.profiles import Edition
 from pki_core.model.revocations import Reason
 from pki_core.services.installations import INVALID_EXI, session_id_of
+from pki_core.store import pool_tables
 from pki_core.wire.contract_data import BAD_SIGNATURE, NO_CERTIFICATE_2, NO_CONTRACT_20, decode_message
 from tests.builders import new_key
+from tests.contract_chains import Entity
 from tests.journeys.contract_acts import (
     ED448,
     EMAID,
@@ -20,11 +24,12 @@ from tests.journeys.contract_acts import (
     P521,
     PCID,
     Garage,
+    contract,
     make,
     wanted,
 )
-from tests.journeys.pool_acts import OTHER_OEM, events, forget_events, opened, partner
-from tests.vehicle import SESSION
+from tests.journeys.pool_acts import OTHER_OEM, events, foreign_ca, forget_events, opened, partner, vehicle_of
+from tests.vehicle import SESSION, Vehicle
 
 pytest_plugins = ["tests.journeys.environments"]
 CPO, OEM, MO = partner("cpo", id="cpo"), partner("oem", id="oem"), partner("mo", id="mo")
@@ -120,17 +125,62 @@ def test_a_request_with_somebody_elses_key_or_signature_is_refused(environment):
     assert code_of(ask(environment, vehicle)) == NO_CERTIFICATE_2
 
 
-def test_a_vehicle_whose_certificate_was_revoked_gets_nothing(environment):
+def pulled(runtime, emaid=EMAID):
+    """Whether its maker would be given a contract."""
+    try:
+        return runtime.contracts.installations.provide(OEM, emaid, PCID, SESSION).contract.emaid == emaid
+    except NotFoundError:
+        return False
+
+
+def test_a_vehicle_whose_certificate_was_revoked_gets_nothing_nor_does_its_maker(environment):
     vehicle = Garage(environment).build()
     make(environment, wanted(environment))
+    assert pulled(environment)
     serial = f"{vehicle_certificate(vehicle).serial_number:x}"
     environment.revocations.revoke(serial, Reason.KEY_COMPROMISE, actor="test")
     assert code_of(ask(environment, vehicle)) == NO_CERTIFICATE_2
+    assert not pulled(environment)
+
+
+def test_a_vehicle_whose_certificate_has_ended_gets_nothing_nor_does_its_maker(home):
+    with opened(home) as runtime:
+        ca, key = foreign_ca(runtime), new_key()
+        upload = vehicle_of(ca, PCID, key=key, end=runtime.clock.now() + timedelta(days=30))
+        runtime.pools.provisioning.publish(OEM, upload)
+        make(runtime, wanted(runtime))
+        above = Entity(certificate=ca.sub1.certificate, key=None, above=None)
+        oem = Entity(certificate=x509.load_der_x509_certificate(upload.leaf_der), key=key, above=above)
+        vehicle = Vehicle(oem, P256, [Garage(runtime)._above("v2g-root")])
+        assert ask(runtime, vehicle).is_found
+        assert pulled(runtime)
+        runtime.clock.advance(days=31)
+        assert contract(runtime).valid_to > runtime.clock.now()
+        assert code_of(ask(runtime, vehicle)) == NO_CERTIFICATE_2
+        assert not pulled(runtime)
+
+
+def test_a_contract_that_was_wrapped_for_another_key_goes_to_nobody(environment):
+    vehicle = Garage(environment).build()
+    make(environment, wanted(environment))
+    with environment.store.transaction() as work:  # a key replaced, and its contract not swept away yet
+        table = work.contract_pool._connection
+        table.execute(update(pool_tables.contract).values(key_sha256=bytes(32)))
+    assert code_of(ask(environment, vehicle)) == NO_CERTIFICATE_2
+    assert not pulled(environment)
+
+
+def test_each_key_of_a_vehicle_gets_the_contracts_that_were_wrapped_for_it(environment):
+    garage = Garage(environment)
+    vehicles = {algorithm: garage.build(algorithm=algorithm) for algorithm in (P521, ED448)}
+    make(environment, wanted(environment), algorithm=P521)
+    assert code_of(ask(environment, vehicles[ED448], ISO_20), Edition.ISO_20) == NO_CONTRACT_20
+    make(environment, wanted(environment, OTHER_EMAID), algorithm=ED448)
+    for algorithm, emaid in ((P521, EMAID), (ED448, OTHER_EMAID)):
+        assert [one.contract.emaid for one in ask(environment, vehicles[algorithm], ISO_20).items] == [emaid]
 
 
 def vehicle_certificate(vehicle):
-    from cryptography import x509
-
     return x509.load_der_x509_certificate(vehicle.chain.certificate_der)
 
 
@@ -147,6 +197,7 @@ def test_a_contract_that_has_not_begun_is_not_given_out(environment):
     begins = environment.clock.now().replace(year=environment.clock.now().year + 1)
     make(environment, wanted(environment, begins=begins, ends=begins.replace(year=begins.year + 1)))
     assert code_of(ask(environment, vehicle)) == NO_CERTIFICATE_2
+    assert not pulled(environment)
 
 
 @pytest.mark.parametrize("exi", [b"", b"\x80", b"nonsense", bytes(20_000)])

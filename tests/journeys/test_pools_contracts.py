@@ -20,6 +20,7 @@ from pki_core.model.states import CertificateState
 from pki_core.services.pool_contracts import MAX_SIGNED_OCTETS
 from tests.builders import new_key
 from tests.journeys.acts import rows
+from tests.journeys.contract_acts import signed_data
 from tests.journeys.crl_acts import revoke
 from tests.journeys.pool_acts import (
     CPS,
@@ -66,8 +67,7 @@ def test_a_contract_is_kept_with_its_data_and_both_sides_are_told(runtime, ca):
     upload = contract_of(ca)
     assert runtime.pools.contracts.publish(MO, upload) is True
     assert runtime.pools.contracts.get(MO, "DE-PNC-C00000001").leaf_der == upload.leaf_der
-    found = runtime.pools.contracts.provide(OEM, EMAID, PCID)
-    assert found.signed_data == upload.signed_data
+    assert signed_data(runtime, EMAID) == upload.signed_data
     assert events(runtime) == [
         ("oem.contract.created", "WPN", PCID, EMAID),
         ("mo.contract.created.sent.to.oem", "DEPNC", PCID, EMAID),
@@ -80,7 +80,7 @@ def test_the_same_emaid_again_overwrites_and_tells(runtime, ca):
     forget_events(runtime)
     again = replace(contract_of(ca, years=1), signed_data=b"new")
     assert runtime.pools.contracts.publish(MO, again) is False
-    assert runtime.pools.contracts.provide(OEM, EMAID, PCID).signed_data == b"new"
+    assert signed_data(runtime, EMAID) == b"new"
     assert emaids(runtime) == [EMAID]
     assert default_of(runtime) == [EMAID]
     assert [event[0] for event in events(runtime)] == ["oem.contract.updated", "mo.contract.updated.sent.to.oem"]
@@ -265,7 +265,7 @@ def test_a_vehicle_gets_no_contract_that_is_revoked_ended_or_for_another_key(lig
     revoke(light, serial)
     assert light.pools.contracts.of_vehicle(OEM, PCID) == []
     with pytest.raises(NotFoundError, match=r"^Contract or Vehicle not found\.$"):
-        light.pools.contracts.provide(OEM, EMAID, PCID)
+        light.contracts.installations.provide(OEM, EMAID, PCID, b"\0")
     light.pools.contracts.publish(MO, contract_of(ca, OTHER_EMAID))
     assert [one.emaid for one in light.pools.contracts.of_vehicle(OEM, PCID)] == [OTHER_EMAID]
     light.clock.advance(days=3 * 365)
