@@ -14,12 +14,13 @@ from flows.run_now import NOT_DRY
 from flows.sample_batch import write_sample
 from flows.schedules import FLOWS, SCHEDULES
 from pki_core.model.errors import HsmUnavailableError, InvariantError, OverdueError
+from pki_core.model.revocations import Reason
 from pki_core.model.states import BatchState
 from pki_core.runtime.founding import Founding, found_environment
 from pki_core.services.batches import Batches
 from pki_core.services.uploads import Upload
 from tests.journeys.acts import write_rows
-from tests.journeys.contract_acts import Garage
+from tests.journeys.contract_acts import P256, Garage
 from tests.journeys.pool_acts import everything
 
 pytestmark = [pytest.mark.slow, pytest.mark.enable_socket]
@@ -190,7 +191,14 @@ def test_a_table_of_contracts_is_made_by_a_flow_and_renewed_by_another(runtime, 
     assert (made["issued"], made["refused"], made["pending"]) == (2, 1, 0)
     assert issue_contracts(str(path), "demo-mo") == made
     assert renew_contracts(dry_run=True)["renewed"] == 2
-    assert renew_contracts() == {"renewed": 2, "refused": 0, "unfinished": False}
+    signer = runtime.contracts.signers.choose(P256).record
+    runtime.revocations.revoke(signer.serial, Reason.CERTIFICATE_HOLD, actor="test")
+    state = renew_contracts(return_state=True)
+    assert state.is_failed()
+    with pytest.raises(OverdueError, match="2 of demo-mo, secp256r1: no CPS signer"):
+        state.result()
+    runtime.revocations.release(signer.serial, actor="test")
+    assert renew_contracts() == {"renewed": 2, "refused": 0, "unfinished": False, "failures": ()}
     assert renew_contracts()["renewed"] == 0
 
 
