@@ -67,6 +67,10 @@ class ConflictError(RequestError):
     code = "request.conflict"
 
 
+class ConstraintError(ConflictError):
+    """The database refused a row; as a rule because somebody else wrote one since it was looked for."""
+
+
 class LimitExceededError(RequestError):
     """An input is larger than the settings allow."""
 

@@ -11,6 +11,7 @@ from pki_core.model.clock import Clock
 from pki_core.model.contract_orders import ContractOrder
 from pki_core.model.errors import (
     ConflictError,
+    ConstraintError,
     CsrRejectedError,
     InvariantError,
     MalformedError,
@@ -18,6 +19,7 @@ from pki_core.model.errors import (
     NotFoundError,
     RequestError,
     UnavailableError,
+    VehicleChangedError,
 )
 from pki_core.model.identifiers import Pcid
 from pki_core.model.issuers import IssuerRecord
@@ -139,7 +141,11 @@ class ContractGeneration:
                 order = Order.pinned(work, profile, now, runner=runner, actor=partner.id, partner=partner)
                 record = issuer_in_service(work, profile)
                 _check_mo_root(work, record, roots.mo_sha256)
-            return self._contracts().issue(self._issuers.get(record.label), order, orders, None, roots.cps_sha256)
+            issuer, making = self._issuers.get(record.label), self._contracts()
+            try:
+                return making.issue(issuer, order, orders, None, roots.cps_sha256)
+            except (ConstraintError, VehicleChangedError):  # somebody was quicker: judged again, it is said who
+                return making.issue(issuer, order, orders, None, roots.cps_sha256)
 
 
 def _check_mo_root(work: UnitOfWork, record: IssuerRecord, wanted: str) -> None:

@@ -22,7 +22,7 @@ from pki_core.services.pool_chains import ChainChecks, CheckedChain, read_chain
 from pki_core.services.pool_contracts import ROOTS, ContractPool
 from pki_core.services.pool_events import STREAM
 from pki_core.store.audit import AuditEntry
-from pki_core.store.unit_of_work import Store
+from pki_core.store.unit_of_work import Store, UnitOfWork
 from pki_core.wire.contract_data import answer_2, answer_20
 from pki_core.wire.contract_envelope import ENVELOPE_2_OCTETS, ENVELOPE_P521_OCTETS, ENVELOPE_X448_OCTETS
 
@@ -117,12 +117,15 @@ class OwnContracts:
         What cannot be stored after all (a vehicle left in this moment) was signed all the same, and that is noted.
         """
         now = self._clock.now()
+
+        def store(work: UnitOfWork) -> None:
+            for one, it, signed in all_of:
+                if it.key is not None:
+                    self._pool.put(work, partner, _upload(one, it, signed), it.chain)
+            work.audit.append(STREAM, now, [_entry(partner, *each) for each in all_of])
+
         try:
-            with self._store.transaction() as work:
-                for one, it, signed in all_of:
-                    if it.key is not None:
-                        self._pool.put(work, partner, _upload(one, it, signed), it.chain)
-                work.audit.append(STREAM, now, [_entry(partner, *each) for each in all_of])
+            self._store.with_second_look(store)
         except ConflictError:
             with self._store.transaction() as work:
                 work.audit.append(STREAM, now, [_entry(partner, *each, note=" not stored") for each in all_of])

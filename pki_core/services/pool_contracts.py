@@ -61,8 +61,7 @@ class ContractPool:
         if not _may_write(partner, emaid):
             raise NotAuthorizedError(f"contracts of {emaid.provider_prefix} are not this partner's")
         checked = self._check(upload, emaid)
-        with self._store.transaction() as work:
-            return self.put(work, partner, upload, checked)
+        return self._store.with_second_look(lambda work: self.put(work, partner, upload, checked))
 
     def _check(self, upload: ContractUpload, emaid: Emaid) -> CheckedChain:
         sub2 = [("contractSubCa2Certificate", upload.sub2_der)] if upload.sub2_der else []
@@ -155,11 +154,14 @@ class ContractPool:
     def set_default(self, partner: Partner, pcid: str, emaid: str) -> None:
         """Make a contract the default of an OEM's own vehicle; NotFoundError when it is not that vehicle's."""
         vehicle, now = own_vehicle(partner, pcid), self._clock.now()
-        with self._store.transaction() as work:
+
+        def choose(work: UnitOfWork) -> None:
             if not work.contract_pool.set_default(vehicle, _canonical(emaid)):
                 raise NotFoundError(CONTRACT_OR_VEHICLE_NOT_FOUND)
             detail = f"{_canonical(emaid)} {vehicle}"
             work.audit.append(STREAM, now, [AuditEntry(partner.id, "pool.ccp_default", detail=detail)])
+
+        self._store.with_second_look(choose)
 
     def delete(self, partner: Partner, emaid: str, *, skip_revocation: bool = False) -> None:
         """Remove an operator's own contract; a certificate of ours is revoked first.

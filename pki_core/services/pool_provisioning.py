@@ -101,38 +101,39 @@ class ProvisioningPool:
         _check_key(leaf.der)
         _check_extras(upload)
         checked = self._checks.check(leaf, above, ROOTS)
-        return self._put(partner, upload, pcid, checked)
+        return self._store.with_second_look(lambda work: self._put(work, partner, upload, pcid, checked))
 
-    def _put(self, partner: Partner, upload: ProvisioningUpload, pcid: Pcid, checked: CheckedChain) -> Published:
+    def _put(
+        self, work: UnitOfWork, partner: Partner, upload: ProvisioningUpload, pcid: Pcid, checked: CheckedChain
+    ) -> Published:
         now = self._clock.now()
         key = ProvisioningKey(pcid.canonical, checked.leaf.algorithm)
         key_sha256 = hashlib.sha256(checked.leaf.spki_der).digest()
-        with self._store.transaction() as work:
-            row = ProvisioningRow(
-                key=key,
-                pcid_as_sent=pcid.as_issued,
-                namespace=_namespace_of(key, upload),
-                chain_id=checked.store(work, now),
-                certificate_id=checked.certificate_id,
-                leaf_der=checked.leaf.der,
-                key_sha256=key_sha256,
-                valid_to=checked.valid_to,
-                added_at=now,
-                checked_at=now,
-                v2g_roots=upload.v2g_roots,
-                previous_pcid=upload.previous_pcid.upper(),
-            )
-            known = work.provisioning_pool.get(key) if work.provisioning_pool.lock([key]) else None
-            outcome = Published.ADDED
-            if known is not None:
-                outcome = Published.RENEWED if known.key_sha256 == key_sha256 else Published.REPLACED
-            if outcome is Published.REPLACED:
-                self._removal.below_replaced_keys(work, [key], partner.id)
-            work.provisioning_pool.put(row)
-            detail = f"{key.pcid} {key.algorithm}: {outcome}"
-            digest = hashlib.sha256(checked.leaf.der).digest()
-            entry = AuditEntry(partner.id, "pool.pcp_published", certificate_sha256=digest, detail=detail)
-            work.audit.append(STREAM, now, [entry])
+        row = ProvisioningRow(
+            key=key,
+            pcid_as_sent=pcid.as_issued,
+            namespace=_namespace_of(key, upload),
+            chain_id=checked.store(work, now),
+            certificate_id=checked.certificate_id,
+            leaf_der=checked.leaf.der,
+            key_sha256=key_sha256,
+            valid_to=checked.valid_to,
+            added_at=now,
+            checked_at=now,
+            v2g_roots=upload.v2g_roots,
+            previous_pcid=upload.previous_pcid.upper(),
+        )
+        known = work.provisioning_pool.get(key) if work.provisioning_pool.lock([key]) else None
+        outcome = Published.ADDED
+        if known is not None:
+            outcome = Published.RENEWED if known.key_sha256 == key_sha256 else Published.REPLACED
+        if outcome is Published.REPLACED:
+            self._removal.below_replaced_keys(work, [key], partner.id)
+        work.provisioning_pool.put(row)
+        detail = f"{key.pcid} {key.algorithm}: {outcome}"
+        digest = hashlib.sha256(checked.leaf.der).digest()
+        entry = AuditEntry(partner.id, "pool.pcp_published", certificate_sha256=digest, detail=detail)
+        work.audit.append(STREAM, now, [entry])
         return outcome
 
     def get(self, partner: Partner, pcid: str, selection: Selection = ALL) -> ProvisioningEntry:

@@ -22,7 +22,7 @@ from sqlalchemy import (
     select,
 )
 
-from pki_core.model.errors import ConflictError, InvariantError, StoreUnavailableError
+from pki_core.model.errors import ConstraintError, InvariantError, StoreUnavailableError
 from pki_core.store.driver import driver_of, run_many, run_text
 from pki_core.store.engine import is_postgres
 from pki_core.store.faults import words_for
@@ -93,7 +93,7 @@ def _copy(connection: Connection, table: Table, columns: Sequence[str], rows: Se
                     write_row(row)
             return int(cursor.rowcount)
     except errors.IntegrityError as error:
-        raise ConflictError(f"the database refused a row of {table.name} that breaks a constraint") from error
+        raise ConstraintError(f"the database refused a row of {table.name} that breaks a constraint") from error
     except errors.Error as error:
         raise StoreUnavailableError(words_for(error)) from error
 

@@ -12,7 +12,7 @@ from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlalchemy.sql import ClauseElement
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from pki_core.model.errors import ConflictError, StoreUnavailableError
+from pki_core.model.errors import ConflictError, ConstraintError, StoreUnavailableError
 from pki_core.store.faults import words_for
 
 
@@ -61,7 +61,7 @@ def driver_of(connection: Connection) -> Any:  # noqa: ANN401  # of sqlite3 or p
 
 def _translated(connection: Connection, error: Exception) -> ConflictError | StoreUnavailableError:
     if isinstance(error, connection.dialect.loaded_dbapi.IntegrityError):
-        return ConflictError("the database refused a row that breaks a constraint")
+        return ConstraintError("the database refused a row that breaks a constraint")
     if getattr(driver_of(connection), "closed", False):
         connection.invalidate(error)  # the pool must not hand it out again
     return StoreUnavailableError(words_for(error))

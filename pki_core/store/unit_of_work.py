@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from pki_core.model.errors import ConflictError, StoreUnavailableError
+from pki_core.model.errors import ConstraintError, StoreUnavailableError
 from pki_core.store.audit import AuditGateway
 from pki_core.store.batches import BatchGateway
 from pki_core.store.ceremonies import CeremonyGateway
@@ -41,6 +41,7 @@ from pki_core.store.token_keys import TokenKeyGateway
 from pki_core.store.webhooks import WebhookGateway
 
 Gateway = TypeVar("Gateway")
+Result = TypeVar("Result")
 
 
 class _Made(Generic[Gateway]):
@@ -117,11 +118,24 @@ class Store:
 
         Raises:
             StoreUnavailableError: the database is away, locked, full, or refused the statement.
-            ConflictError: a constraint was hit.
+            ConstraintError: a constraint was hit.
         """
         engine = self._forgettable if forgettable else self._engine
         with _translated(), engine.begin() as connection:
             yield UnitOfWork(connection)
+
+    def with_second_look(self, act: Callable[[UnitOfWork], Result]) -> Result:
+        """Do something in a transaction, and once more when a constraint was hit.
+
+        PostgreSQL lets two look for a row at once, and refuses the second one that writes it. A second look finds what
+        was written meanwhile, and says of it what is always said. Raises as ``transaction``.
+        """
+        try:
+            with self.transaction() as work:
+                return act(work)
+        except ConstraintError:
+            with self.transaction() as work:
+                return act(work)
 
     @contextmanager
     def reading(self) -> Iterator[UnitOfWork]:
@@ -154,7 +168,7 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except IntegrityError as error:
-        raise ConflictError("the database refused a row that breaks a constraint") from error
+        raise ConstraintError("the database refused a row that breaks a constraint") from error
     except (DBAPIError, PoolTimeoutError) as error:
         cause = getattr(error, "orig", None) or error
         raise StoreUnavailableError(words_for(cause)) from error

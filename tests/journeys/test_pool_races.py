@@ -1,0 +1,109 @@
+"""Two who write the same row at once, on PostgreSQL: the second one looks again and hears what is always said."""
+
+from itertools import count
+
+import pytest
+
+from pki_core.model.errors import ConflictError, ConstraintError
+from pki_core.model.pools import EMAID_TAKEN, Namespace
+from pki_core.services.pool_provisioning import Published
+from pki_core.store import provisioning_pool
+from pki_core.store.contract_making import ContractMakingGateway
+from pki_core.store.contract_pool import ContractPoolGateway
+from tests.builders import some_key
+from tests.journeys.acts import copy_home
+from tests.journeys.contract_acts import wanted
+from tests.journeys.pool_acts import MO, OEM, contract_of, foreign_ca, kept_ca, opened, partner, vehicle_of
+
+pytest_plugins = ["tests.journeys.environments"]
+DEMO_MO = partner("mo", id="demo-mo")
+_numbers = count()
+
+
+def outrun(monkeypatch, gateway, name, rival):
+    """Let somebody else finish just before the first write of a row, behind everything that was looked up for it."""
+    honest, waiting = getattr(gateway, name), [rival]
+
+    def late(*arguments):
+        if waiting:
+            waiting.pop()()
+        return honest(*arguments)
+
+    monkeypatch.setattr(gateway, name, late)
+
+
+@pytest.fixture(scope="module")
+def runtime(founded_postgres, tmp_path_factory):
+    """An environment on PostgreSQL for all of these tests, each with names of its own."""
+    home, databases = founded_postgres
+    url = databases.create()
+    with opened(copy_home(home, tmp_path_factory.mktemp("races") / "home", url)) as made:
+        foreign_ca(made)
+        yield made
+    databases.drop(url)
+
+
+@pytest.fixture
+def names(runtime):
+    """Two vehicles of the PCP and two EMAIDs that no other test has."""
+    at = next(_numbers)
+    pcids = [f"WPNRACE{at:08d}{one}" + "0" for one in (1, 2)]
+    for pcid in pcids:
+        runtime.pools.provisioning.publish(OEM, vehicle_of(ca_of(runtime), pcid, some_key()))
+    return pcids, [f"DEPNCC{at:07d}{one}" for one in (1, 2)]
+
+
+def ca_of(runtime):
+    return kept_ca("foreign", runtime.clock.now())
+
+
+def test_of_two_who_publish_one_emaid_for_two_vehicles_the_second_hears_that_it_is_taken(runtime, names, monkeypatch):
+    (pcid, other_pcid), (emaid, _) = names
+    contracts, ca = runtime.pools.contracts, ca_of(runtime)
+    outrun(monkeypatch, ContractPoolGateway, "put", lambda: contracts.publish(MO, contract_of(ca, emaid, other_pcid)))
+    with pytest.raises(ConflictError, match=EMAID_TAKEN):
+        contracts.publish(MO, contract_of(ca, emaid, pcid))
+
+
+def test_of_two_who_order_one_emaid_for_two_vehicles_the_second_hears_that_it_is_taken(runtime, names, monkeypatch):
+    (pcid, other_pcid), (emaid, _) = names
+    generate, ca = runtime.contracts.generation.generate, ca_of(runtime)
+    rival = contract_of(ca, emaid, other_pcid)
+    outrun(monkeypatch, ContractMakingGateway, "put", lambda: runtime.pools.contracts.publish(MO, rival))
+    (outcome,) = generate(DEMO_MO, [wanted(runtime, emaid, pcid)], Namespace.ISO_2_2013)
+    assert (outcome.code, outcome.message) == ("contract.emaid_taken", EMAID_TAKEN)
+
+
+def test_the_first_contracts_of_a_vehicle_may_come_at_once_and_one_is_the_default(runtime, names, monkeypatch):
+    (pcid, _), (emaid, other_emaid) = names
+    contracts, ca = runtime.pools.contracts, ca_of(runtime)
+    looked, honest = [], ContractPoolGateway.of_pcid
+
+    def blind(self, pcid):
+        """What a look found before the other one's commit."""
+        looked.append(pcid)
+        return honest(self, pcid) if len(looked) > 1 else []
+
+    contracts.publish(MO, contract_of(ca, other_emaid, pcid))
+    monkeypatch.setattr(ContractPoolGateway, "of_pcid", blind)
+    assert contracts.publish(MO, contract_of(ca, emaid, pcid))
+    assert [one.emaid for one in contracts.of_vehicle(OEM, pcid) if one.is_default] == [other_emaid]
+
+
+def test_of_two_who_publish_a_new_vehicle_both_are_served(runtime, monkeypatch):
+    pool, new = runtime.pools.provisioning, vehicle_of(ca_of(runtime), "WPNFOREGN00000009")
+    outrun(monkeypatch, provisioning_pool, "insert", lambda: pool.publish(OEM, new))
+    assert pool.publish(OEM, new) is Published.RENEWED
+
+
+def test_a_row_that_no_second_look_mends_is_refused(runtime):
+    looks = []
+
+    def act(work):
+        looks.append(work)
+        work.marks.advance("one", runtime.clock.now())
+        raise ConstraintError("again and again")
+
+    with pytest.raises(ConstraintError):
+        runtime.store.with_second_look(act)
+    assert len(looks) == 2
