@@ -6,6 +6,7 @@ A set difference, not an event: whatever was missed in one run is found in the n
 from pki_core.model.clock import Clock
 from pki_core.model.pools import PoolReport, Removal
 from pki_core.services.expire import count, note_run
+from pki_core.services.foreseen import Foreseen
 from pki_core.services.pool_removal import PoolRemoval
 from pki_core.store.unit_of_work import Store
 
@@ -28,14 +29,15 @@ class CcpCleanup:
             UnavailableError: the store is away; finished windows stay finished.
         """
         report = PoolReport(dry_run=dry_run)
+        foreseen = Foreseen(self._clock, report)
         after = ""
         while True:
             now = self._clock.now()
             with self._store.reading() as work:
                 found, last = work.contract_pool.orphans(after, now, window)
-            if found and dry_run:
-                report.contracts += len(found)
-            elif found:
+                if dry_run:
+                    foreseen.contracts(work, found)
+            if found and not dry_run:
                 with self._store.transaction() as work:
                     locked = {one.emaid for one in work.contract_pool.lock([one.emaid for one in found])}
                     again = work.contract_pool.orphans(after, now, window)[0]  # a vehicle may have come back
