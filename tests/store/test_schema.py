@@ -245,3 +245,24 @@ def test_the_intents_of_open_reservations_survive_the_migration_to_one_row_each(
         row = connection.execute(text("SELECT reservation, serials, tbs_der FROM intent")).one()
     assert (row.reservation, row.serials) == (7, "01aa 01bb 01cc")
     assert bytes(row.tbs_der) == b"\x30\x01\x00\x30\x01\x01\x30\x01\x02"
+
+
+def test_message_definitions_that_contradict_a_key_become_those_of_the_key(database_url):
+    run(database_url, command.downgrade, "0012")
+    vehicles = {"P256AS20": ("secp256r1", 20), "P521AS2": ("secp521r1", 2), "ED448AS2": ("ed448", 2)}
+    vehicles |= {"P256": ("secp256r1", 2), "P521AS20": ("secp521r1", 20), "P521AS22": ("secp521r1", 22)}
+    with connected(database_url) as connection:
+        for pcid, (algorithm, namespace) in vehicles.items():
+            connection.execute(
+                text(
+                    "INSERT INTO provisioning_certificate (pcid, algorithm, pcid_as_sent, namespace, chain_id,"
+                    " certificate_id, key_sha256, valid_to, added_at, checked_at)"
+                    " VALUES (:pcid, :algorithm, :pcid, :namespace, 1, 1, :hash, 1, 1, 1)"
+                ),
+                {"pcid": pcid, "algorithm": algorithm, "namespace": namespace, "hash": b"h"},
+            )
+    migrate(database_url)
+    with connected(database_url) as connection:
+        rows = connection.execute(text("SELECT pcid, namespace FROM provisioning_certificate"))
+        found = {row.pcid: row.namespace for row in rows}
+    assert found == {"P256AS20": 2, "P521AS2": 22, "ED448AS2": 22, "P256": 2, "P521AS20": 20, "P521AS22": 22}
