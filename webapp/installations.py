@@ -9,6 +9,7 @@ from pki_core.model.errors import NotFoundError
 from pki_core.model.partners import Partner
 from pki_core.model.pools import CONTRACT_OR_VEHICLE_NOT_FOUND
 from pki_core.runtime import Runtime
+from pki_core.services.contract_intake import SignedData
 from pki_core.services.installations import Installation, Installed, session_id_of
 from pki_core.services.pool_contracts import MAX_SIGNED_OCTETS
 from webapp import contract_schemas as schemas
@@ -66,7 +67,7 @@ class InstallationViews:
         pcid = fields.pcid_of(fields.text_of(body, "pcid", needed=True))
         name = "signedContractDataXML" if dialect is Dialect.OPCP else "certificateInstallationRes"
         data = octets_of(body, name, "signedContractDataXML", "certificateInstallationRes", limit=MAX_SIGNED_OCTETS)
-        self._contracts.intake.add(partner, pcid, emaid, data, extras.namespace)
+        self._contracts.intake.add(partner, pcid, emaid, SignedData(data, extras.namespace, extras.meta))
         answer = jsonify({})
         answer.status_code = _CREATED
         return answer

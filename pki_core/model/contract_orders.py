@@ -77,3 +77,4 @@ class SignedContract:
     exi: bytes  # a CertificateInstallationRes for no session yet
     root_sha256: str
     root_der: bytes
+    signer_id: int  # of the signer of ours

@@ -23,6 +23,7 @@ LAST_RUNS = {  # a sweep's mark -> how long ago its last whole run may be: three
     "check_pools": timedelta(hours=1),
     "clean_ccp": timedelta(hours=3),
     "sweep_expired": timedelta(hours=3),
+    "resign_contracts": timedelta(hours=3),
 }
 _UNSEALED = timedelta(hours=1)
 _UNTOLD = timedelta(minutes=15)

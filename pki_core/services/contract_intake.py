@@ -44,6 +44,14 @@ class _Parts(NamedTuple):
     emaid: str | None  # None = the edition has none in its answers
 
 
+class SignedData(NamedTuple):
+    """What a partner hands over for a vehicle."""
+
+    octets: bytes  # EXI, or XML of ISO 15118-2
+    namespace: Namespace
+    meta: str = ""
+
+
 class ContractIntake:
     """Takes signed contract data in."""
 
@@ -51,7 +59,7 @@ class ContractIntake:
         self._checks = checks
         self._pool = pool
 
-    def add(self, partner: Partner, pcid: str, emaid: str, signed_data: bytes, namespace: Namespace) -> bool:
+    def add(self, partner: Partner, pcid: str, emaid: str, given: SignedData) -> bool:
         """Put signed contract data into the CCP, or in the place of what is there; returns whether it is new.
 
         Raises:
@@ -61,7 +69,8 @@ class ContractIntake:
                 certificate in the PCP; the EMAID is used with another PCID.
             UnavailableError: a CA does not tell its status.
         """
-        message = _read(signed_data, namespace)
+        namespace = given.namespace
+        message = _read(given.octets, namespace)
         parts = _parts(message)
         named = Emaid.parse(emaid)
         if parts.emaid is not None and Emaid.parse(parts.emaid) != named:
@@ -85,6 +94,7 @@ class ContractIntake:
             sub1_der=subs[-1],
             signed_data=encode_message(message),
             namespace=namespace,
+            meta=given.meta,
             cps_fingerprint=root,
         )
         return self._pool.publish(partner, upload)

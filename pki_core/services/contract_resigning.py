@@ -19,6 +19,7 @@ from pki_core.model.pools import STATUS_MAX_AGE
 from pki_core.model.profiles import Edition
 from pki_core.services.contract_signing import ContractSigning
 from pki_core.services.cps_signers import CpsSigners
+from pki_core.services.expire import note_run
 from pki_core.services.pool_events import STREAM
 from pki_core.store.audit import AuditEntry
 from pki_core.store.contract_signers import SignedContractRow
@@ -74,6 +75,8 @@ class ContractResigning:
             if not last:
                 break
             after = last
+        if not dry_run:
+            note_run(self._store, self._clock, "resign_contracts")
         return report
 
     def _plan(self) -> _Plan:

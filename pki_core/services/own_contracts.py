@@ -87,6 +87,7 @@ class OwnContracts:
                 exi=signed[place],
                 root_sha256=signers[wanted[place]].root_sha256,
                 root_der=signers[wanted[place]].root_der,
+                signer_id=signers[wanted[place]].record.id,
             )
             for place, one in enumerate(contracts)
         ]
@@ -148,6 +149,7 @@ def _upload(one: OwnContract, it: _Checked, signed: SignedContract) -> ContractU
         signed_data=signed.exi,
         namespace=one.namespace,
         cps_fingerprint=signed.root_sha256,
+        signer_id=signed.signer_id,
         meta=one.meta,
     )
 

@@ -4,12 +4,13 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import Connection, and_, func, or_, select, update
+from sqlalchemy import Connection, and_, func, not_, or_, select, update
 
 from pki_core.model.pools import Namespace
 from pki_core.model.states import CertificateState
 from pki_core.store import tables
 from pki_core.store.bulk import is_one_of, look_up_by_keys
+from pki_core.store.issuers import is_fallen
 from pki_core.store.pool_tables import contract, contract_data
 from pki_core.store.times import from_seconds, to_seconds
 
@@ -38,7 +39,8 @@ class ContractSignerGateway:
     ) -> tuple[list[SignedContractRow], str]:
         """Return contracts in force, of these signers or of one not looked at yet, in a window behind an EMAID.
 
-        The second value is the window's last EMAID, "" = no more. Revoked certificates of ours are left out.
+        The second value is the window's last EMAID, "" = no more. Certificates of ours that are revoked, or below a
+        revoked CA, are left out.
         """
         look_up_by_keys(self._connection)
         window = (
@@ -59,7 +61,10 @@ class ContractSignerGateway:
             .where(
                 window.c.valid_to > to_seconds(now),
                 or_(window.c.signer_id.is_(None), window.c.signer_id.in_(sorted(signers))),
-                or_(window.c.certificate_id.is_(None), status.c.status == CertificateState.GOOD.value),
+                or_(
+                    window.c.certificate_id.is_(None),
+                    and_(status.c.status == CertificateState.GOOD.value, not_(is_fallen(certificate.c.issuer_id))),
+                ),
             )
             .order_by(window.c.emaid)
         )

@@ -42,6 +42,7 @@ def keep_young(runtime):
     runtime.pools.check.run()
     runtime.pools.expiry.sweep()
     runtime.pools.ccp_cleanup.run()
+    runtime.contracts.resigning.run()
     runtime.responders.rotate()
     runtime.ocsp_refresh.run()
     runtime.crls.publish_due()

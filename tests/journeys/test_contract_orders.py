@@ -11,11 +11,34 @@ from pki_core.model.pools import RootKind
 from pki_core.model.profiles import Edition
 from pki_core.services.runners import runner_token
 from pki_core.wire.contract_data import NO_CONTRACT_20, decode_message, encode_message, sign_message
-from tests.journeys.contract_acts import EMAID, OTHER_EMAID, OTHER_PCID, P521, PCID, Garage, contract, make, wanted
+from tests.journeys.acts import rows
+from tests.journeys.contract_acts import (
+    EMAID,
+    OTHER_EMAID,
+    OTHER_PCID,
+    P256,
+    P521,
+    PCID,
+    Garage,
+    contract,
+    make,
+    wanted,
+)
 from tests.journeys.pool_acts import der, foreign_ca
 from tests.journeys.rest_acts import CCP, CCP_OPNC, PCP, vehicle_body
 from tests.journeys.test_contract_batches import BEGINS, ENDS, submit
-from tests.journeys.test_contract_rest import GENERATE, GENERATE_OPNC, MSG_2, MSG_20, generate, order, request_of
+from tests.journeys.test_contract_rest import (
+    GENERATE,
+    GENERATE_OPNC,
+    MSG_2,
+    MSG_20,
+    SIGN,
+    body_of,
+    generate,
+    order,
+    own_data,
+    request_of,
+)
 
 pytest_plugins = ["tests.journeys.rest_environments"]
 MANY = "/v1/cps/generate/contracts"
@@ -40,6 +63,19 @@ def test_what_an_operator_says_beside_an_order_is_handed_out_with_the_contract(a
     generate(api)
     assert "metaData" not in message_defs(api, vehicle)[0]
     assert api.refused("mo", "PUT", GENERATE, json=order(api, metaData="x" * 4097))[0] == 400
+
+
+def test_what_comes_with_data_signed_elsewhere_or_for_own_contracts_is_handed_out_too(api, garage):
+    vehicle = garage.build()
+    ca, leaf_der, envelope = own_data(api, vehicle)
+    api.good("mo", "PUT", SIGN, 201, json=body_of(ca, leaf_der, envelope, pcid=PCID, metaData="own"))
+    ((number, _),) = rows(api.runtime, "SELECT signer_id, emaid FROM contract")
+    assert number == api.runtime.contracts.signers.choose(P256).record.id
+    assert message_defs(api, vehicle)[0]["metaData"] == "own"
+    (stored,) = rows(api.runtime, "SELECT signed_data FROM contract_data")
+    body = {"emaid": EMAID, "pcid": PCID, "metaData": "elsewhere"}
+    api.good("mo", "PUT", CCP, 201, json={**body, "signedContractDataXML": base64.b64encode(stored[0]).decode()})
+    assert message_defs(api, vehicle)[0]["metaData"] == "elsewhere"
 
 
 def test_what_an_operator_said_outlives_a_renewal(api, garage):
