@@ -1,5 +1,6 @@
 """CAs that are revoked or on hold: nothing is signed by them, and nothing below them is shown by the pools."""
 
+import base64
 from datetime import timedelta
 
 import pytest
@@ -9,12 +10,14 @@ from pki_core.model.errors import CsrRejectedError, IssuerRevokedError, NotFound
 from pki_core.model.pools import PROVISIONING_NOT_AVAILABLE, Namespace
 from pki_core.model.revocations import Reason
 from pki_core.services.runners import running
-from tests.builders import make_csr, new_key
+from tests.builders import make_csr, name, new_key
 from tests.journeys.acts import hold, in_base64, rows, sub2, upload_of, write_rows
 from tests.journeys.contract_acts import EMAID, OTHER_EMAID, PCID, Garage, make, wanted
+from tests.journeys.contract_rest_acts import order_body
 from tests.journeys.pool_acts import MO, issue, partner
+from tests.journeys.rest_acts import PCP
 
-pytest_plugins = ["tests.journeys.pool_environments"]
+pytest_plugins = ["tests.journeys.pool_environments", "tests.journeys.rest_environments"]
 CPO = partner("cpo", id="cpo")
 ISO_2 = Namespace.ISO_2_2013
 DEMO_OEM = partner("oem", id="oem")
@@ -131,3 +134,19 @@ def test_a_new_ca_takes_over_and_an_older_one_that_stands_goes_on(light):
     light.contracts.generation.generate_one(MO, order, ISO_2)
     with light.store.reading() as work:
         assert work.contract_pool.get(EMAID).certificate_id is not None
+
+
+def test_over_http_a_revoked_ca_is_a_service_that_is_away_and_what_is_below_it_is_not_there(api):
+    body = base64.encodebytes(make_csr(key=new_key(), subject=name(("O", "Any Ltd"), ("CN", PCID))))
+    path = "/.well-known/est/oem/simpleenroll"
+    assert api.call("oem", "POST", path, data=body, content_type="application/pkcs10").status_code == 200
+    assert api.call("mo", "GET", f"{PCP}/{PCID}").status_code == 200
+    revoke(api.runtime, "oem-sub2")
+    answer = api.call("oem", "POST", path, data=body, content_type="application/pkcs10")
+    assert (answer.status_code, answer.headers["Retry-After"], b"issuer.revoked" in answer.data) == (503, "10", True)
+    assert api.call("mo", "GET", f"{PCP}/{PCID}").status_code == 404
+    order = order_body(api.runtime, EMAID, PCID)
+    assert api.refused("mo", "PUT", "/v1/cps/generate/signedContractData", json=order) == (
+        400,
+        PROVISIONING_NOT_AVAILABLE,
+    )
