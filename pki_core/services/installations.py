@@ -157,8 +157,9 @@ class Installations:
     def _held(self, keys: Sequence[ProvisioningKey]) -> _Held:
         """Return what one vehicle's certificates and contracts are worth now, by one look."""
         with self._store.reading() as work:
-            known = work.provisioning_pool.standing(keys, with_chains=True)
-            contracts = work.contract_making.held_by(known[0][0].key.pcid) if known else []
+            pcid = keys[0].pcid
+            known = [one for one in work.provisioning_pool.standing_with_cas(pcid) if one[0].key in keys]
+            contracts = work.contract_making.held_by(pcid) if known else []
             fallen = work.cps_signers.fallen() if contracts else frozenset()
         now = self._clock.now()
         good = frozenset(

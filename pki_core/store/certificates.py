@@ -30,6 +30,20 @@ _DER_COLUMNS = ("id", "not_after", "der")
 CertificateRow = tuple[int, int, str, int, str | None, str, int, int, int]
 DerRow = tuple[int, int, bytes]
 
+_certificate, _status = tables.certificate.c, tables.certificate_status.c
+_IN_FORCE = (  # built once, as in ``issuers``
+    select(_certificate.id)
+    .join(
+        tables.certificate_status,
+        (_status.issuer_id == _certificate.issuer_id) & (_status.serial == _certificate.serial),
+    )
+    .where(
+        _certificate.id == bindparam("wanted"),
+        _status.status == CertificateState.GOOD.value,
+        ~is_fallen(_certificate.issuer_id),
+    )
+)
+
 
 class CertificateGateway:
     """Rows of ``certificate``, ``certificate_der`` and ``certificate_status``."""
@@ -69,20 +83,7 @@ class CertificateGateway:
 
     def is_in_force(self, certificate_id: int) -> bool:
         """Tell whether a certificate is good, and the CAs above it."""
-        certificate, status = tables.certificate.c, tables.certificate_status.c
-        found = (
-            select(certificate.id)
-            .join(
-                tables.certificate_status,
-                (status.issuer_id == certificate.issuer_id) & (status.serial == certificate.serial),
-            )
-            .where(
-                certificate.id == certificate_id,
-                status.status == CertificateState.GOOD.value,
-                ~is_fallen(certificate.issuer_id),
-            )
-        )
-        return self._connection.scalar(found) is not None
+        return self._connection.scalar(_IN_FORCE, {"wanted": certificate_id}) is not None
 
     def are_good(self, serials: Sequence[tuple[int, str]]) -> bool:
         """Tell whether every (issuer id, serial) is good."""

@@ -1,7 +1,7 @@
 """The PCP: OEM provisioning certificates by PCID and algorithm; found by exact key only, never listed or counted."""
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ from sqlalchemy import (
     Row,
     Select,
     and_,
+    bindparam,
     case,
     delete,
     false,
@@ -47,6 +48,18 @@ _COLUMNS = (
 )
 _pcp = pool_tables.provisioning_certificate
 _KEY = (_pcp.c.pcid, _pcp.c.algorithm)
+_certificate, _status = tables.certificate, tables.certificate_status
+
+
+def _with_state(state: ColumnElement[int]) -> Select[Any]:
+    is_its_own = and_(_status.c.issuer_id == _certificate.c.issuer_id, _status.c.serial == _certificate.c.serial)
+    return with_der(_pcp).add_columns(state.label("status")).join(_status, is_its_own, isouter=True)
+
+
+# Built once: a vehicle waits for it, and building takes longer than running.
+_OF_VEHICLE = _with_state(
+    case((is_fallen(_certificate.c.issuer_id), CertificateState.REVOKED.value), else_=_status.c.status)
+).where(_pcp.c.pcid == bindparam("wanted"))
 
 
 class IssuedRow(NamedTuple):
@@ -132,31 +145,13 @@ class ProvisioningPoolGateway:
         rows = self._connection.execute(with_der(_pcp).where(_pcp.c.pcid == pcid).order_by(_pcp.c.algorithm))
         return [_record(row) for row in rows]
 
-    def standing(
-        self, keys: Collection[ProvisioningKey], *, with_chains: bool = False
-    ) -> list[tuple[ProvisioningRow, CertificateState | None]]:
-        """Return rows and how the certificates of ours among them stand; None for those of others.
+    def standing(self, keys: Collection[ProvisioningKey]) -> list[tuple[ProvisioningRow, CertificateState | None]]:
+        """Return rows and how the certificates of ours among them stand; None for those of others."""
+        return _stood(self._connection.execute(_with_state(_status.c.status).where(self._are(keys))))
 
-        ``with_chains`` calls those revoked, too, that stand below a CA that is.
-        """
-        certificate, status = tables.certificate, tables.certificate_status
-        state: ColumnElement[int] = status.c.status
-        if with_chains:
-            state = case((is_fallen(certificate.c.issuer_id), CertificateState.REVOKED.value), else_=state)
-        statement = (
-            with_der(_pcp)
-            .add_columns(state.label("status"))
-            .join(
-                status,
-                and_(status.c.issuer_id == certificate.c.issuer_id, status.c.serial == certificate.c.serial),
-                isouter=True,
-            )
-            .where(self._are(keys))
-        )
-        return [
-            (_record(row), None if row.status is None else CertificateState(row.status))
-            for row in self._connection.execute(statement)
-        ]
+    def standing_with_cas(self, pcid: str) -> list[tuple[ProvisioningRow, CertificateState | None]]:
+        """Return the rows of one vehicle as ``standing``; revoked is, too, what stands below a CA that is."""
+        return _stood(self._connection.execute(_OF_VEHICLE, {"wanted": pcid}))
 
     def lock_hashes(self, keys: Collection[ProvisioningKey]) -> dict[ProvisioningKey, bytes]:
         """Return which rows are there with their key's hash; nobody changes them before the transaction ends."""
@@ -250,6 +245,10 @@ class ProvisioningPoolGateway:
 
     def _keys(self, statement: Select[Any]) -> list[ProvisioningKey]:
         return [_as_key(row) for row in self._connection.execute(statement)]
+
+
+def _stood(rows: Iterable[Row[Any]]) -> list[tuple[ProvisioningRow, CertificateState | None]]:
+    return [(_record(row), None if row.status is None else CertificateState(row.status)) for row in rows]
 
 
 def _as_key(row: Row[*tuple[Any, ...]]) -> ProvisioningKey:
