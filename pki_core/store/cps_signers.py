@@ -10,6 +10,15 @@ from pki_core.store.issuers import is_fallen
 from pki_core.store.pool_tables import cps_signer
 from pki_core.store.times import from_seconds
 
+_certificate, _status = tables.certificate, tables.certificate_status
+_IS_STATUS = (_status.c.issuer_id == _certificate.c.issuer_id) & (_status.c.serial == _certificate.c.serial)
+_FALLEN = (  # built once: every answer to a vehicle asks
+    select(cps_signer.c.certificate_der)
+    .join_from(cps_signer, _certificate, _certificate.c.id == cps_signer.c.certificate_id)
+    .join(_status, _IS_STATUS)
+    .where(or_(_status.c.status != CertificateState.GOOD.value, is_fallen(cps_signer.c.issuer_id)))
+)
+
 
 class CpsSignerGateway(DelegateGateway):
     """Rows of ``cps_signer``."""
@@ -36,12 +45,4 @@ class CpsSignerGateway(DelegateGateway):
 
     def fallen(self) -> frozenset[bytes]:
         """Return the DER certificates of signers that are revoked or on hold themselves, or below such a CA."""
-        certificate, status = tables.certificate, tables.certificate_status
-        same = (status.c.issuer_id == certificate.c.issuer_id) & (status.c.serial == certificate.c.serial)
-        rows = self._connection.scalars(
-            select(cps_signer.c.certificate_der)
-            .join_from(cps_signer, certificate, certificate.c.id == cps_signer.c.certificate_id)
-            .join(status, same)
-            .where(or_(status.c.status != CertificateState.GOOD.value, is_fallen(cps_signer.c.issuer_id)))
-        )
-        return frozenset(bytes(der) for der in rows)
+        return frozenset(bytes(der) for der in self._connection.scalars(_FALLEN))

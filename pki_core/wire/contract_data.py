@@ -7,6 +7,7 @@ header is outside every signature, so an answer signed long ago gets the session
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import lru_cache
 from typing import TypeVar, cast
 
 from cryptography import x509
@@ -190,6 +191,7 @@ def chains_of(message: ContractMessage) -> tuple[CertificateChain, CertificateCh
     raise MalformedError("this is no answer with contract data")
 
 
+@lru_cache(maxsize=64)  # thousands of answers share a chain
 def end_of(chain: CertificateChain) -> datetime:
     """Return when the first certificate of a chain ends; MalformedError when one cannot be read."""
     ders = (chain.certificate_der, *chain.sub_certificates_der)
