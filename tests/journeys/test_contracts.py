@@ -1,14 +1,16 @@
 """The MO CA makes contracts for operators: keys wrapped for their vehicles, signed by the CPS, in the CCP at once."""
 
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ed448
 
 from pki_core.model.errors import SignatureInvalidError, VehicleChangedError
 from pki_core.model.pools import PROVISIONING_NOT_AVAILABLE, RootKind
 from pki_core.model.revocations import Reason
-from pki_core.services import contract_vehicles
+from pki_core.services import contract_vehicles, pool_provisioning
 from pki_core.services.contract_signing import ContractSigning
 from tests.builders import NOW, new_key
 from tests.journeys.acts import rows
@@ -138,6 +140,19 @@ def test_vehicles_of_other_makers_are_asked_about_again_after_a_day(home):
         source.silent.clear()
         source.revoked.add(upload.leaf_der)
         assert make(runtime, order)[0].code == "vehicle.not_available"
+
+
+@pytest.mark.parametrize("y", [1, 0])
+def test_a_small_order_key_that_an_earlier_version_took_in_refuses_its_own_order_alone(home, monkeypatch, y):
+    small = ed448.Ed448PublicKey.from_public_bytes(y.to_bytes(57, "little"))
+    monkeypatch.setattr(pool_provisioning, "_check_key", lambda _der: None)
+    with opened(home) as runtime:
+        held = SimpleNamespace(public_key=lambda: small)
+        runtime.pools.provisioning.publish(OEM, vehicle_of(foreign_ca(runtime), key=held))
+        Garage(runtime).build(algorithm=ED448)
+        orders = wanted(runtime, FOREIGN_EMAID, FOREIGN_PCID), wanted(runtime)
+        refused, made = make(runtime, *orders, algorithm=ED448)
+        assert (refused.code, made.common_name) == ("vehicle.key_unusable", EMAID)
 
 
 def test_a_vehicle_whose_makers_root_has_left_the_pool_gets_no_contract(home):
