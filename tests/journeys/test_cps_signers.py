@@ -110,7 +110,7 @@ def test_what_would_not_fit_into_an_answer_is_refused_with_the_sum(environment):
         with pytest.raises(SettingsError, match=words):
             _ = changed.contracts.making
         with pytest.raises(CeremonyError, match=words):
-            hold(changed, signer("cps-signer-3", organization="ß" * 62))
+            hold(changed, signer("cps-signer-3", common_name="ß" * 16, organization="ß" * 62))
         assert changed.contracts.signers.choose(P256).record.label == "cps-signer-2"
     finally:
         changed.close()
