@@ -116,6 +116,20 @@ def test_what_would_not_fit_into_an_answer_is_refused_with_the_sum(environment):
         changed.close()
 
 
+def test_the_organization_that_is_set_counts_before_a_contract_says_it(environment):
+    hold(environment, signer(common_name="ß" * 64, organization="ß" * 64))  # large, and fits with "pncpki dev"
+    environment.close()
+    edit(environment.home, r"\Z", f'\n[certificates]\norganization = "{"ß" * 40}"\n')
+    changed = open_runtime(environment.home)
+    try:
+        with pytest.raises(SettingsError, match=r"5600 characters, not 56.*contract_leaf 5"):
+            create_app(changed)
+        with pytest.raises(CeremonyError, match="contract_leaf 5"):
+            hold(changed, signer("cps-signer-3", common_name="ß" * 64, organization="ß" * 64))
+    finally:
+        changed.close()
+
+
 @pytest.mark.parametrize("form", list(AadForm))
 def test_the_binding_of_an_envelope_is_a_setting_and_a_vehicle_of_another_reading_cannot_open_it(environment, form):
     environment.close()
