@@ -118,7 +118,7 @@ def _generating(views: CpsViews) -> list[Route]:
         summary="Make a contract on an operator's behalf: key, certificate, signature, and its place in the CCP.",
         details="The private key is encrypted for the vehicle and kept nowhere else. The same EMAID and PCID again "
         "replace the contract. renewDays asks for another contract of so many days when this one ends.",
-        answers=refusals(400, 413),
+        answers=refusals(400, 404, 413),
         roles=("mo",),
     )
     many = _route(
@@ -128,7 +128,7 @@ def _generating(views: CpsViews) -> list[Route]:
         summary="Make many contracts: a verdict for each, and one bad order stops no other.",
         answers={
             200: json_of(schemas.VERDICTS, "The verdicts, in the order of the orders."),
-            **refusals(400, 413),
+            **refusals(400, 404, 413),
         },
         roles=("mo",),
         body=json_body_of(schemas.ORDERS),
