@@ -264,7 +264,7 @@ def test_two_sealers_at_once_do_no_harm(any_environment):
         thread.start()
     for thread in threads:
         thread.join()
-    assert set(failures) <= {"ConflictError", "InvariantError"}
+    assert set(failures) <= {"ConstraintError", "InvariantError"}
     runtime.audit_log.seal()
     assert runtime.audit_log.verify().faults == ()
 
