@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 from flask import Request, Response, jsonify, request
+from werkzeug.exceptions import HTTPException
 
 from pki_core.model.errors import (
     InvariantError,
@@ -154,6 +155,13 @@ def failed(error: PkiError) -> Response:
         answer.headers["Retry-After"] = str(_RETRY_SECONDS)
     elif status == HTTPStatus.SERVICE_UNAVAILABLE:
         answer.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return answer
+
+
+def routed(error: HTTPException) -> Response:
+    """Answer what the web framework refuses, a body without end first of all, in the form of RFC 6749 5.2."""
+    answer = _fresh(jsonify(error="invalid_request", error_description=error.name))
+    answer.status_code = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
     return answer
 
 

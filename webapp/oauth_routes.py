@@ -4,11 +4,12 @@ from functools import partial
 from typing import Final
 
 from flask import Blueprint
+from werkzeug.exceptions import HTTPException
 
 from pki_core.model.errors import PkiError
 from pki_core.runtime import Runtime
 from webapp.api_routes import JSON, TEXT, Answer, Body, Route, Schema, add_routes, failures, json_of, object_of
-from webapp.oauth import GRANT, MAX_FIELD, OauthViews, failed
+from webapp.oauth import GRANT, MAX_FIELD, OauthViews, failed, routed
 
 _route = partial(Route, tag="Tokens", roles=None)
 _FIELD = {"type": "string", "maxLength": MAX_FIELD}
@@ -51,6 +52,7 @@ def oauth_blueprint(runtime: Runtime) -> Blueprint:
     blueprint = Blueprint("oauth", __name__)
     add_routes(blueprint, _routes(OauthViews(runtime)))
     blueprint.register_error_handler(PkiError, failed)
+    blueprint.register_error_handler(HTTPException, routed)
     return blueprint
 
 

@@ -145,6 +145,7 @@ def _make(home: Path, own: dict[str, Any], witnesses: tuple[str, ...], say: Say)
         say(f"{len(runtime.responders.rotate().made)} OCSP responders")
         _add_partners(runtime)
         say(f"{len(_publish_crls(runtime))} CRLs")
+        say(f"audit log sealed under checkpoint {runtime.audit_log.seal().number}")
     finally:
         runtime.close()
 

@@ -93,7 +93,7 @@ def test_a_pin_is_never_said(tmp_path):
     with closing(found_environment(founding(tmp_path / "home", overrides=overrides), said.append)) as runtime:
         (pin,) = secrets_of(tmp_path / "home")
         assert said[0] == "file token pncpki-dev made"
-        assert len(said) == 1 + 19 + 2 + 1 + 1  # token, CAs, signers of contract data, responders, CRLs
+        assert len(said) == 1 + 19 + 2 + 1 + 1 + 1  # token, CAs, signers of contract data, responders, CRLs, audit log
         assert pin not in "\n".join(said)
         assert pin not in repr(runtime.settings)
         assert pin not in repr(vars(runtime.key_store))

@@ -158,6 +158,7 @@ def test_a_wrong_secret_in_basic_is_an_invalid_client(client):
 def test_bodies_that_are_no_request_are_refused(client, body):
     answer = client.app.test_client().post("/oauth/token", data=body, content_type="application/json")
     assert answer.status_code in {400, 413}
+    assert answer.json["error"] == "invalid_request"
 
 
 def test_a_withdrawn_secret_buys_nothing(client):
