@@ -16,6 +16,7 @@ from pki_core.model.batches import BatchCounts, BatchItem, BatchKind, BatchRecor
 from pki_core.model.clock import Clock
 from pki_core.model.errors import (
     ConflictError,
+    ConstraintError,
     CsrRejectedError,
     LeaseExpiredError,
     PkiError,
@@ -193,10 +194,10 @@ class Batches:
             # Too much for one lease: a smaller chunk may not be. But no row is given up because the token is slow.
             innocent = chunk.first_seq == chunk.last_seq
             raise
-        except RequestError:
-            raise  # what a row asks for cannot be, and nobody saw which: counted, so that it comes to stand alone
-        except (PkiError, KeyboardInterrupt):
-            innocent = True  # what went wrong has a name, and it is not these rows
+        except (PkiError, KeyboardInterrupt) as error:
+            # What a row asks for cannot be, and nobody saw which: counted, so that it comes to stand alone. Whatever
+            # else has a name is not these rows, nor is what the database refuses.
+            innocent = not isinstance(error, RequestError) or isinstance(error, ConstraintError)
             raise
         finally:
             if not finished:

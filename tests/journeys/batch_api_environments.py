@@ -43,5 +43,5 @@ def table(requests):
 
 
 @pytest.fixture
-def client(environment):
+def uploader(environment):
     return ApiClient(environment)

@@ -11,15 +11,15 @@ pytest_plugins = ["tests.journeys.environments"]
 
 
 @pytest.fixture(scope="module")
-def shared(founded_home, tmp_path_factory):
+def est_front(founded_home, tmp_path_factory):
     """One environment for all tests that change nothing for each other."""
     with est_client(copy_home(founded_home, tmp_path_factory.mktemp("shared") / "home")) as client:
         yield client
 
 
 @pytest.fixture
-def client(shared):
-    return replace(shared)
+def client(est_front):
+    return replace(est_front)
 
 
 @pytest.fixture

@@ -310,7 +310,7 @@ def test_one_issuers_failure_does_not_stop_the_others_and_the_flow_fails_loudly(
     from flows import publish_crls as module
 
     monkeypatch.setenv("PNCPKI_HOME", str(runtime.home))
-    monkeypatch.setattr(module, "process_runtime", lambda _home: runtime)
+    monkeypatch.setattr(module, "environment_runtime", lambda: runtime)
     monkeypatch.setattr(module, "create_table_artifact", lambda **_: None)  # there is no Prefect server here
     with pytest.raises(CrlGuardError, match="G5"):
         module.publish_crls.fn()

@@ -97,3 +97,13 @@ def test_a_wheel_holds_every_file_of_the_packages(wheel_names):
         if file.is_file() and "__pycache__" not in file.parts
     }
     assert files - wheel_names == set()
+
+
+def test_fixtures_that_test_modules_share_have_names_of_their_own():
+    # pytest knows the fixtures of every plugin in every module: of two with one name the later one is taken.
+    found = {}
+    for file in [*(ROOT / "tests/journeys").glob("*environment*.py"), *(ROOT / "tests/hsm").glob("*fixtures.py")]:
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef) and any("fixture" in ast.unparse(one) for one in node.decorator_list):
+                found.setdefault(node.name, []).append(name(file))
+    assert {fixture: files for fixture, files in found.items() if len(files) > 1} == {}
