@@ -20,6 +20,7 @@ from pki_core.model.errors import (
     NotFoundError,
     PkiError,
     RequestError,
+    SettingsError,
     TooManyRequestsError,
     UnavailableError,
 )
@@ -35,6 +36,7 @@ _STATUS: tuple[tuple[type[PkiError], int], ...] = (
     (ConflictError, 409),
     (LimitExceededError, 413),
     (TooManyRequestsError, 429),
+    (SettingsError, 503),  # ours to mend, whoever asked
     (RequestError, 400),
     (UnavailableError, 503),
 )
@@ -62,6 +64,10 @@ def status_of(error: PkiError) -> int:
     return next((status for family, status in _STATUS if isinstance(error, family)), 500)
 
 
+def _is_callers_fault(error: PkiError) -> bool:
+    return isinstance(error, RequestError) and not isinstance(error, SettingsError)
+
+
 def code_of(error: PkiError) -> str:
     """Return the stable code of an error."""
     return error.reason if isinstance(error, CsrRejectedError) else error.code
@@ -69,9 +75,9 @@ def code_of(error: PkiError) -> str:
 
 def message_of(error: PkiError) -> str:
     """Return what a caller may read of an error."""
-    if isinstance(error, RequestError):
+    if _is_callers_fault(error):
         return f"{code_of(error)}: {error}"
-    if isinstance(error, UnavailableError):
+    if isinstance(error, UnavailableError | SettingsError):
         return f"{error.code}: a part of this service is away; ask again"
     return "internal: the fault is ours and has been noted"
 
@@ -100,7 +106,7 @@ def note(error: PkiError) -> None:
     """Log an error by its code; the message only where the fault is not the caller's, whose text may hold anything."""
     if isinstance(error, NotAuthenticatedError | NotAuthorizedError | TooManyRequestsError):
         current_app.extensions["refusals"].write(error)
-    elif isinstance(error, RequestError):
+    elif _is_callers_fault(error):
         _log.info("%s %s: %s", request.method, request.endpoint, code_of(error))
     else:
         _log.error("%s %s: %s: %s", request.method, request.endpoint, error.code, error)

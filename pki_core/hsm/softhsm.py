@@ -5,7 +5,7 @@ from itertools import chain
 from pathlib import Path
 
 from pki_core.hsm.gate import locked
-from pki_core.model.errors import SettingsError
+from pki_core.model.errors import HsmUnavailableError, SettingsError
 
 _VARIABLE = "SOFTHSM2_CONF"
 _CONFIGURATION_FILE = "softhsm2.conf"
@@ -52,14 +52,15 @@ def use_softhsm(directory: Path) -> None:
     A directory that is gone is not made anew: one that was moved away could not be moved back into its place.
 
     Raises:
-        SettingsError: another configuration is in force: SoftHSM reads one a process. Or the directory is gone.
+        SettingsError: another configuration is in force: SoftHSM reads one a process.
+        HsmUnavailableError: the directory is gone.
     """
     directory = directory.resolve()
     configuration = directory / _CONFIGURATION_FILE
     _refuse_other_configuration(configuration)
     tokens = directory / "tokens"
     if not tokens.is_dir():
-        raise SettingsError(f"the token directory {tokens} is gone: put it back")
+        raise HsmUnavailableError(f"the token directory {tokens} is gone: put it back")
     try:
         _write(configuration, f"directories.tokendir = {tokens}\nobjectstore.backend = file\nlog.level = ERROR\n")
     except OSError as error:

@@ -6,7 +6,7 @@ import stat
 import pytest
 
 from pki_core.hsm.softhsm import find_softhsm_module, prepare_softhsm, use_softhsm
-from pki_core.model.errors import SettingsError
+from pki_core.model.errors import HsmUnavailableError, SettingsError
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_a_directory_that_cannot_be_made_is_a_fault_of_the_settings(tmp_path):
 def test_a_directory_that_was_moved_away_is_not_made_anew_and_can_be_moved_back(tmp_path):
     prepare_softhsm(tmp_path / "token")
     (tmp_path / "token").rename(tmp_path / "away")
-    with pytest.raises(SettingsError, match="is gone: put it back"):
+    with pytest.raises(HsmUnavailableError, match="is gone: put it back"):
         use_softhsm(tmp_path / "token")
     assert [path.name for path in tmp_path.iterdir()] == ["away"]
     (tmp_path / "away").rename(tmp_path / "token")
