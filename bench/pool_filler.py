@@ -171,6 +171,7 @@ def _put_contracts(connection: Connection, template: _Template, numbers: range, 
                 now - _DAY,
                 template.not_after,
                 "",
+                None,  # whoever signed it
                 now,
                 now,
             )
