@@ -6,6 +6,7 @@ import pytest
 
 from pki_core.runtime.wiring import open_runtime
 from tests.journeys.acts import copy_home
+from tests.journeys.contract_acts import Garage
 from tests.journeys.pool_acts import foreign_ca
 from tests.journeys.rest_acts import api_of, enrol
 
@@ -55,3 +56,9 @@ def steady(rest_home, tmp_path_factory):
 def ca(api):
     """A foreign CA whose root is in the RCP."""
     return foreign_ca(api.runtime)
+
+
+@pytest.fixture
+def garage(api):
+    """Where vehicles are built for the environment of ``api``."""
+    return Garage(api.runtime)

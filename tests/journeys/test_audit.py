@@ -12,7 +12,7 @@ from pki_core.model.errors import ConflictError, InvariantError, KeyRejectedErro
 from pki_core.store.audit import AuditEntry
 from tests.audit_guards import drop_guards
 from tests.journeys.acts import ROOT
-from tests.store.test_schema import connected
+from tests.store.connections import connected
 
 pytest_plugins = ["tests.journeys.environments"]
 

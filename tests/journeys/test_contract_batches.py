@@ -16,40 +16,13 @@ from pki_core.services.contracts import Contracts
 from pki_core.services.runners import runner_token
 from pki_core.services.uploads import Upload
 from tests.builders import SetClock
-from tests.journeys.acts import copy_home, rows, write_rows
+from tests.journeys.acts import copy_home, rows
 from tests.journeys.contract_acts import ED448, P256, P521, SUFFIX, Garage, contract, signed_data
+from tests.journeys.contract_batch_acts import BEGINS, ENDS, HEADER, codes, emaid_of, pcid_of, sign, submit
 from tests.journeys.rest_acts import api_of
 from webapp.batch_jobs import BatchJobs, load_file
 
 pytest_plugins = ["tests.journeys.rest_environments"]
-HEADER = ("emaid", "pcid", "begins", "ends")
-BEGINS, ENDS = "2026-01-01T00:00:00Z", "2027-06-30"
-
-
-def emaid_of(number):
-    return f"DEPNC{number:09d}"
-
-
-def pcid_of(number):
-    return f"WPNBATCH{number:09d}"
-
-
-def submit(runtime, table, profile="contract_leaf", header=HEADER, kind=BatchKind.CONTRACT, name="contracts.csv"):
-    path = write_rows(runtime.home / name, table, header)
-    upload = Upload(path=path, source_name=name, partner_id="demo-mo", profile_name=profile, kind=kind)
-    return runtime.uploads.submit(upload)[0]
-
-
-def sign(runtime, batch):
-    runner = runner_token()
-    while runtime.batches.sign_next_chunk(batch.id, runner) is not None:
-        pass
-    return runtime.batches.status(batch.id)[1]
-
-
-def codes(runtime, batch):
-    found = rows(runtime, f"SELECT seq, code FROM batch_verdict WHERE batch_number = {batch.number} ORDER BY seq")  # noqa: S608
-    return dict(found)
 
 
 def test_every_good_row_is_a_contract_and_every_row_has_a_verdict(any_environment):

@@ -14,11 +14,11 @@ from pki_core.model.pools import Namespace, RootKind
 from pki_core.wire.contract_data import answer_2, encode_message, sign_message
 from tests.builders import MemorySigner, name, new_key
 from tests.contract_chains import issue
-from tests.journeys.contract_acts import ED448, EMAID, P256, P521, PCID, Garage
+from tests.journeys.contract_acts import ED448, EMAID, P256, P521, PCID
+from tests.journeys.contract_rest_acts import MSG_20, SIGN, own_body, own_data
 from tests.journeys.pool_acts import der as der_of
 from tests.journeys.pool_acts import emaids, foreign_ca
 from tests.journeys.rest_acts import CCP, b64
-from tests.journeys.test_contract_rest import MSG_20, SIGN, body_of, own_data
 
 pytest_plugins = ["tests.journeys.rest_environments"]
 USAGES = (
@@ -39,11 +39,6 @@ class NoKeys:
 
     def __getattr__(self, name):
         raise AssertionError(f"the token was asked: {name}")
-
-
-@pytest.fixture
-def garage(api):
-    return Garage(api.runtime)
 
 
 @pytest.fixture
@@ -92,7 +87,7 @@ def test_a_key_of_another_edition_or_none_of_iso_15118_is_not_signed_for(api, ga
     ca, _, envelope = own_data(api, garage.build())
     known = ("with this dHpublickey it is", "not used in", "not one ISO", "guessed")
     for kind, make in KEYS.items():
-        body = body_of(ca, ca.leaf(EMAID, make()), envelope, pcid=PCID)
+        body = own_body(ca, ca.leaf(EMAID, make()), envelope, pcid=PCID)
         status, words = api.refused("mo", "PUT", SIGN, json=body)
         assert (status, sum(one in words for one in known)) == (400, 1), kind
     assert emaids(api.runtime) == []
@@ -106,7 +101,7 @@ def test_a_certificate_for_something_else_is_not_signed_for(api, garage):
         (usage("key_agreement"), "lacks digitalSignature"),
         (filler(40, is_critical=True), "critical extensions that vehicles do not know: 1.2.3.4"),
     ):
-        said = api.refused("mo", "PUT", SIGN, json=body_of(ca, leaf_with(ca, extension), envelope, pcid=PCID))
+        said = api.refused("mo", "PUT", SIGN, json=own_body(ca, leaf_with(ca, extension), envelope, pcid=PCID))
         assert (said[0], words in said[1]) == (400, True), said
 
 
@@ -117,7 +112,7 @@ def test_a_certificate_as_annex_f_has_it_is_signed_for(api, garage):
         (x509.BasicConstraints(ca=False, path_length=None), True),
         filler(40),
     )
-    api.good("mo", "PUT", SIGN, 201, json=body_of(ca, leaf_with(ca, *extensions), envelope))
+    api.good("mo", "PUT", SIGN, 201, json=own_body(ca, leaf_with(ca, *extensions), envelope))
 
 
 @pytest.mark.usefixtures("keyless")
@@ -129,7 +124,7 @@ def test_a_public_key_off_its_curve_is_not_signed_for(api):
         (b"\4" + bytes(132), P521, MSG_20),
         (bytes(56), ED448, MSG_20),  # of small order: every secret is the same
     ):
-        body = body_of(ca, ca.leaf(EMAID, new_key(algorithm)), _Envelope(point), xsdMsgDefNamespace=namespace)
+        body = own_body(ca, ca.leaf(EMAID, new_key(algorithm)), _Envelope(point), xsdMsgDefNamespace=namespace)
         said = api.refused("mo", "PUT", SIGN, json=body)
         assert said == (400, "dHpublickey is no point of its curve, or one of small order"), point
 
@@ -147,8 +142,8 @@ def test_certificates_longer_than_an_edition_allows_are_not_signed_for(api, gara
     ca, _, envelope = own_data(api, garage.build())
     leaf_der = leaf_with(ca, filler(500))
     words = f"contractCertificate has {len(leaf_der)} octets; this edition of ISO 15118 allows 800"
-    assert api.refused("mo", "PUT", SIGN, json=body_of(ca, leaf_der, envelope)) == (400, words)
-    body = body_of(ca, leaf_with(ca, filler(1300), key=new_key(P521)), _Envelope(p521_point()))
+    assert api.refused("mo", "PUT", SIGN, json=own_body(ca, leaf_der, envelope)) == (400, words)
+    body = own_body(ca, leaf_with(ca, filler(1300), key=new_key(P521)), _Envelope(p521_point()))
     body["xsdMsgDefNamespace"] = MSG_20
     assert "allows 1600" in api.refused("mo", "PUT", SIGN, json=body)[1]
 
@@ -163,7 +158,7 @@ def test_an_answer_that_no_station_carries_is_not_signed_and_the_sum_is_told(api
     _, _, envelope = own_data(api, garage.build())
     wide = wide_ca(api)
     leaf_der = leaf_with(wide, filler(340))
-    said = api.refused("mo", "PUT", SIGN, json=body_of(wide, leaf_der, envelope))
+    said = api.refused("mo", "PUT", SIGN, json=own_body(wide, leaf_der, envelope))
     assert said[0] == 400
     assert f"(contractCertificate {len(leaf_der)}, contractSubCa2Certificate " in said[1]
     assert "at most 5600 characters, not 5" in said[1]

@@ -19,34 +19,28 @@ from tests.journeys.contract_acts import (
     P256,
     P521,
     PCID,
-    Garage,
     contract,
     make,
     wanted,
 )
-from tests.journeys.pool_acts import der, foreign_ca
-from tests.journeys.rest_acts import CCP, CCP_OPNC, PCP, vehicle_body
-from tests.journeys.test_contract_batches import BEGINS, ENDS, submit
-from tests.journeys.test_contract_rest import (
+from tests.journeys.contract_batch_acts import BEGINS, ENDS, submit
+from tests.journeys.contract_rest_acts import (
     GENERATE,
     GENERATE_OPNC,
     MSG_2,
     MSG_20,
     SIGN,
-    body_of,
     generate,
     order,
+    own_body,
     own_data,
     request_of,
 )
+from tests.journeys.pool_acts import der, foreign_ca
+from tests.journeys.rest_acts import CCP, CCP_OPNC, PCP, vehicle_body
 
 pytest_plugins = ["tests.journeys.rest_environments"]
 MANY = "/v1/cps/generate/contracts"
-
-
-@pytest.fixture
-def garage(api):
-    return Garage(api.runtime)
 
 
 def message_defs(api, vehicle, namespace=MSG_2):
@@ -68,7 +62,7 @@ def test_what_an_operator_says_beside_an_order_is_handed_out_with_the_contract(a
 def test_what_comes_with_data_signed_elsewhere_or_for_own_contracts_is_handed_out_too(api, garage):
     vehicle = garage.build()
     ca, leaf_der, envelope = own_data(api, vehicle)
-    api.good("mo", "PUT", SIGN, 201, json=body_of(ca, leaf_der, envelope, pcid=PCID, metaData="own"))
+    api.good("mo", "PUT", SIGN, 201, json=own_body(ca, leaf_der, envelope, pcid=PCID, metaData="own"))
     ((number, _),) = rows(api.runtime, "SELECT signer_id, emaid FROM contract")
     assert number == api.runtime.contracts.signers.choose(P256).record.id
     assert message_defs(api, vehicle)[0]["metaData"] == "own"

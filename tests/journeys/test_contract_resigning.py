@@ -10,7 +10,7 @@ from pki_core.model.pools import Namespace
 from pki_core.model.profiles import Edition
 from pki_core.model.revocations import Reason
 from pki_core.services.contract_signing import ContractSigning
-from pki_core.wire.contract_data import decode_message, encode_message
+from pki_core.wire.contract_data import NO_CERTIFICATE_2, decode_message, encode_message
 from tests.journeys.acts import hold, rows
 from tests.journeys.contract_acts import (
     EMAID,
@@ -27,9 +27,9 @@ from tests.journeys.contract_acts import (
     signed_data,
     wanted,
 )
+from tests.journeys.installation_acts import ISO_20, ask, code_of
 from tests.journeys.pool_acts import MO, OEM, audited, contract_of, foreign_ca, opened, vehicle_of
-from tests.journeys.test_cps_signers import signer
-from tests.journeys.test_installations import ISO_20, NO_CERTIFICATE_2, ask, code_of
+from tests.journeys.signer_acts import signer
 
 pytest_plugins = ["tests.journeys.environments"]
 NOTHING = (0, 0, 0, 0, False)

@@ -32,7 +32,7 @@ from tests.journeys.contract_acts import (
     signed_data,
     wanted,
 )
-from tests.journeys.test_contract_batches import BEGINS, ENDS, emaid_of, pcid_of, sign, submit
+from tests.journeys.contract_batch_acts import BEGINS, ENDS, emaid_of, pcid_of, sign, submit
 
 pytest_plugins = ["tests.journeys.environments"]
 _WINDOW, _STEP = 20, 7  # octets of a needle: unmistakable, and short enough for one to lie in a line of PEM

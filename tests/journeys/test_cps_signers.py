@@ -9,16 +9,11 @@ from pki_core.model.revocations import Reason
 from pki_core.runtime.wiring import open_runtime
 from tests.journeys.acts import artefact, edit, hold, plan_for, rows
 from tests.journeys.contract_acts import ED448, EMAID, LABEL, P256, P521, Garage, contract, make, signed_data, wanted
+from tests.journeys.signer_acts import signer
 from tests.vehicle import InstallationRefusedError
 from webapp import create_app
 
 pytest_plugins = ["tests.journeys.environments"]
-
-
-def signer(label="cps-signer-2", **changes):
-    """A ceremony that makes another signer."""
-    fields = {"parent": "cps-sub2", "common_name": "CPS 2"}
-    return plan_for(Act.CREATE_CPS_SIGNER, label, "cps_leaf", **{**fields, **changes})
 
 
 @pytest.mark.parametrize("algorithm", [P256, P521, ED448])

@@ -22,7 +22,7 @@ from tests.builders import make_csr, name, new_key
 from tests.journeys.acts import ROOT, found_by_command, operator_environment
 from tests.journeys.serving_acts import Served, add_settings, serving, wait_for
 from tests.ocsp_forms import certificate_id, nonce, request
-from tests.store.test_schema import connected
+from tests.store.connections import connected
 
 pytest_plugins = ["tests.journeys.environments"]
 pytestmark = [pytest.mark.slow, pytest.mark.softhsm, pytest.mark.postgres, pytest.mark.enable_socket]

@@ -7,7 +7,6 @@ from cryptography import x509
 from sqlalchemy import update
 
 from pki_core.model.errors import MalformedError, NotAuthorizedError, NotFoundError
-from pki_core.model.pools import Namespace
 from pki_core.model.profiles import Edition
 from pki_core.model.revocations import Reason
 from pki_core.services.installations import INVALID_EXI, session_id_of
@@ -28,26 +27,12 @@ from tests.journeys.contract_acts import (
     make,
     wanted,
 )
-from tests.journeys.pool_acts import OTHER_OEM, events, foreign_ca, forget_events, opened, partner, vehicle_of
+from tests.journeys.installation_acts import CPO, ISO_2, ISO_20, MO, OEM, ask, code_of
+from tests.journeys.pool_acts import OTHER_OEM, events, foreign_ca, forget_events, opened, vehicle_of
 from tests.vehicle import SESSION, Vehicle
 
 pytest_plugins = ["tests.journeys.environments"]
-CPO, OEM, MO = partner("cpo", id="cpo"), partner("oem", id="oem"), partner("mo", id="mo")
-ISO_2, ISO_20 = Namespace.ISO_2_2013, Namespace.ISO_20_2022
 THIRD_EMAID = "DEPNC000000103"
-
-
-def ask(runtime, vehicle, namespace=ISO_2, by=CPO, **changes):
-    exi = vehicle.request_20(**changes) if namespace.is_edition_20 else vehicle.request_2(**changes)
-    return runtime.contracts.installations.answer(by, exi, namespace)
-
-
-def code_of(answer, edition=Edition.ISO_2):
-    (item,) = answer.items
-    assert (answer.is_found, item.contract) == (False, None)
-    message = decode_message(edition, item.exi)
-    assert message.header.session_id == SESSION
-    return message.body.response_code if edition is Edition.ISO_2 else message.response_code
 
 
 class NoKeys:

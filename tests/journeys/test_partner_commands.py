@@ -13,7 +13,7 @@ from pki_core.runtime import open_runtime
 from tests.journeys.acts import rows
 from tests.journeys.hooks import receiver
 from tests.journeys.rest_acts import basic
-from tests.journeys.test_oauth import TokenClient
+from tests.journeys.token_acts import TokenClient
 from tests.journeys.webhook_acts import HookClient, deliver, happen
 
 pytest_plugins = ["tests.journeys.environments"]

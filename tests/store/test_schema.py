@@ -3,7 +3,6 @@
 import re
 import subprocess
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,22 +17,12 @@ from pki_core.model.errors import SettingsError, StoreUnavailableError
 from pki_core.store import pool_tables
 from pki_core.store.engine import open_engine
 from pki_core.store.schema import NEWEST, alembic_config, is_current, migrate
+from tests.store.connections import connected
 
 METADATA = pool_tables.contract.metadata  # of all tables
 PARTITION = re.compile(r"certificate_der_(\d{4}|other)")
 
-
 ROOT = Path(__file__).parents[2]
-
-
-@contextmanager
-def connected(url):
-    engine = open_engine(url)
-    try:
-        with engine.begin() as connection:
-            yield connection
-    finally:
-        engine.dispose()
 
 
 def run(url, act, revision):

@@ -107,3 +107,13 @@ def test_fixtures_that_test_modules_share_have_names_of_their_own():
             if isinstance(node, ast.FunctionDef) and any("fixture" in ast.unparse(one) for one in node.decorator_list):
                 found.setdefault(node.name, []).append(name(file))
     assert {fixture: files for fixture, files in found.items() if len(files) > 1} == {}
+
+
+def test_test_modules_share_what_they_need_in_modules_that_hold_no_tests():
+    found = [
+        f"{name(file)}: {node.module}"
+        for file in python_files("tests")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").rpartition(".")[2].startswith("test_")
+    ]
+    assert found == []
