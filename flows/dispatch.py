@@ -4,14 +4,21 @@ from prefect import flow
 from prefect.artifacts import create_table_artifact
 
 from flows.chunk_worker import environment_runtime
-from flows.sign_batches import sign_batches
+from flows.sign_batches import sign_each
+from pki_core.model.errors import OverdueError
 
 
 @flow(name="dispatch", persist_result=False)
 def dispatch(at_most: int = 10, workers: int = 1, *, dry_run: bool = False) -> dict[str, int]:
-    """Sign up to ``at_most`` queued batches; returns how many certificates each got, dry: 0 for each that waits."""
-    queued = environment_runtime().maintenance.queued()[:at_most]
-    signed = {batch_id: 0 if dry_run else sign_batches(batch_id, workers)["issued"] for batch_id in queued}
+    """Sign up to ``at_most`` queued batches; returns how many certificates each got, dry: 0 for each that waits.
+
+    Raises:
+        OverdueError: batches wait for an operator; all others were signed (deployments/RUNBOOK.md).
+    """
+    queued = environment_runtime().maintenance.queued()
+    signed, waiting = (dict.fromkeys(queued[:at_most], 0), []) if dry_run else sign_each(queued, workers, at_most)
     table = [{"batch": batch_id, "issued": issued} for batch_id, issued in signed.items()]
     create_table_artifact(table=table, key="dispatch", description="batches that were queued")
+    if waiting:
+        raise OverdueError("batches are not signed: " + "; ".join(waiting))
     return signed

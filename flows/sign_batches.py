@@ -1,6 +1,7 @@
 """Flow: sign a batch. Parameter: its id. What is open comes from SQL each time, so running again is resuming."""
 
 import os
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from typing import Any
@@ -22,15 +23,34 @@ from flows.chunk_worker import (
     sign_chunks,
     worker_processes,
 )
-from pki_core.model.errors import UnavailableError
+from pki_core.model.errors import UnavailableError, WaitsForOperatorError
 
 # Each thread waits for one worker process; signing itself never shares a process.
 _THREADS: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=32)
 
 
+def sign_each(
+    batch_ids: Iterable[str], workers: int = 1, at_most: int | None = None
+) -> tuple[dict[str, int], list[str]]:
+    """Sign several batches; returns how many certificates each of ``at_most`` got, and why others wait for an operator.
+
+    One that waits stops none of those behind it; a token or a database that is away stops them all.
+    """
+    issued: dict[str, int] = {}
+    waiting: list[str] = []
+    for batch_id in batch_ids:
+        if len(issued) == at_most:
+            break
+        try:
+            issued[batch_id] = sign_batches(batch_id, workers)["issued"]
+        except WaitsForOperatorError as error:
+            waiting.append(f"batch {batch_id}: {error}")
+    return issued, waiting
+
+
 def _may_retry(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
     """Only a dependency that is away is worth another try; refusals are data, and our own faults stop the run."""
-    return isinstance(state.data, UnavailableError)
+    return isinstance(state.data, UnavailableError) and not isinstance(state.data, WaitsForOperatorError)
 
 
 @flow(name="sign-batches", persist_result=False, task_runner=_THREADS)  # type: ignore[arg-type]  # prefect types its own runner too narrowly

@@ -6,12 +6,17 @@ from prefect import flow
 from prefect.artifacts import create_table_artifact
 
 from flows.chunk_worker import environment_runtime
-from flows.sign_batches import sign_batches
+from flows.sign_batches import sign_each
+from pki_core.model.errors import OverdueError
 
 
 @flow(name="sweep-stuck", persist_result=False)
 def sweep_stuck(*, dry_run: bool = False, resume: bool = True) -> dict[str, Any]:
-    """Void, discard and free; with ``resume`` sign the batches that have no living runner. Returns the counts."""
+    """Void, discard and free; with ``resume`` sign the batches that have no living runner. Returns the counts.
+
+    Raises:
+        OverdueError: batches wait for an operator; all others were signed (deployments/RUNBOOK.md).
+    """
     report = environment_runtime().maintenance.sweep_stuck(dry_run=dry_run)
     found: dict[str, Any] = {
         "dry_run": dry_run,
@@ -22,6 +27,7 @@ def sweep_stuck(*, dry_run: bool = False, resume: bool = True) -> dict[str, Any]
         "resumable": list(report.resumable),
     }
     create_table_artifact(table=[found], key="sweep-stuck", description="what dead runners left")
-    for batch_id in report.resumable if resume and not dry_run else ():
-        sign_batches(batch_id)
+    _, waiting = sign_each(report.resumable if resume and not dry_run else ())
+    if waiting:
+        raise OverdueError("batches are not signed: " + "; ".join(waiting))
     return found

@@ -131,13 +131,23 @@ class ResponderUnavailableError(UnavailableError):
     code = "ocsp.no_responder"
 
 
-class IssuerRevokedError(UnavailableError):
+class WaitsForOperatorError(UnavailableError):
+    """The same call succeeds when an operator has acted, and not before: trying again by itself is in vain."""
+
+
+class IssuerRevokedError(WaitsForOperatorError):
     """A CA, or one above it, is revoked or on hold: it signs nothing until an operator puts another into service."""
 
     code = "issuer.revoked"
 
 
-class SignerUnavailableError(UnavailableError):
+class PartnerSuspendedError(WaitsForOperatorError):
+    """A partner is suspended: nothing is issued for him until he is resumed."""
+
+    code = "partner.suspended"
+
+
+class SignerUnavailableError(WaitsForOperatorError):
     """No signer of the provisioning service is in force: contract data waits until a ceremony makes the next one."""
 
     code = "cps.no_signer"

@@ -20,7 +20,13 @@ from pki_core.issuance.issuer import Draft, Issuer, Prepared
 from pki_core.issuance.subject import Subject, build_subject
 from pki_core.model.certificates import serial_text
 from pki_core.model.clock import Clock
-from pki_core.model.errors import CsrRejectedError, IssuerRevokedError, PkiError, StoreUnavailableError
+from pki_core.model.errors import (
+    CsrRejectedError,
+    IssuerRevokedError,
+    PartnerSuspendedError,
+    PkiError,
+    StoreUnavailableError,
+)
 from pki_core.model.partners import Partner
 from pki_core.model.profiles import Profile
 from pki_core.model.requests import Issued, IssueRequest, Outcome, Refused
@@ -119,9 +125,12 @@ class Enrollment:
 
         Raises:
             IssuerRevokedError: this CA, or one above it, is revoked or on hold; nothing was issued.
+            PartnerSuspendedError: nothing is issued for this partner now.
             UnavailableError: nothing was issued; the same call may be made again.
             InvariantError: our own fault; nothing was issued.
         """
+        if order.partner is not None and order.partner.is_suspended:
+            raise PartnerSuspendedError(f"partner {order.partner.id} is suspended: what is meant for him waits")
         hooks = hooks or NoHooks()
         outcomes: dict[int, Outcome] = {}
         drafts = self._judge(order, requests, outcomes)

@@ -18,7 +18,7 @@ class SweepReport:
     burned_serials: int
     discarded_uploads: int
     freed_chunks: int
-    resumable: tuple[str, ...]  # ids of batches with open chunks and no living runner
+    resumable: tuple[str, ...]  # ids of batches with open chunks and no living runner, their partners not suspended
 
 
 class Maintenance:
@@ -29,9 +29,10 @@ class Maintenance:
         self._clock = clock
 
     def queued(self) -> list[str]:
-        """Return the ids of batches that wait for a runner, oldest first."""
+        """Return the ids of batches that wait for a runner, oldest first; those of suspended partners wait on."""
         with self._store.reading() as work:
-            return [batch.id for batch in work.batches.in_state(BatchState.QUEUED, _PAGE)]
+            suspended = work.partners.suspended()
+            return [batch.id for batch in work.batches.in_state(BatchState.QUEUED, _PAGE, without=suspended)]
 
     def sweep_stuck(self, *, dry_run: bool = False) -> SweepReport:
         """Void reservations nobody holds, discard uploads whose loader died, free the chunks of dead runners."""
@@ -76,12 +77,14 @@ class Maintenance:
                 for state in (BatchState.RUNNING, BatchState.CANCELLING)
                 for batch in work.batches.in_state(state, _PAGE)
             ]
+            suspended = work.partners.suspended()
             holders = {batch.id: work.chunks.runners(batch.number, self._clock.now()) for batch in running}
         for batch in running:
             dead = [runner for runner in holders[batch.id] if is_dead(runner)]
             if not dry_run and dead:
                 with self._store.transaction() as work:
                     freed += sum(work.chunks.expire_lease(batch.number, runner) for runner in dead)
-            if len(dead) == len(holders[batch.id]):
+            waits = batch.state is BatchState.RUNNING and batch.partner_id in suspended
+            if len(dead) == len(holders[batch.id]) and not waits:
                 resumable.append(batch.id)
         return freed, tuple(resumable)

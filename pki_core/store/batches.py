@@ -1,6 +1,6 @@
 """Batches: the upload, its items and its verdicts. Items never change; a verdict is inserted once."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Any, cast
 
@@ -112,10 +112,11 @@ class BatchGateway:
             raise NotFoundError(f"there is no batch {batch_id!r}")
         return record
 
-    def in_state(self, state: BatchState, limit: int) -> list[BatchRecord]:
-        """Return batches in a state, oldest first."""
+    def in_state(self, state: BatchState, limit: int, *, without: Collection[str] = ()) -> list[BatchRecord]:
+        """Return batches in a state, oldest first; none of the partners ``without``."""
         batch = batch_tables.batch.c
-        query = _select_batch().where(batch.state == state.value).order_by(batch.number).limit(limit)
+        wanted = (batch.state == state.value) & batch.partner_id.not_in(without)
+        query = _select_batch().where(wanted).order_by(batch.number).limit(limit)
         return [_record(row) for row in self._connection.execute(query)]
 
     def counts(self, batch: BatchRecord) -> BatchCounts:

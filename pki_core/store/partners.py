@@ -82,6 +82,12 @@ class PartnerGateway:
         """Return the ids of all partners."""
         return list(self._connection.scalars(select(tables.partner.c.id).order_by(tables.partner.c.id)))
 
+    def suspended(self) -> frozenset[str]:
+        """Return the ids of the partners that are suspended."""
+        kind, value = SUSPENDED
+        found = select(_scope.c.partner_id).where(_scope.c.kind == kind, _scope.c.value == value)
+        return frozenset(self._connection.scalars(found))
+
 
 def partner_of(partner_id: str, rows: Iterable[tuple[str | None, str | None]]) -> Partner:
     """Return a partner from (kind, value) of its scopes; (None, None) stands for none."""

@@ -9,9 +9,10 @@ from sqlalchemy import text
 
 from flows import sample_batch
 from flows.sample_batch import sample_rows, write_sample
-from pki_core.model.errors import ConflictError, InvariantError, NotFoundError
+from pki_core.model.errors import ConflictError, InvariantError, NotFoundError, PartnerSuspendedError
 from pki_core.model.states import BatchState
 from pki_core.runtime.wiring import open_runtime
+from pki_core.services.batches import MAX_ATTEMPTS
 from pki_core.services.runners import runner_token
 from tests.journeys.acts import artefact, edit, hold, in_base64, rows, sub2, upload_of, uploads_with, write_rows
 
@@ -83,6 +84,23 @@ def test_every_row_ends_with_one_verdict(any_environment, tmp_path):
     assert refused == list(BAD_ROWS.values())
     assert all(row.message.endswith(".") or row.code.startswith("row.") for row in found if row.code != "issued")
     assert all((row.serial != "") is (row.code == "issued") is (row.certificate_der != b"") for row in found)
+
+
+def test_batches_of_a_suspended_partner_wait_for_as_long_as_he_is_and_lose_no_row(any_environment, tmp_path):
+    runtime = any_environment
+    batch = submit(runtime, sample(tmp_path / "batch.csv", 12), chunk_rows=6)
+    queued, begun = runtime.maintenance.queued, runner_token()
+    runtime.batches.sign_next_chunk(batch.id, begun)
+    runtime.partners.suspend("demo-mo", by="ada")
+    later = submit(runtime, sample(tmp_path / "later.csv", 3))
+    for _ in range(MAX_ATTEMPTS + 2):
+        with pytest.raises(PartnerSuspendedError, match="partner demo-mo is suspended"):
+            runtime.batches.sign_next_chunk(batch.id, begun)
+    assert runtime.batches.status(batch.id)[1].pending == 6
+    assert (queued(), runtime.maintenance.sweep_stuck().resumable) == ([], ())
+    runtime.partners.resume("demo-mo", by="ada")
+    assert (queued(), runtime.maintenance.sweep_stuck().resumable) == ([later.id], (batch.id,))
+    assert [sign_all(runtime, one)[1].issued for one in (batch, later)] == [12, 3]
 
 
 def test_the_sample_has_every_kind_of_bad_row():

@@ -7,6 +7,7 @@ from datetime import timedelta
 from importlib import import_module
 
 import pytest
+from cryptography.hazmat.primitives import hashes
 from sqlalchemy import text
 
 from flows.chunk_worker import process_runtime
@@ -15,11 +16,14 @@ from flows.sample_batch import write_sample
 from flows.schedules import FLOWS, SCHEDULES
 from pki_core.model.errors import HsmUnavailableError, InvariantError, OverdueError
 from pki_core.model.revocations import Reason
+from pki_core.model.signer import KeyAlgorithm
 from pki_core.model.states import BatchState
 from pki_core.runtime.founding import Founding, found_environment
 from pki_core.services.batches import Batches
 from pki_core.services.uploads import Upload
-from tests.journeys.acts import write_rows
+from pki_core.wire.pool_certificate import read_certificate
+from tests.builders import make_csr, new_key
+from tests.journeys.acts import in_base64, upload_of, write_rows
 from tests.journeys.contract_acts import P256, Garage
 from tests.journeys.pool_acts import everything
 
@@ -118,6 +122,28 @@ def test_dispatch_signs_what_is_queued_and_then_finds_nothing(submit):
     signed = dispatch()  # and whatever another test left queued
     assert (signed[first], signed[second]) == (15, 25)
     assert dispatch() == {}
+
+
+def test_a_batch_that_waits_for_an_operator_stops_none_behind_it_and_is_told(runtime, submit, tmp_path):
+    from flows.dispatch import dispatch
+    from flows.sweep_stuck import sweep_stuck
+
+    csr = in_base64(make_csr("DEPNCC00000301", new_key(KeyAlgorithm.SECP521R1), digest=hashes.SHA512()))
+    path = write_rows(tmp_path / "of-20.csv", [["first", csr, ""]])
+    waits = runtime.uploads.submit(upload_of(path, profile="contract_leaf_20"))[0].id
+    goes = submit(10)
+    issuer = runtime.issuers.get(runtime.batches.get(waits).issuer_label).record
+    serial = read_certificate(issuer.certificate_der).serial
+    runtime.revocations.revoke(serial, Reason.CERTIFICATE_HOLD, actor="test", witnesses=("alice", "bob"))
+    for run in (lambda: dispatch(at_most=1), dispatch):
+        with pytest.raises(OverdueError, match=f"batches are not signed: batch {waits}: CA {issuer.label}, "):
+            run()
+        assert runtime.batches.status(goes)[1].issued == 10
+    runtime.revocations.release(serial, actor="test")
+    runtime.partners.suspend("demo-mo", by="test")
+    assert (dispatch(), sweep_stuck()["resumable"]) == ({}, [])
+    runtime.partners.resume("demo-mo", by="test")
+    assert dispatch() == {waits: 1}
 
 
 def test_a_batch_whose_runner_died_is_swept_up_and_signed(runtime, submit):
