@@ -10,24 +10,28 @@ import signal
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from multiprocessing import get_context
 from pathlib import Path
 
 from flows import chunk_worker
+from pki_core.model.batches import BatchKind
 from pki_core.model.errors import PkiError, UnavailableError
 from pki_core.runtime import open_runtime
 from pki_core.runtime.founding import Founding, found_environment
 from pki_core.services import batches, uploads
 from pki_core.settings import DATABASE_VARIABLE
 from tests.invariants import check_at_any_time
+from tests.journeys.acts import write_rows
+from tests.journeys.contract_acts import Garage
 from tests.journeys.crash_points import POINTS, interpose, pause_everywhere
 
 JOB_SECONDS = 240
 PARTNER, PROFILE = "demo-mo", "contract_leaf"
 CHUNK_ROWS = 10
+VEHICLES = 24  # of a table of contracts
 OVERRIDES = f"""
 [issuance]
 chunk_rows = {CHUNK_ROWS}
@@ -83,6 +87,26 @@ def found(place, overrides, file):
     batch_id, _ = hand_in(runtime, file)
     runtime.close()
     return batch_id
+
+
+def found_with_contracts(place, overrides, _file):
+    """Found an environment with vehicles and hand in a table of contracts for them; return the batch's id."""
+    founding = Founding(environment="dev", home=place.home, overrides=overrides)
+    with closing(found_environment(founding, lambda _line: None)) as runtime:
+        pcids = [f"WPNCRASH{number:09d}" for number in range(VEHICLES)]
+        Garage(runtime).build_many(pcids)
+        table = [(f"DEPNC{number:09d}", pcid, "2026-01-01", "2027-01-01") for number, pcid in enumerate(pcids)]
+        table += [("DEPNC000000900", "WPNNOBODY00000001", "2026-01-01", "2027-01-01")]
+        table += [("DEPNC000000901", pcids[0], "2020-01-01", "2021-01-01")]
+        path = write_rows(place.home / "contracts.csv", table, ("emaid", "pcid", "begins", "ends"))
+        upload = uploads.Upload(
+            path=path,
+            source_name=path.name,
+            partner_id=PARTNER,
+            profile_name=PROFILE,
+            kind=BatchKind.CONTRACT,
+        )
+        return runtime.uploads.submit(upload)[0].id
 
 
 def submit(place, file, point="", heal="resume"):

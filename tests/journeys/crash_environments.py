@@ -13,7 +13,17 @@ from flows.sample_batch import write_sample
 from pki_core.runtime.wiring import Runtime
 from pki_core.settings import load_settings
 from tests.invariants import check_books
-from tests.journeys.crash_driver import FILE_KEYS, OVERRIDES, AheadClock, Orders, Place, found, run, sign
+from tests.journeys.crash_driver import (
+    FILE_KEYS,
+    OVERRIDES,
+    AheadClock,
+    Orders,
+    Place,
+    found,
+    found_with_contracts,
+    run,
+    sign,
+)
 
 DATABASES = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
 ROWS, BAD = 80, 8
@@ -22,11 +32,12 @@ ROWS, BAD = 80, 8
 class Template:
     """One founded environment, and copies of it."""
 
-    def __init__(self, directory, overrides, sample, postgres_url):
+    def __init__(self, directory, founding, postgres_url):
         self._directory, self._databases, self._batch_id = directory, None, ""
+        job, *arguments = founding
 
         def make(url):
-            self._batch_id = run(found, Place(directory, url), overrides, sample)
+            self._batch_id = run(job, Place(directory, url), *arguments)
 
         if postgres_url is None:
             make(f"sqlite:///{directory / 'store.db'}")
@@ -57,12 +68,13 @@ class Templates:
         self._directory, self._sample, self._postgres_url = directory, sample, postgres_url
         self._templates = {}
 
-    def get(self, extra="", sample=None):
-        if (extra, sample) not in self._templates:
+    def get(self, extra="", sample=None, job=found):
+        """Return what a job founded from settings and a file: ``found``, or one of the same arguments and answer."""
+        founding = (job, OVERRIDES + extra, sample or self._sample)
+        if founding not in self._templates:
             home = self._directory / f"home-{len(self._templates)}"
-            made = Template(home, OVERRIDES + extra, sample or self._sample, self._postgres_url)
-            self._templates[extra, sample] = made
-        return self._templates[extra, sample]
+            self._templates[founding] = Template(home, founding, self._postgres_url)
+        return self._templates[founding]
 
     def close(self):
         for template in self._templates.values():
@@ -99,8 +111,8 @@ def postgres_templates(tmp_path_factory, crash_sample, postgres_url):
         yield templates
 
 
-def copied(request, directory, extra="", sample=None):
-    template = request.getfixturevalue(f"{request.param}_templates").get(extra, sample)
+def copied(request, directory, **wanted):
+    template = request.getfixturevalue(f"{request.param}_templates").get(**wanted)
     place = template.copy(directory)
     yield place
     template.drop(place)
@@ -115,7 +127,13 @@ def crashing(request, tmp_path):
 @pytest.fixture(params=DATABASES)
 def faulty(request, tmp_path):
     """An environment with file keys and a queued batch, for this process."""
-    yield from copied(request, tmp_path / "home", FILE_KEYS)
+    yield from copied(request, tmp_path / "home", extra=FILE_KEYS)
+
+
+@pytest.fixture(params=DATABASES)
+def contracting(request, tmp_path):
+    """An environment with SoftHSM keys and a queued table of contracts, for processes that die."""
+    yield from copied(request, tmp_path / "home", job=found_with_contracts)
 
 
 @pytest.fixture(scope="session")
