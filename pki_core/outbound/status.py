@@ -2,7 +2,8 @@
 
 Bytes only; what they say, and whether it is believed, is judged elsewhere. A server that does not answer is left alone
 for a minute, whatever its URLs: a thousand certificates of a CA that is away cost one time-out. One that answers with
-something else is left alone at that URL.
+something else is left alone at that URL. Each asker has a memory of his own: the URLs are his to choose, and what he
+makes fail must not keep others from a server that is well.
 """
 
 import time
@@ -30,7 +31,7 @@ class StatusFetcher:
         self._client = client
         self._turns = turns
         self._left_alone = left_alone_seconds
-        self._failed: OrderedDict[str, float] = OrderedDict()
+        self._failed: OrderedDict[tuple[str, str], float] = OrderedDict()  # asker, server or URL -> until when
         self._lock = Lock()
 
     def ocsp(self, url: str, request_der: bytes) -> bytes:
@@ -45,8 +46,8 @@ class StatusFetcher:
         return self._fetch(OutboundRequest(url=url, headers={"Accept": "application/pkix-crl"}, max_octets=MOST_CRL))
 
     def _fetch(self, request: OutboundRequest) -> bytes:
-        host = _host_of(request.url)
-        self._refuse_failed(request.url, host)
+        server = _server_of(request.url)
+        self._refuse_failed(request.url, server)
         seconds = self._turns.seconds_for_call()
         begun = time.monotonic()
         try:
@@ -56,7 +57,7 @@ class StatusFetcher:
         except OutboundUnavailableError:
             # Time that somebody else has used up says nothing about this server.
             if seconds is None or seconds >= self._turns.longest_call or time.monotonic() - begun < seconds:
-                self._note_failed(host)
+                self._note_failed(server)
             raise
         if answer.status != _OK:
             self._note_failed(request.url)
@@ -64,23 +65,29 @@ class StatusFetcher:
         return answer.body
 
     def _refuse_failed(self, *names: str) -> None:
+        asker = self._turns.asker
         with self._lock:
-            until = max(self._failed.get(name, 0.0) for name in names)
+            until = max(self._failed.get((asker, name), 0.0) for name in names)
         if time.monotonic() < until:
             raise OutboundUnavailableError("it failed a moment ago")
 
     def _note_failed(self, name: str) -> None:
-        """Remember a host or a URL."""
+        """Remember a server or a URL for whoever asks now."""
+        key = self._turns.asker, name
         with self._lock:
-            self._failed[name] = time.monotonic() + self._left_alone
-            self._failed.move_to_end(name)
+            self._failed[key] = time.monotonic() + self._left_alone
+            self._failed.move_to_end(key)
             while len(self._failed) > _MOST_REMEMBERED:
                 self._failed.popitem(last=False)
 
 
-def _host_of(url: str) -> str:
-    """Return host and port, "" of what is no URL: a responder may be away where the CRLs beside it are not."""
+def _server_of(url: str) -> str:
+    """Return scheme, host and port, "" of what is no URL: a responder may be away where the CRLs beside it are not.
+
+    Without the scheme, TLS asked of a port that speaks plain HTTP would be the fault of the plain one.
+    """
     try:
-        return urlsplit(url).netloc.lower()
+        parts = urlsplit(url)
     except ValueError:
         return ""
+    return f"{parts.scheme}://{parts.netloc.lower()}"

@@ -66,6 +66,12 @@ class Turns:
         return min(left, self.longest_call)
 
     @property
+    def asker(self) -> str:
+        """For whom is asked now, "" for nobody who said so."""
+        turn = self._current.get()
+        return turn.asker if turn else ""
+
+    @property
     def longest_call(self) -> float:
         """How long one call of an asker may take at most, in seconds."""
         return self._policy.seconds / _SHARE

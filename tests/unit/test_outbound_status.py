@@ -230,6 +230,19 @@ def test_a_server_that_failed_is_left_alone_for_a_while(ca, server, clock):
     assert server.paths == ["/gone"]
 
 
+def test_a_stranger_s_certificate_locks_nobody_out_of_a_responder(ca, server, clock):
+    """Whoever uploads chooses the URLs: TLS at a plain port, a path that is not there."""
+    statuses, stranger, place = statuses_at(clock, left_alone=60.0), ForeignCa("Stranger"), f"{server.url}/ocsp"
+    with statuses.asked_by("other-oem"):
+        for url in (place.replace("http://", "https://"), place):
+            assert look(statuses, stranger, stranger.leaf(url)).standing is ForeignStatus.UNKNOWN
+    assert server.paths == ["/ocsp"]
+    leaf = ca.leaf(place)
+    server.served["/ocsp"] = ca.response(leaf)
+    with statuses.asked_by("oem"):
+        assert look(statuses, ca, leaf).standing is ForeignStatus.GOOD
+
+
 def test_a_certificate_cannot_send_us_inside(ca, server, clock):
     leaf = ca.leaf(f"{server.url}/ocsp", f"{server.url}/crl")
     report = look(statuses_at(clock, allowed="10.0.0.0/8"), ca, leaf)

@@ -90,6 +90,25 @@ def test_a_host_that_does_not_answer_is_left_alone_at_every_url():
     assert fetcher.crl("http://other.test/") == b""
 
 
+def test_one_asker_leaves_a_host_alone_and_another_asks_it_himself():
+    client = _Client({"hangs.test": 0.0})
+    some = turns()
+    fetcher = StatusFetcher(client, some)
+    for asker, asked in (("oem", 1), ("oem", 1), ("mo", 2), ("mo", 2)):
+        with some.asked_by(asker), pytest.raises(OutboundUnavailableError):
+            fetcher.crl("http://hangs.test/")
+        assert len(client.asked) == asked
+
+
+def test_what_fails_over_tls_says_nothing_of_the_plain_port():
+    client = _Client({"hangs.test:8080": 0.0})
+    fetcher = StatusFetcher(client, turns())
+    for url in ("https://hangs.test:8080/", "http://hangs.test:8080/", "https://HANGS.test:8080/other"):
+        with pytest.raises(OutboundUnavailableError):
+            fetcher.crl(url)
+    assert len(client.asked) == 2
+
+
 def test_time_that_somebody_else_used_up_is_not_held_against_a_host():
     client = _Client({"hangs.test": 9.0, "slow.test": 9.0})
     some = turns(seconds=0.3)
