@@ -10,7 +10,8 @@ from typing import Any
 from flask import Response, jsonify, request, send_file
 
 from pki_core.model.batches import BatchKind, BatchRecord
-from pki_core.model.errors import MalformedError, NotFoundError
+from pki_core.model.errors import MalformedError, NotAuthorizedError, NotFoundError
+from pki_core.model.est import Approval
 from pki_core.model.partners import Partner
 from pki_core.model.tokens import SCOPE_OF_ISSUING
 from pki_core.runtime import Runtime
@@ -77,6 +78,9 @@ class BatchViews:
         name = chosen or _USUAL_PROFILES.get(next(iter(partner.roles)), "")
         if name not in self._runtime.profiles:
             raise NotFoundError("there is no such certificate profile")
+        label = self._runtime.settings.est.labels.get(self._runtime.profiles[name].branch)
+        if label is not None and label.approval is Approval.MANUAL:
+            raise NotAuthorizedError("these requests are approved one by one: enrol over EST, or ask the operator")
         return name
 
     def recent(self) -> Response:

@@ -85,7 +85,9 @@ class Runtime:
     @cached_property
     def batches(self) -> Batches:
         """Signing and progress of batches."""
-        ways = Ways(self.enrollment, lambda: self.contracts.making)
+        # A batch names no label: the one named as its branch speaks for it.
+        registered = frozenset(name for name, label in self.settings.est.labels.items() if label.registered_only)
+        ways = Ways(self.enrollment, lambda: self.contracts.making, registered)
         return Batches(self.store, self.issuers, ways, self.clock, self.settings.issuance.lease_seconds)
 
     @cached_property

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from pki_core.model.batches import BatchCounts, BatchItem, BatchKind, BatchRecord, Chunk
+from pki_core.model.batches import BatchCounts, BatchItem, BatchKind, BatchRecord, Chunk, Verdict
 from pki_core.model.clock import Clock
 from pki_core.model.errors import (
     ConflictError,
@@ -24,12 +24,14 @@ from pki_core.model.errors import (
     StoreUnavailableError,
 )
 from pki_core.model.limits import NAME_LIMIT
+from pki_core.model.requests import IssueRequest
 from pki_core.model.states import BatchState
 from pki_core.services.batch_chunks import ChunkHooks, ChunkReport, change_issuer, finish_when_complete, refusal
 from pki_core.services.contracts import Contracts
 from pki_core.services.enroll import Enrollment
 from pki_core.services.issuers import Issuers
 from pki_core.services.orders import Order
+from pki_core.services.registrations import UNREGISTERED, are_registered
 from pki_core.services.runners import is_dead, running
 from pki_core.store.audit import AuditEntry
 from pki_core.store.unit_of_work import Store
@@ -48,6 +50,7 @@ class Ways:
 
     enrollment: Enrollment
     contracts: Callable[[], Contracts]
+    registered_only: frozenset[str] = frozenset()  # branches whose names must be registered before they are certified
 
 
 class Batches:
@@ -220,9 +223,22 @@ class Batches:
                 continue
             requests.append(request)
             seqs.append(item.seq)
+        if order.profile.branch in self._ways.registered_only:
+            requests, seqs = self._registered(batch.partner_id, requests, seqs, early)
         hooks = ChunkHooks(self._clock, batch, chunk, (seqs, early))
         self._ways.enrollment.issue(issuer, order, requests, hooks)
         return hooks
+
+    def _registered(
+        self, partner_id: str, requests: list[IssueRequest], seqs: list[int], early: list[Verdict]
+    ) -> tuple[list[IssueRequest], list[int]]:
+        """Return the requests whose names the partner has announced; the others are refused."""
+        names = [one.subject.common_name or "" for one in requests]
+        with self._store.reading() as work:
+            found = are_registered(work, partner_id, names)
+        early += [refusal(seqs[at], *UNREGISTERED, names[at]) for at, is_known in enumerate(found) if not is_known]
+        kept = [at for at, is_known in enumerate(found) if is_known]
+        return [requests[at] for at in kept], [seqs[at] for at in kept]
 
     def _release(self, chunk: Chunk, *, count_attempt: bool) -> None:
         """Open the chunk for others. When the store is away too, its lease runs out by itself."""

@@ -17,7 +17,6 @@ from pki_core.model.errors import (
     TooManyRequestsError,
 )
 from pki_core.model.est import Approval, PasswordMeaning
-from pki_core.model.registrations import canonical_name
 from pki_core.model.requests import Issued, IssueRequest, OwnKeyProof
 from pki_core.services.enroll import Enrollment, prove_possession
 from pki_core.services.est_approvals import Approvals, Asking
@@ -30,6 +29,7 @@ from pki_core.services.gathering import Gathering
 from pki_core.services.issuers import Issuers
 from pki_core.services.names import NamePolicy, judge_name
 from pki_core.services.orders import Order
+from pki_core.services.registrations import UNREGISTERED, are_registered
 from pki_core.services.runners import runner_token
 from pki_core.store.audit import AuditEntry
 from pki_core.store.unit_of_work import Store
@@ -151,12 +151,11 @@ class Est:
         return ReadyRequest(caller=caller, offer=offer, request=request, csr_der=csr_der, is_linked=is_linked)
 
     def _check_registered(self, caller: Caller, request: IssueRequest) -> None:
-        """Refuse a name the partner has not announced; separators do not count."""
-        name = canonical_name(request.subject.common_name or "")
+        """Refuse a name the partner has not announced."""
         with self._store.reading() as work:
-            is_registered = work.registrations.find(caller.partner.id, name) is not None
+            (is_registered,) = are_registered(work, caller.partner.id, [request.subject.common_name or ""])
         if not is_registered:
-            raise CsrRejectedError("registration.missing", "This name is not registered; register it before it enrols.")
+            raise CsrRejectedError(*UNREGISTERED)
 
     def _completed(self, choice: Choice, request: IssueRequest) -> Choice:
         """Let the key of a request choose the algorithm where the caller did not, if it is one of the edition."""

@@ -8,10 +8,11 @@ from pki_core.model.identifiers import parse_evse_identifier
 from pki_core.model.partners import Partner
 from pki_core.model.registrations import EndEntity, canonical_name
 from pki_core.store.audit import AuditEntry
-from pki_core.store.unit_of_work import Store
+from pki_core.store.unit_of_work import Store, UnitOfWork
 
 MAX_AT_ONCE = 1000
 PAGE = 1000
+UNREGISTERED = ("registration.missing", "This name is not registered; register it before it enrols.")
 _NOT_ALLOWED = "operator not allowed"  # as clients of the registration authority know it
 
 
@@ -61,7 +62,7 @@ class Registrations:
     def is_registered(self, partner: Partner, common_name: str) -> bool:
         """Tell whether a common name was announced; separators do not count."""
         with self._store.reading() as work:
-            return work.registrations.find(partner.id, canonical_name(common_name)) is not None
+            return all(are_registered(work, partner.id, [common_name]))
 
     def page(self, partner: Partner, after: str = "") -> list[EndEntity]:
         """Return up to 1,000 of a partner's own end entities behind a common name, in order."""
@@ -76,6 +77,13 @@ class Registrations:
             if removed:
                 work.audit.append("registrations", now, [AuditEntry(partner.id, "entity.removed", detail=name)])
         return removed
+
+
+def are_registered(work: UnitOfWork, partner_id: str, common_names: Sequence[str]) -> list[bool]:
+    """Tell of each common name whether a partner announced it; separators do not count."""
+    names = [canonical_name(one) for one in common_names]
+    known = work.registrations.known(partner_id, sorted(set(names)))
+    return [one in known for one in names]
 
 
 def _check(partner: Partner, entities: Sequence[EndEntity]) -> None:

@@ -40,12 +40,11 @@ class RegistrationGateway:
         mine = is_one_of(self._connection, _entity.c.canonical, names)
         return self._connection.execute(delete(_entity).where(_entity.c.partner_id == partner_id, mine)).rowcount
 
-    def find(self, partner_id: str, name: str) -> EndEntity | None:
-        """Return a partner's end entity by canonical name."""
-        document = self._connection.scalar(
-            select(_entity.c.document).where(_entity.c.partner_id == partner_id, _entity.c.canonical == name)
-        )
-        return None if document is None else _read(document)
+    def known(self, partner_id: str, names: Sequence[str]) -> set[str]:
+        """Return those of some canonical names that a partner has registered."""
+        listed = is_one_of(self._connection, _entity.c.canonical, names)
+        found = select(_entity.c.canonical).where(_entity.c.partner_id == partner_id, listed)
+        return set(self._connection.scalars(found))
 
     def page(self, partner_id: str, after: str, limit: int) -> list[EndEntity]:
         """Return a partner's end entities behind a canonical name, in order."""

@@ -11,7 +11,8 @@ from pki_core.model.registrations import EndEntity
 from pki_core.services.registrations import MAX_AT_ONCE
 from pki_core.wire import registration_csv
 from pki_core.wire.registration_csv import read_end_entities
-from tests.journeys.acts import rows
+from tests.journeys.acts import in_base64, rows, upload_of, write_rows
+from tests.journeys.batch_api_acts import ApiClient, errors_of, sign
 from tests.journeys.est_acts import est_client, station_csr
 from tests.journeys.rest_acts import VRA
 
@@ -151,3 +152,26 @@ def test_a_label_may_ask_for_registration_before_a_station_enrols(home):
             rows(station.runtime, "SELECT detail FROM audit WHERE action = 'est.refused'")
             == [("cpo registration.missing",)] * 3
         )
+
+
+def test_a_batch_certifies_no_name_that_its_label_wants_registered_and_is_not(home, tmp_path):
+    with est_client(home, more="\n[est.labels.cpo]\nregistered_only = true\n") as station:
+        runtime, known, unknown = station.runtime, "DEPNCE45B78C", "DEPNCE45B78D"
+        cpo = next(one for one in runtime.partners.all() if one.id == "demo-cpo")
+        runtime.pools.registrations.put(cpo, [EndEntity(common_name="DE*PNC*E45B*78C")])
+        table = [[one, in_base64(station_csr(one)), ""] for one in (unknown, known)]
+        upload = upload_of(write_rows(tmp_path / "stations.csv", table), "demo-cpo", "evse_leaf")
+        batch = runtime.uploads.submit(upload)[0]
+        sign(runtime, batch.id)
+        with runtime.store.reading() as work:
+            verdicts = [(row.common_name, row.code) for piece in work.batches.results(batch.number, 9) for row in piece]
+    assert verdicts == [(unknown, "registration.missing"), (known, "issued")]
+
+
+def test_where_requests_are_approved_one_by_one_no_partner_hands_in_a_file_of_them(home):
+    with est_client(home, more='\n[est.labels.cpo]\napproval = "manual"\n') as station:
+        answer = ApiClient(station.runtime, "demo-cpo").upload(b"row_id,csr\n")
+    assert (answer.status_code, errors_of(answer)[1]) == (
+        403,
+        ["these requests are approved one by one: enrol over EST, or ask the operator"],
+    )

@@ -259,9 +259,9 @@ def test_end_entities_are_each_partners_own(store, ids):  # noqa: ARG001  # a pa
         assert work.registrations.put(PARTNER.id, [entity], NOW) == 1
         changed = EndEntity(common_name="DEPNCE1", manufacturer="Acme")
         assert work.registrations.put(PARTNER.id, [changed, EndEntity(common_name="DE*PNC*E2")], NOW) == 1
-        assert work.registrations.find(PARTNER.id, "DEPNCE1") == changed
-        assert work.registrations.find("other", "DEPNCE1") is None
-        assert [one.canonical for one in work.registrations.page(PARTNER.id, "", 1)] == ["DEPNCE1"]
+        assert work.registrations.known(PARTNER.id, ["DEPNCE1", "DEPNCE9"]) == {"DEPNCE1"}
+        assert work.registrations.known("other", ["DEPNCE1"]) == set()
+        assert work.registrations.page(PARTNER.id, "", 1) == [changed]
         assert [one.canonical for one in work.registrations.page(PARTNER.id, "DEPNCE1", 9)] == ["DEPNCE2"]
         assert work.registrations.remove(PARTNER.id, ["DEPNCE1"]) == 1
 
