@@ -6,11 +6,14 @@ another library than the one that wrote them. A finding is the request's fault o
 Certificates of a batch differ in four places only: serial, common name, key, key identifier. Once bytes are found
 clean, their *skeleton* (the same bytes with those four values blanked) is remembered. Later bytes with a known
 skeleton are octet for octet the judged ones but for these values, whose lengths are equal too; each of the four is
-still compared with what it must be. Anything else is judged from the start.
+still compared with what it must be. Anything else is judged from the start. When too many are remembered, the oldest
+goes: a second of validity that is over never comes again.
 """
 
+import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from pki_core.issuance.subject import UPPER_BOUNDS, Subject
 from pki_core.model.errors import MalformedError
@@ -50,9 +53,11 @@ _ALPHABETS = {  # X.680 41.4 and 41.3; a UTF8String is checked by comparing it
     _UTF8_TAG: frozenset(range(256)),
     _IA5_TAG: frozenset(range(128)),
 }
-_REMEMBERED = 1024  # skeletons: one for each spelling of names and each second of validity
+_REMEMBERED = 1024  # skeletons, and places: one for each spelling of names and each second of validity
 
 Places = tuple[tuple[int, int], ...]
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,8 +78,9 @@ class TbsLint:
         self._window = window
         self._signature = SIGNATURE_ALGORITHM_DER[issuer.algorithm]
         self._room = profile.max_der_octets - LARGEST_SIGNATURE[issuer.algorithm] - len(self._signature) - _OUTER_OCTETS
+        self._remembering = threading.Lock()  # to look up needs none: a key that just went is judged once more
         self._places: dict[object, Places] = {}
-        self._clean: set[bytes] = set()
+        self._clean: dict[bytes, None] = {}
 
     def check(
         self, tbs_der: bytes, serial: int, subject: Subject, spki_der: bytes, alternative_names: tuple[str, ...] = ()
@@ -95,7 +101,7 @@ class TbsLint:
         ):
             return None
         finding = self._judge(tbs_der, serial, subject, spki_der)
-        if finding is None and len(self._clean) < _REMEMBERED:
+        if finding is None:
             self._remember(tbs_der, shape, values)
         return finding
 
@@ -107,8 +113,9 @@ class TbsLint:
             if start < 0 or tbs_der.find(value, start + 1) >= 0:
                 return
             places.append((start, start + len(value)))
-        self._places[shape] = tuple(places)
-        self._clean.add(_skeleton(tbs_der, tuple(places)))
+        with self._remembering:
+            _keep(self._places, shape, tuple(places))
+            _keep(self._clean, _skeleton(tbs_der, tuple(places)), None)
 
     def _judge(
         self, tbs_der: bytes, serial: int, subject: Subject, spki_der: bytes, alternative_names: tuple[str, ...] = ()
@@ -212,6 +219,14 @@ class TbsLint:
             ocsp_no_check=wanted.ocsp_no_check,
             alternative_names=alternative_names,
         )
+
+
+def _keep(memory: dict[_Key, _Value], key: _Key, value: _Value) -> None:
+    """Put a key behind all others; when there are too many, the first one goes."""
+    memory.pop(key, None)
+    while len(memory) >= _REMEMBERED:
+        del memory[next(iter(memory))]
+    memory[key] = value
 
 
 def _values_at(tbs_der: bytes, places: Places) -> tuple[bytes, ...]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from pki_core.model.signer import KeyAlgorithm
-from pki_core.wire.certificate import CertificateTemplate, IssuerNames
+from pki_core.wire.certificate import CertificateTemplate, IssuerNames, key_identifier_of
 from tests.builders import (
     EMAID,
     INTEGER,
@@ -96,6 +96,7 @@ def rdn(oid, tag, text):
 
 
 FIRST, LAST = utc("260301120000Z"), utc("280229120000Z")
+KEY_IDENTIFIER = key_identifier_of(spki(some_key()), 8)
 BC, KU, SKI, AKI, EKU, AIA = (
     "0603551d13",
     "0603551d0f",
@@ -218,6 +219,12 @@ VECTORS = {
     "the identifier of another key": (
         "lint.subject_key_identifier",
         with_extensions(lambda extensions: [*without(extensions, SKI), extension(SKI, "04084123456789abcdef")]),
+    ),
+    "the identifier of another key where the key's was": (
+        "lint.subject_key_identifier",
+        with_extensions(
+            lambda extensions: [one.replace(KEY_IDENTIFIER, bytes.fromhex("4123456789abcdef")) for one in extensions]
+        ),
     ),
     "no subject key identifier": ("lint.subject_key_identifier", with_extensions(lambda one: without(one, SKI))),
     "a critical subject key identifier": (

@@ -3,6 +3,7 @@
 Every vector runs twice: against a lint that has seen nothing, and against one that has just passed the good bytes.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 
@@ -10,6 +11,7 @@ import pytest
 
 from pki_core.issuance.lint import TbsLint
 from pki_core.model.profiles import KeyUsage
+from pki_core.wire.tbs import decode_tbs
 from tests.builders import EMAID, NOW, new_key, profile, some_key, spki
 from tests.unit.lint_vectors import (
     AIA,
@@ -21,6 +23,7 @@ from tests.unit.lint_vectors import (
     SERIAL,
     SHORT_SERIAL,
     SUBJECT,
+    VALIDITY,
     VECTORS,
     WINDOW,
     extension,
@@ -87,13 +90,80 @@ def test_bytes_with_a_name_in_two_places_are_judged_each_time():
     assert judge(judging, asked).code == "lint.subject"
 
 
-def test_what_is_remembered_is_bounded(monkeypatch):
+@pytest.fixture
+def little_memory(monkeypatch):
+    """Two skeletons are remembered."""
     monkeypatch.setattr("pki_core.issuance.lint._REMEMBERED", 2)
+
+
+@pytest.fixture
+def judged(monkeypatch):
+    """The bytes that were judged from the start."""
+    judgements = []
+
+    def decode(tbs_der):
+        judgements.append(tbs_der)
+        return decode_tbs(tbs_der)
+
+    monkeypatch.setattr("pki_core.issuance.lint.decode_tbs", decode)
+    return judgements
+
+
+def of_organization(name, number=0):
+    common_name = f"DEPNCC{number:09}"
+    return good(serial=SERIAL + number, subject=(SUBJECT[0], ("O", name), SUBJECT[2], ("CN", common_name)))
+
+
+def of_second(number):
+    return good(serial=SERIAL + number, validity=(NOW, VALIDITY[1] + timedelta(seconds=number)))
+
+
+@pytest.mark.usefixtures("little_memory")
+def test_what_repeats_is_judged_once_however_much_was_judged_before(judged):
     judging = lint()
     for organization in ("One", "Two", "Three", "Four"):
-        subject = (SUBJECT[0], ("O", organization), *SUBJECT[2:])
-        assert judge(judging, good(subject=subject)) is None
-    assert len(judging._clean) == 2
+        assert judge(judging, of_organization(organization)) is None
+    for second in range(4):
+        assert judge(judging, of_second(second)) is None
+    judged.clear()
+    for number in range(1, 6):
+        assert judge(judging, of_organization("Five", number)) is None
+    assert len(judged) == 1
+
+
+@pytest.mark.usefixtures("little_memory")
+def test_the_oldest_of_what_is_remembered_goes(judged):
+    judging = lint()
+    for organization in ("One", "Two", "Three"):
+        assert judge(judging, of_organization(organization)) is None
+    judged.clear()
+    for organization, judgements in (("Three", 0), ("Two", 0), ("One", 1), ("Three", 1), ("Two", 2)):
+        assert judge(judging, of_organization(organization, number=1)) is None
+        assert len(judged) == judgements
+
+
+@pytest.mark.usefixtures("little_memory")
+def test_what_is_remembered_is_bounded():
+    judging = lint()
+    for number in range(8):
+        assert judge(judging, of_organization(f"Number {number}")) is None
+        assert judge(judging, of_second(number)) is None
+    assert (len(judging._places), len(judging._clean)) == (2, 2)
+
+
+@pytest.mark.usefixtures("little_memory")
+def test_threads_that_remember_at_once_find_what_is_wrong_and_nothing_else():
+    judging = lint()
+    bad = replace(of_organization("Number 1"), serial=SERIAL + 1)
+
+    def many(start):
+        return [judge(judging, of_organization(f"Number {(start + number) % 7}", number)) for number in range(50)]
+
+    with ThreadPoolExecutor(4) as threads:
+        findings = [one for some in threads.map(many, range(4)) for one in some]
+    assert findings == [None] * 200
+    assert judge(judging, bad).code == "lint.serial"
+    assert len(judging._clean) <= 2
 
 
 @pytest.mark.parametrize("serial", [1, 0x7F, 0x80, (1 << 159) - 1])
