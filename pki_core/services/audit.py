@@ -99,6 +99,8 @@ class AuditLog:
 
     def _refuse_lost_checkpoints(self, before: Checkpoint | None) -> None:
         """Never build on a store from which checkpoints were cut: the anchor would be covered up."""
+        if before:
+            self._anchor.mend(before)  # a power cut came while the line was written
         anchored = self._anchored()
         newest = max(anchored, default=0)
         if newest > (before.number if before else 0) or (

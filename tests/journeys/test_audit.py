@@ -1,6 +1,7 @@
 """The audit log: what was sealed cannot be edited, deleted, cut off, reordered or added to unnoticed."""
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -8,7 +9,7 @@ import threading
 import pytest
 from sqlalchemy import text
 
-from pki_core.model.errors import ConflictError, InvariantError, KeyRejectedError, PkiError
+from pki_core.model.errors import ConflictError, InvariantError, KeyRejectedError, PkiError, SettingsError
 from pki_core.store.audit import AuditEntry
 from tests.audit_guards import drop_guards
 from tests.journeys.acts import ROOT
@@ -215,6 +216,81 @@ def test_a_checkpoint_whose_anchor_was_lost_in_a_power_cut_is_anchored_by_the_ne
     sealed.audit_log.seal()
     assert [json.loads(line)["number"] for line in anchor_of(sealed).read_text().splitlines()] == [1, 2, 3]
     assert sealed.audit_log.verify().faults == ()
+
+
+@pytest.mark.parametrize(
+    "torn",
+    [
+        lambda line: line[:1],
+        lambda line: line[: len(line) // 2],
+        lambda line: line[:-1],
+        lambda line: line[:20] + b"\0" * 90,
+    ],
+    ids=["one octet", "half", "all but its end", "zeros"],
+)
+def test_a_line_that_a_power_cut_tore_is_told_and_mended_by_the_next_run(sealed, torn):
+    *kept, last = anchor_of(sealed).read_bytes().splitlines(keepends=True)
+    anchor_of(sealed).write_bytes(b"".join(kept) + torn(last))
+    if torn(last) != last[:-1]:
+        assert sealed.audit_log.verify().faults == (
+            "line 3 of checkpoints.jsonl cannot be read",
+            "checkpoint 3 has no line in the anchor",
+        )
+    assert sealed.audit_log.seal().number == 3
+    assert anchor_of(sealed).read_bytes() == b"".join([*kept, last])
+    write(sealed, "six")
+    assert sealed.audit_log.seal().number == 4
+    assert sealed.audit_log.verify().faults == ()
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        lambda lines: [lines[0], lines[1][:60] + b"\n", lines[2]],
+        lambda lines: [lines[0], lines[1], lines[2][:-10] + b"\n"],
+        lambda lines: [lines[0], lines[1], lines[2][:30].replace(b"3", b"4")],
+        lambda lines: [*lines, lines[2][:40]],
+        lambda lines: [*lines, b"\0\0"],
+    ],
+    ids=["in the middle", "ended", "of no checkpoint", "twice", "behind"],
+)
+def test_a_line_that_no_power_cut_tore_is_mended_by_nobody(sealed, damaged):
+    changed = b"".join(damaged(anchor_of(sealed).read_bytes().splitlines(keepends=True)))
+    anchor_of(sealed).write_bytes(changed)
+    with pytest.raises(SettingsError, match="the anchor of the audit log is damaged"):
+        sealed.audit_log.seal()
+    assert anchor_of(sealed).read_bytes() == changed
+    assert any("cannot be read" in fault for fault in sealed.audit_log.verify().faults)
+
+
+def test_a_last_line_of_another_checkpoint_is_mended_by_nobody(sealed):
+    *kept, last = anchor_of(sealed).read_text().splitlines(keepends=True)
+    for end in ("\n", ""):
+        anchor_of(sealed).write_text("".join(kept) + last.rstrip().replace('"sha256": "', '"sha256": "00') + end)
+        with pytest.raises(InvariantError, match="checkpoint 3 that was anchored"):
+            sealed.audit_log.seal()
+        assert sealed.audit_log.verify().faults == ("checkpoint 3 is not the one that was anchored",)
+
+
+def test_a_line_behind_one_without_an_end_is_a_line_of_its_own(sealed):
+    without_line(sealed, 3)
+    anchor_of(sealed).write_text(anchor_of(sealed).read_text().rstrip())  # put back by hand
+    sealed.audit_log.seal()
+    assert sealed.audit_log.verify().faults == ()
+
+
+def test_an_anchor_is_on_the_disk_before_its_seal_is_told(any_environment, monkeypatch):
+    honest, synced = os.fsync, {}
+
+    def watched(descriptor):
+        honest(descriptor)
+        synced[os.fstat(descriptor).st_ino] = os.fstat(descriptor).st_size
+
+    write(any_environment, "one")
+    monkeypatch.setattr(os, "fsync", watched)
+    any_environment.audit_log.seal()
+    anchor = anchor_of(any_environment).stat()
+    assert synced[anchor.st_ino] == anchor.st_size
 
 
 def test_checkpoints_are_not_signed_by_a_new_key_when_theirs_is_gone(sealed):
