@@ -13,7 +13,7 @@ from pki_core.model.crls import crl_name
 from pki_core.model.errors import OverdueError
 from pki_core.model.pools import ROOT_WARNING
 from pki_core.model.profiles import Level
-from pki_core.model.states import CertificateState
+from pki_core.model.states import BatchState, CertificateState
 from pki_core.services.cps_signers import CpsSigners
 from pki_core.services.crls import Crls
 from pki_core.services.ocsp_directory import OcspDirectory
@@ -24,9 +24,12 @@ LAST_RUNS = {  # a sweep's mark -> how long ago its last whole run may be: three
     "clean_ccp": timedelta(hours=3),
     "sweep_expired": timedelta(hours=3),
     "resign_contracts": timedelta(hours=3),
+    "renew_contracts": timedelta(days=3),
+    "remind_renewals": timedelta(days=3),
 }
 _UNSEALED = timedelta(hours=1)
 _UNTOLD = timedelta(minutes=15)
+_UNSIGNED = timedelta(hours=1)  # large batches before it take their time
 _MINUTE = 60
 
 
@@ -132,13 +135,15 @@ def _runs(work: UnitOfWork, now: datetime) -> Iterator[Age]:
 
 
 def _queues(work: UnitOfWork, now: datetime) -> Iterator[Age]:
-    """What waits to be sealed or told: empty is young."""
+    """What waits to be sealed, told or signed: empty is young."""
+    queued = work.batches.in_state(BatchState.QUEUED, 1, without=work.partners.suspended())
     sealed = work.audit.last_checkpoint()
     unsealed = work.audit.oldest_after(sealed.last_id if sealed else 0)
     events = work.outbox.waiting(0, 1)
     waits = {
         "oldest audit row without a seal": (unsealed, _UNSEALED),
         "oldest event in the outbox": (events[0].at if events else None, _UNTOLD),
+        "oldest batch that waits for a runner": (queued[0].created_at if queued else None, _UNSIGNED),
         "webhook delivery that is due": (work.webhooks.longest_due(now), _UNTOLD),
     }
     for name, (since, most) in waits.items():

@@ -26,6 +26,7 @@ from pki_core.model.partners import Partner
 from pki_core.model.requests import Outcome, Refused
 from pki_core.model.signer import KeyAlgorithm
 from pki_core.services.contract_generation import ContractGeneration
+from pki_core.services.expire import note_run
 from pki_core.services.pool_events import STREAM
 from pki_core.store.audit import AuditEntry
 from pki_core.store.contract_making import DueContract
@@ -69,6 +70,8 @@ class ContractRenewals:
                 done.renewed += len(due)
             else:
                 self._renew(due, done)
+        if not dry_run and not done.is_over:
+            note_run(self._store, self._clock, ACTOR.replace("-", "_"))
         failures = tuple(f"{count} of {what}" for what, count in done.failures.items())
         return RenewalReport(done.renewed, done.refused, done.unfinished, failures)
 

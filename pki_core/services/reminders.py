@@ -14,6 +14,7 @@ from pki_core.model.errors import MalformedError
 from pki_core.model.identifiers import provider_of, wmi_of
 from pki_core.model.pools import Event, EventType, ProvisioningKey, RemovedContract
 from pki_core.model.profiles import Level
+from pki_core.services.expire import note_run
 from pki_core.services.pool_events import STREAM
 from pki_core.store.audit import AuditEntry
 from pki_core.store.unit_of_work import Store, UnitOfWork
@@ -63,6 +64,7 @@ class Reminders:
             return report
         report.contracts = self._tell_late(_CONTRACTS, days, page) + self._tell(_CONTRACTS, days, until, page)
         report.provisioning = self._tell_late(_PROVISIONING, days, page) + self._tell(_PROVISIONING, days, until, page)
+        note_run(self._store, self._clock, "remind_renewals")
         return report
 
     def _tell_late(self, kind: str, days: int, page: int) -> int:

@@ -6,8 +6,9 @@ from pki_core.model.errors import OverdueError
 from pki_core.model.pools import Event, EventType, RootKind
 from pki_core.model.revocations import Reason
 from pki_core.services.ages import Age, raise_late
-from tests.builders import new_key
-from tests.journeys.acts import rows
+from pki_core.services.runners import running
+from tests.builders import make_csr, new_key
+from tests.journeys.acts import in_base64, rows, upload_of, write_rows
 from tests.journeys.contract_acts import P256
 from tests.journeys.crl_acts import crl_of, leaf, number_of
 from tests.journeys.pool_acts import (
@@ -43,6 +44,8 @@ def keep_young(runtime):
     runtime.pools.expiry.sweep()
     runtime.pools.ccp_cleanup.run()
     runtime.contracts.resigning.run()
+    runtime.contracts.renewals.run()
+    runtime.pools.reminders.run()
     runtime.responders.rotate()
     runtime.ocsp_refresh.run()
     runtime.crls.publish_due()
@@ -108,6 +111,21 @@ def test_an_event_that_nobody_tells_is_late_after_a_quarter_of_an_hour(runtime):
     assert late(runtime) == ["oldest event in the outbox"]
     runtime.access.webhook_deliveries.run(1)
     assert late(runtime) == []
+
+
+def test_a_batch_that_nobody_signs_is_late_after_an_hour_unless_its_partner_is_suspended(runtime, tmp_path):
+    row = [EMAID, in_base64(make_csr(EMAID, new_key())), ""]
+    batch = runtime.uploads.submit(upload_of(write_rows(tmp_path / "batch.csv", [row])))[0]
+    runtime.clock.advance(hours=1)
+    assert "oldest batch that waits for a runner" not in late(runtime)
+    runtime.clock.advance(seconds=1)
+    assert "oldest batch that waits for a runner" in late(runtime)
+    runtime.partners.suspend(batch.partner_id, by="ada")
+    assert "oldest batch that waits for a runner" not in late(runtime)
+    runtime.partners.resume(batch.partner_id, by="ada")
+    with running() as runner:
+        runtime.batches.sign_next_chunk(batch.id, runner)
+    assert "oldest batch that waits for a runner" not in late(runtime)
 
 
 def test_an_audit_row_without_a_seal_is_late_after_an_hour(runtime):
