@@ -55,7 +55,7 @@ class RootPool:
         who, evidence = _name(by), evidence.strip()
         if not evidence or len(evidence) > MAX_EVIDENCE:
             raise MalformedError(f"say in at most {MAX_EVIDENCE} characters how the fingerprint was checked")
-        certificate, now = read_certificate(certificate_der), self._clock.now()
+        certificate = read_certificate(certificate_der)
         self._check(certificate)
         root = PoolRoot(
             id=str(uuid.uuid4()),
@@ -69,13 +69,7 @@ class RootPool:
             evidence=evidence,
             is_active=not self._needs_two,
         )
-        with self._store.transaction() as work:
-            if any((one.sha256, one.kind) == (root.sha256, kind) for one in work.root_pool.all()):
-                raise ConflictError(f"this root is in the pool as {kind} already")
-            work.root_pool.add(root, now)
-            self._note(work, root, "pool.rcp_added", who)
-            if root.is_active:
-                work.outbox.append(now, [Event(EventType.ROOT_ADDED, "", root_id=root.id)])
+        self._store.with_second_look(lambda work: self._add(work, root))
         return root
 
     def confirm(self, root_id: str, *, by: str) -> None:
@@ -148,6 +142,15 @@ class RootPool:
             if not self._removal.root(work, root, Removal.REVOKED, people):
                 raise NotFoundError(ROOT_NOT_FOUND)  # somebody was quicker
         return True
+
+    def _add(self, work: UnitOfWork, root: PoolRoot) -> None:
+        if any((one.sha256, one.kind) == (root.sha256, root.kind) for one in work.root_pool.all()):
+            raise ConflictError(f"this root is in the pool as {root.kind} already")
+        now = self._clock.now()
+        work.root_pool.add(root, now)
+        self._note(work, root, "pool.rcp_added", root.added_by)
+        if root.is_active:
+            work.outbox.append(now, [Event(EventType.ROOT_ADDED, "", root_id=root.id)])
 
     def _check(self, certificate: PoolCertificate) -> None:
         if not certificate.is_self_issued or not certificate.is_signed_by(certificate):

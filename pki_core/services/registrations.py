@@ -53,6 +53,7 @@ class Registrations:
     def _put(self, partner: Partner, entities: Sequence[EndEntity]) -> int:
         now = self._clock.now()
         with self._store.transaction() as work:
+            work.partners.lock(partner.id)  # a name is replaced: of several at once the third would clash at every look
             new = work.registrations.put(partner.id, entities, now)
             names = sorted({entity.canonical for entity in entities})
             entries = [AuditEntry(partner.id, "entity.registered", detail=name) for name in names]

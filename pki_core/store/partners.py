@@ -45,7 +45,8 @@ class PartnerGateway:
 
     def lock(self, partner_id: str) -> Partner:
         """Return a partner whom nobody else changes before the transaction ends; NotFoundError when there is none."""
-        wanted = select(tables.partner.c.id).where(tables.partner.c.id == partner_id).with_for_update()
+        # FOR NO KEY UPDATE: rows that name the partner (certificates, batches) need not wait for it.
+        wanted = select(tables.partner.c.id).where(tables.partner.c.id == partner_id).with_for_update(key_share=True)
         self._connection.execute(wanted)
         return self.get(partner_id)
 

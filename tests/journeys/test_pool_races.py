@@ -1,11 +1,14 @@
 """Two who write the same row at once, on PostgreSQL: the second one looks again and hears what is always said."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 
 import pytest
 
 from pki_core.model.errors import ConflictError, ConstraintError
-from pki_core.model.pools import EMAID_TAKEN, Namespace
+from pki_core.model.pools import EMAID_TAKEN, Namespace, RootKind
+from pki_core.model.registrations import EndEntity
 from pki_core.services.pool_provisioning import Published
 from pki_core.store import provisioning_pool
 from pki_core.store.contract_making import ContractMakingGateway
@@ -13,7 +16,18 @@ from pki_core.store.contract_pool import ContractPoolGateway
 from tests.builders import some_key
 from tests.journeys.acts import copy_home
 from tests.journeys.contract_acts import wanted
-from tests.journeys.pool_acts import MO, OEM, contract_of, foreign_ca, kept_ca, opened, partner, vehicle_of
+from tests.journeys.pool_acts import (
+    MO,
+    OEM,
+    ForeignCa,
+    contract_of,
+    der,
+    foreign_ca,
+    kept_ca,
+    opened,
+    partner,
+    vehicle_of,
+)
 
 pytest_plugins = ["tests.journeys.environments"]
 DEMO_MO = partner("mo", id="demo-mo")
@@ -109,3 +123,42 @@ def test_a_row_that_no_second_look_mends_is_refused(runtime):
     with pytest.raises(ConstraintError):
         runtime.store.with_second_look(act)
     assert len(looks) == 2
+
+
+def at_once(count, act):
+    """Do one thing in several threads at the same moment; what each returned."""
+    ready = threading.Barrier(count)
+
+    def one(at):
+        ready.wait(10)
+        return act(at)
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(one, range(count)))
+
+
+def test_of_many_who_add_one_root_all_but_one_hear_that_it_is_there(runtime):
+    root = der(ForeignCa("raced", runtime.clock.now()).root)
+
+    def add(_):
+        try:
+            runtime.pools.roots.add(root, RootKind.OEM, by="alice", evidence="read over the telephone")
+        except ConflictError as error:
+            return str(error)
+
+    refused = "this root is in the pool as oem already"
+    assert sorted(at_once(6, add), key=str) == [None] + [refused] * 5
+
+
+def test_of_many_who_register_one_station_all_are_served_and_one_is_the_first(runtime):
+    cpo = next(one for one in runtime.partners.all() if one.id == "demo-cpo")
+    for at in range(5):
+        name = f"{min(cpo.operator_prefixes)}ERACE{at}"
+        told = at_once(
+            6,
+            lambda one, name=name: runtime.pools.registrations.put(
+                cpo, [EndEntity(common_name=name, device_name=str(one))]
+            ),
+        )
+        assert sorted(told) == [0] * 5 + [1]
+    assert len([one for one in runtime.pools.registrations.page(cpo) if "ERACE" in one.common_name]) == 5
