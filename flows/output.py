@@ -8,13 +8,14 @@ import functools
 import json
 import logging
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
 import typer
 
-from pki_core.model.errors import InvariantError, PkiError, RequestError, SettingsError
+from pki_core.model.characters import SURROGATE, without_controls, without_surrogates
+from pki_core.model.errors import InvariantError, MalformedError, PkiError, RequestError, SettingsError
 
 if TYPE_CHECKING:
     from pki_core.runtime import Runtime
@@ -39,7 +40,8 @@ def say(text: str) -> None:
 
 def answer(result: Mapping[str, Any], text: str, *, as_json: bool) -> None:
     """Print a command's result."""
-    sys.stdout.write((json.dumps(result, ensure_ascii=False) if as_json else text) + "\n")
+    said = json.dumps(result, ensure_ascii=False) if as_json else text
+    sys.stdout.write(without_surrogates(said) + "\n")  # the path of a file may be anything
 
 
 def chosen_home(home: Path | None) -> Path:
@@ -56,6 +58,7 @@ def reports_errors(command: Callable[P, None]) -> Callable[P, None]:
     def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
         as_json = bool(kwargs.get("as_json"))
         try:
+            _refuse_undecoded(kwargs.values())
             command(*args, **kwargs)
         except PkiError as error:
             tell(error.code, str(error), as_json=as_json)
@@ -74,6 +77,15 @@ def reports_errors(command: Callable[P, None]) -> Callable[P, None]:
             raise typer.Exit(EXIT_FAULT) from None
 
     return guarded
+
+
+def _refuse_undecoded(values: Iterable[object]) -> None:
+    """Refuse texts that are not UTF-8: no store takes them. Paths are not asked: a file may have any name."""
+    for value in values:
+        texts = value if isinstance(value, list) else [value]
+        for text in texts:
+            if isinstance(text, str) and SURROGATE.search(text):
+                raise MalformedError(f"the argument '{without_controls(text)}' is not UTF-8")
 
 
 def tell(code: str, message: str, *, as_json: bool) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pki_core.model.batches import BatchKind, BatchRecord, Verdict
+from pki_core.model.characters import without_controls
 from pki_core.model.clock import Clock
 from pki_core.model.errors import (
     ConflictError,
@@ -138,7 +139,7 @@ class Uploads:
                 profile_name=profile.id,
                 kind=upload.kind.value,
                 issuer_id=issuer_in_service(work, profile).id,
-                source_name=upload.source_name[:FILE_NAME_LIMIT],
+                source_name=without_controls(upload.source_name[:FILE_NAME_LIMIT]),
                 source_sha256=digest,
                 state=BatchState.LOADING.value,
                 runner=runner,

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
+from pki_core.model.characters import CONTROL, without_controls
 from pki_core.model.errors import LimitExceededError, MalformedError
 from pki_core.model.limits import COMMON_NAME_LIMIT
 from pki_core.wire.csr import MAX_CSR_OCTETS
@@ -21,8 +22,6 @@ IDENTIFIER: Final = "identifier"
 
 Problem = tuple[str, str]  # stable code, plain sentence
 
-# C0 and C1 controls, line and paragraph separators, lone surrogates: no log, file name or SQL text may hold them
-_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _HEX: Final = re.compile("(?:[0-9A-Fa-f]{2})+")
 _BASE64URL: Final = str.maketrans("-_", "+/")
 _SEQUENCE: Final = 0x30  # X.690 8.9: what a DER request starts with
@@ -120,7 +119,7 @@ class RowBuilder:
         longest = self._limits.max_row_id_length
         if len(row_id) > longest:
             return ("row.id_too_long", f"the row_id of row {number} is longer than {longest} characters")
-        if _CONTROL.search(row_id):
+        if CONTROL.search(row_id):
             return ("row.id_control_character", f"the row_id of row {number} holds a control character")
         return None
 
@@ -130,16 +129,16 @@ class RowBuilder:
         longest = self._limits.max_identifier_length
         if len(identifier) > longest:
             return ("row.identifier_too_long", f"the identifier is longer than {longest} characters")
-        if _CONTROL.search(identifier):
+        if CONTROL.search(identifier):
             return ("row.identifier_control_character", "the identifier holds a control character")
         return None
 
     def _refused(self, row_id: str, identifier: str, problem: Problem | None) -> BatchRow:
         limits = self._limits
         return BatchRow(
-            row_id=_CONTROL.sub("\ufffd", row_id[: limits.max_row_id_length]),
+            row_id=without_controls(row_id[: limits.max_row_id_length]),
             csr_der=b"",
-            expected_identifier=_CONTROL.sub("\ufffd", identifier[: limits.max_identifier_length]),
+            expected_identifier=without_controls(identifier[: limits.max_identifier_length]),
             problem=problem,
         )
 

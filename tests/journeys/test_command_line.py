@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 import stat
 import subprocess
@@ -145,6 +146,48 @@ def test_charge_points_and_vehicles_have_their_own_profiles(tmp_path):
 )
 def test_a_refused_command_says_why_in_one_object_and_exits_with_1(arguments, error):
     assert as_json(*arguments, code=1)["error"] == error
+
+
+NOT_UTF8 = os.fsdecode(b"bad\xffname")
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["batch", "status", NOT_UTF8],
+        ["batch", "sign", NOT_UTF8],
+        ["batch", "submit", __file__, "--partner", NOT_UTF8],
+        ["certificate", "show", NOT_UTF8],
+        ["partner", "add", "new", "--role", "mo", "--role", NOT_UTF8],
+    ],
+    ids=repr,
+)
+def test_an_argument_that_is_not_utf8_is_refused_with_one_sentence(arguments):
+    refused = as_json(*arguments, code=1)
+    assert refused == {"error": "request.malformed", "message": "the argument 'bad\ufffdname' is not UTF-8"}
+
+
+@pytest.mark.usefixtures("home")
+def test_files_and_directories_may_have_names_that_are_not_utf8(sample, tmp_path):
+    odd = sample.rename(tmp_path / f"{NOT_UTF8}.csv")
+    batch_id = as_json("batch", "submit", odd, "--partner", "demo-mo")["batch_id"]
+    as_json("batch", "sign", batch_id, "--direct")
+    written = as_json("batch", "result", batch_id, "--out", tmp_path / NOT_UTF8)
+    assert written["out"] == str(tmp_path / "bad\ufffdname")
+    manifest = json.loads((tmp_path / NOT_UTF8 / "manifest.json").read_text())
+    assert manifest["batch"]["source_name"] == "bad\ufffdname.csv"
+    missing = as_json("sample", tmp_path / "nowhere" / NOT_UTF8, code=1)
+    assert missing["error"] == "file.unusable"
+
+
+@pytest.mark.usefixtures("home")
+def test_octets_that_are_not_utf8_are_refused_in_a_real_command_line():
+    done = subprocess.run(
+        [sys.executable, "-m", "flows", "batch", "status", b"\xff", "--json"], capture_output=True, check=False
+    )
+    assert done.returncode == 1, done.stderr
+    assert json.loads(done.stdout)["error"] == "request.malformed"
 
 
 @pytest.mark.usefixtures("home")

@@ -1,6 +1,7 @@
 """Uploads: a file becomes a batch, once; rows that are no requests get their verdict, a bad file leaves nothing."""
 
 import hashlib
+import os
 from contextlib import closing
 
 import pytest
@@ -110,6 +111,13 @@ def test_the_name_of_a_file_may_be_anything(any_environment, sample):
     batch, _ = any_environment.uploads.submit(upload_of(sample, name="Verträge 2026 'Q1'; DROP TABLE.csv" * 20))
     assert batch.source_name.startswith("Verträge 2026 'Q1'; DROP TABLE.csv")
     assert len(batch.source_name) == 255
+
+
+def test_the_name_of_a_file_is_stored_without_what_nobody_can_show(any_environment, sample):
+    name = os.fsdecode(b"a\xffb\x1b[31m\n.csv")
+    batch, _ = any_environment.uploads.submit(upload_of(sample, name=name))
+    assert batch.source_name == "a\ufffdb\ufffd[31m\ufffd.csv"
+    assert any_environment.batches.get(batch.id).source_name == batch.source_name
 
 
 # --- who may
