@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 import typer
 
 from pki_core.model.characters import SURROGATE, without_controls, without_surrogates
-from pki_core.model.errors import InvariantError, MalformedError, PkiError, RequestError, SettingsError
+from pki_core.model.errors import (
+    FileUnusableError,
+    InvariantError,
+    MalformedError,
+    PkiError,
+    RequestError,
+    RowsOpenError,
+    SettingsError,
+)
 
 if TYPE_CHECKING:
     from pki_core.runtime import Runtime
@@ -64,7 +72,7 @@ def reports_errors(command: Callable[P, None]) -> Callable[P, None]:
             tell(error.code, str(error), as_json=as_json)
             raise typer.Exit(_exit_code(error)) from None
         except OSError as error:
-            tell("file.unusable", f"{error.filename or 'a file'}: {error.strerror or error}", as_json=as_json)
+            tell(FileUnusableError.code, f"{error.filename or 'a file'}: {error.strerror or error}", as_json=as_json)
             raise typer.Exit(EXIT_REFUSED) from None
         except KeyboardInterrupt:
             tell("interrupted", "interrupted; resume goes on where it was", as_json=as_json)
@@ -104,6 +112,6 @@ def open_home(home: Path | None) -> "Runtime":
 
 
 def _exit_code(error: PkiError) -> int:
-    if isinstance(error, RequestError):
+    if isinstance(error, RequestError) and not isinstance(error, RowsOpenError):
         return EXIT_REFUSED
     return EXIT_FAULT if isinstance(error, InvariantError) else EXIT_UNAVAILABLE

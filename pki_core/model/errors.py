@@ -67,6 +67,10 @@ class ConflictError(RequestError):
     code = "request.conflict"
 
 
+class RowsOpenError(ConflictError):
+    """Rows of a batch have no verdict yet: the same call succeeds when they are signed."""
+
+
 class ConstraintError(ConflictError):
     """The database refused a row; as a rule because somebody else wrote one since it was looked for."""
 
@@ -75,6 +79,12 @@ class LimitExceededError(RequestError):
     """An input is larger than the settings allow."""
 
     code = "request.too_large"
+
+
+class FileUnusableError(RequestError):
+    """A file or directory that somebody named cannot be read or written."""
+
+    code = "file.unusable"
 
 
 class ForbiddenAddressError(RequestError):

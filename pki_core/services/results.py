@@ -5,7 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from pki_core.model.batches import BatchCounts, BatchResult
-from pki_core.model.errors import ConflictError
+from pki_core.model.errors import ConflictError, RowsOpenError
 from pki_core.services.certificates import Certificates
 from pki_core.store.unit_of_work import Store
 from pki_core.wire.batch_result import ResultRow, ResultWriter, Verdict, bundled_batch
@@ -25,13 +25,16 @@ class Results:
         """Write the bundle of a finished batch into a directory; returns its counts.
 
         Raises:
-            ConflictError: rows are still without a verdict, or the directory holds another batch's bundle.
+            RowsOpenError: rows are still without a verdict.
+            ConflictError: the directory holds another batch's bundle.
+            FileUnusableError: the directory cannot be written.
+            UnavailableError: its disk is full, or fails.
         """
         with self._store.reading() as work:
             batch = work.batches.get(batch_id)
             counts = work.batches.counts(batch)
         if counts.pending:
-            raise ConflictError(f"{counts.pending} rows of this batch have no verdict yet")
+            raise RowsOpenError(f"{counts.pending} rows of this batch have no verdict yet")
         if (other := bundled_batch(directory)) not in {"", batch.id}:
             raise ConflictError(f"{directory} holds the bundle of batch {other}; choose another directory")
         chain = self._certificates.chain(batch.issuer_label)

@@ -7,6 +7,7 @@ partner's own, common names are the identifiers a profile admitted, messages are
 """
 
 import csv
+import errno
 import json
 import os
 import secrets
@@ -18,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Self
 
-from pki_core.model.errors import InvariantError, UnavailableError
+from pki_core.model.errors import FileUnusableError, InvariantError, UnavailableError
 from pki_core.wire.batch_archive_writer import ChainArchiveWriter
 from pki_core.wire.batch_entry_names import EntryNames
 from pki_core.wire.hashed_file import HashedFile
@@ -37,7 +38,10 @@ _DICTIONARY: Final = ["verdict", "code", "message", "not_after"]  # few values; 
 _PIECE: Final = 5000  # rows of a Parquet row group
 _SLICE: Final = 250  # rows of text at a time: half a megabyte, which stays in the processor's cache
 _NOTICE: Final = "cells of results.csv are verbatim: import them into a spreadsheet as text, or read results.parquet"
-
+# A matter of the machine, which passes; anything else is wrong with the directory that was named.
+_OF_THE_MACHINE: Final = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT}
+)
 
 Verdict = Literal["issued", "refused"]
 
@@ -215,4 +219,5 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UnavailableError(f"the result files cannot be written: {error.strerror or error}") from error
+        family = UnavailableError if error.errno in _OF_THE_MACHINE else FileUnusableError
+        raise family(f"the result files cannot be written: {error.strerror or error}") from error

@@ -242,6 +242,16 @@ def test_results_can_be_fetched_in_parts_and_are_written_once(uploader, table):
 
 
 @pytest.mark.slow
+def test_results_that_cannot_be_written_here_are_not_the_callers_fault(uploader, table):
+    batch_id = uploader.batch(table(1))
+    sign(uploader.runtime, batch_id)
+    spool = uploader.runtime.home / "spool"
+    spool.mkdir(exist_ok=True)
+    (spool / batch_id).write_bytes(b"")
+    assert uploader.get(f"/v1/batches/{batch_id}/result").status_code == 503
+
+
+@pytest.mark.slow
 def test_a_new_batch_is_told_to_prefect_and_an_old_one_is_not(uploader, table, monkeypatch):
     told = []
     monkeypatch.setattr(uploader.runtime.access.dispatch_poke, "poke", told.append)

@@ -113,10 +113,10 @@ def test_two_worker_processes_sign_one_batch(sample):
 
 
 @pytest.mark.usefixtures("home")
-def test_a_result_is_refused_while_rows_are_open(sample, tmp_path):
+def test_a_result_is_to_be_asked_for_again_while_rows_are_open(sample, tmp_path):
     batch_id = as_json("batch", "submit", sample, "--partner", "demo-mo")["batch_id"]
-    refused = as_json("batch", "result", batch_id, "--out", tmp_path / "out", code=1)
-    assert refused["error"] == "request.conflict"
+    refused = as_json("batch", "result", batch_id, "--out", tmp_path / "out", code=3)
+    assert refused == {"error": "request.conflict", "message": "48 rows of this batch have no verdict yet"}
     assert not (tmp_path / "out").exists()
 
 
@@ -265,6 +265,7 @@ def test_a_bundle_is_written_again_but_never_over_another_batchs(sample, tmp_pat
         as_json("batch", "result", batch_ids[0], "--out", out)
     before = (out / "results.csv").read_bytes()
     assert as_json("batch", "result", batch_ids[1], "--out", out, code=1)["error"] == "request.conflict"
+    assert as_json("batch", "result", batch_ids[0], "--out", "/proc/results", code=1)["error"] == "file.unusable"
     assert (out / "results.csv").read_bytes() == before
 
 

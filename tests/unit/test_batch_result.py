@@ -1,6 +1,7 @@
 """Result bundles: the files agree with each other and with the manifest, and appear all at once or not at all."""
 
 import csv
+import errno
 import hashlib
 import io
 import json
@@ -8,11 +9,12 @@ import shutil
 import ssl
 import subprocess
 import zipfile
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
-from pki_core.model.errors import InvariantError, UnavailableError
+from pki_core.model.errors import FileUnusableError, InvariantError, UnavailableError
 from pki_core.wire.batch_archive_writer import ChainArchiveWriter
 from pki_core.wire.batch_entry_names import EntryNames
 from pki_core.wire.batch_result import ResultRow, ResultWriter
@@ -206,10 +208,21 @@ def test_what_a_killed_run_left_is_cleared_away(tmp_path):
     assert set(contents(tmp_path)) == {*NAMES, "unrelated.part"}
 
 
-def test_a_folder_that_cannot_be_written_is_unavailable(tmp_path):
+def test_a_folder_that_cannot_be_one_is_the_fault_of_whoever_named_it(tmp_path):
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(UnavailableError, match="the result files cannot be written"):
-        write(tmp_path / "file", [])
+    for folder in (tmp_path / "file", tmp_path / "file" / "below", tmp_path / ("x" * 300), Path("/proc/results")):
+        with pytest.raises(FileUnusableError, match="the result files cannot be written"):
+            write(folder, [])
+
+
+def test_a_full_disk_is_unavailable(tmp_path, monkeypatch):
+    def full(_file):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(HashedFile, "seal", full)
+    with pytest.raises(UnavailableError, match="No space left"):
+        write(tmp_path, [issued("a")])
+    assert contents(tmp_path) == {}
 
 
 @pytest.mark.parametrize("missing", [{"serial": ""}, {"certificate_der": b""}])
