@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from io import BytesIO
 from math import ceil, inf
 from pathlib import Path
@@ -52,7 +53,11 @@ class BodyGuard:
             Thread(target=self._keep_looking, daemon=True, name="bodies").start()
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:  # noqa: ANN401
-        """Read the body, then answer."""
+        """Read the body, then answer; what granian lets through and RFC 9112 does not (3.2, 6.1) is refused."""
+        if not environ.get("HTTP_HOST") and environ.get("SERVER_PROTOCOL") == "HTTP/1.1":
+            return _refused(start_response, HTTPStatus.BAD_REQUEST)
+        if environ.get("HTTP_TRANSFER_ENCODING", "chunked").lower() != "chunked":
+            return _refused(start_response, HTTPStatus.NOT_IMPLEMENTED)
         if environ["REQUEST_METHOD"] not in _NO_BODY:
             body = self._read(environ)
             if len(body) > self._limits.octets:
@@ -96,6 +101,13 @@ class BodyGuard:
         ages = [(age, number) for number in numbers if (age := _silent_for(number, self._port)) >= seconds]
         for _, number in sorted(ages, reverse=True)[: ceil(len(ages) * share)]:
             _silent_for(number, self._port, end_at=seconds)
+
+
+def _refused(start_response: Any, status: HTTPStatus) -> Iterable[bytes]:  # noqa: ANN401  # of WSGI
+    body = status.phrase.encode("ascii") + b"\n"
+    headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))]
+    start_response(f"{status} {status.phrase}", [*headers, ("Connection", "close")])
+    return [body]
 
 
 def _silent_for(number: int, port: int, *, end_at: float = inf) -> float:

@@ -1,5 +1,6 @@
 """What a request that cannot be read is answered (RFC 9110 15): one line of plain text, and the connection ends."""
 
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Final
 
@@ -10,6 +11,15 @@ from webapp.errors import RETRY_AFTER_SECONDS
 _TOO_LONG: Final = {errors.LimitRequestLine: 414, errors.LimitRequestHeaders: 431}
 _OTHERS: Final = {errors.UnsupportedTransferCoding: 501, errors.ExpectationFailed: 417}
 _OURS = (errors.InvalidResponseHeader, errors.InvalidResponseHeaderName)
+
+
+def check_head(version: tuple[int, int], headers: Sequence[tuple[str, str]]) -> None:
+    """Raise what gunicorn's parser leaves out (RFC 9112 3.2, 6.1): no Host, and codings that nobody here undoes."""
+    if version >= (1, 1) and sum(name == "HOST" for name, _ in headers) != 1:
+        raise errors.InvalidHeader("HOST")
+    for name, value in headers:
+        if name == "TRANSFER-ENCODING" and value.strip(" \t").lower() != "chunked":
+            raise errors.UnsupportedTransferCoding(value)
 
 
 def refusal_of(error: BaseException) -> tuple[int, str]:

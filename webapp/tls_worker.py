@@ -19,7 +19,7 @@ from gunicorn.http import errors as http_errors
 from gunicorn.workers import gthread
 
 from webapp.connections import Connection, WaitingError
-from webapp.refusals import refusal_of, refusal_text
+from webapp.refusals import check_head, refusal_of, refusal_text
 
 _LOOK_EVERY = 0.5  # seconds between two looks for connections whose time is up
 _MOMENT_MILLISECONDS = 2
@@ -95,6 +95,7 @@ class DeadlineWorker(gthread.ThreadWorker):  # type: ignore[misc]  # gunicorn is
 
     def handle_request(self, req: Any, conn: Connection) -> Any:  # noqa: ANN401
         """Answer; a client that stops in the middle is one short line of the log."""
+        check_head(req.version, req.headers)
         try:
             return super().handle_request(req, conn)
         except OSError as error:
@@ -106,7 +107,7 @@ class DeadlineWorker(gthread.ThreadWorker):  # type: ignore[misc]  # gunicorn is
         if isinstance(exc, ssl.SSLError):
             return  # nothing can be sent any more
         status, message = refusal_of(exc)
-        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        if status == HTTPStatus.INTERNAL_SERVER_ERROR:
             self.log.error("a request failed", exc_info=exc)
         else:
             self.log.info("a request could not be read: %s", type(exc).__name__)

@@ -128,8 +128,23 @@ GET = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
         (ENROLL + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab", b"400"),
         (ENROLL + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\nMII\r\n", b"400"),
         (b"nonsense\r\n\r\n", b"400"),
+        (b"GET /healthz HTTP/1.1\r\n\r\n", b"400"),
+        (GET + b"Host: localhost\r\n\r\n", b"400"),
+        (ENROLL + b"Transfer-Encoding: xchunked\r\n\r\n3\r\nMII\r\n0\r\n\r\n", b"501"),
+        (ENROLL + b"Transfer-Encoding: gzip, chunked\r\n\r\n3\r\nMII\r\n0\r\n\r\n", b"501"),
     ],
-    ids=["line", "header", "control character", "two lengths", "chunk", "no request"],
+    ids=[
+        "line",
+        "header",
+        "control character",
+        "two lengths",
+        "chunk",
+        "no request",
+        "no host",
+        "two hosts",
+        "coding",
+        "two codings",
+    ],
 )
 def test_what_cannot_be_read_is_refused_in_plain_text(served, octets, status):
     with served.connect() as connection:
@@ -137,6 +152,70 @@ def test_what_cannot_be_read_is_refused_in_plain_text(served, octets, status):
     assert answer[9:12] == status
     assert b"Content-Type: text/plain; charset=utf-8\r\n" in answer
     assert b"<" not in answer
+    assert answer.count(b"HTTP/1.1") == 1
+
+
+@pytest.mark.parametrize(
+    ("rest", "status"),
+    [
+        (b"\r\n", b"400"),
+        (b"Host: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n3\r\nMII\r\n0\r\n\r\n", b"501"),
+        (b"Host: x\r\nTransfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", b"501"),
+    ],
+    ids=["no host", "two codings", "two codings in two lines"],
+)
+def test_the_plain_listener_refuses_what_rfc_9112_does(served, rest, status):
+    with connected(served, served.http_port) as connection:
+        answer = said(connection, b"POST /ocsp HTTP/1.1\r\n" + rest)
+    assert answer[9:12] == status
+    assert answer.count(b"HTTP/1.1") == 1
+    with connected(served, served.http_port) as connection:  # RFC 9112 3.2 asks it of HTTP/1.1 alone
+        assert said(connection, b"GET /healthz HTTP/1.0\r\n\r\n")[9:12] == b"200"
+
+
+BAD_TRAILERS = {
+    "host": b"Host: x\r\n",
+    "length": b"Content-Length: 5\r\n",
+    "credentials": b"Authorization: x\r\n",
+    "list of trailers": b"Trailer: x\r\n",
+    "no colon": b"nocolon\r\n",
+    "space in a name": b"A b: c\r\n",
+    "nul": b"A: b\0c\r\n",
+    "folded": b"A: b\r\n c\r\n",
+    "long": b"A: " + b"x" * 20_000 + b"\r\n",
+    "many": b"".join(b"A%d: b\r\n" % number for number in range(300)),
+}
+
+
+@pytest.fixture(scope="module")
+def cpo(served):
+    """The header of a partner with a secret."""
+    with closing(open_runtime(served.home)) as runtime:
+        secret = runtime.credentials.make_secret("demo-cpo")
+    return b"Authorization: Basic " + base64.b64encode(f"demo-cpo:{secret}".encode()) + b"\r\n"
+
+
+@pytest.mark.parametrize("trailer", BAD_TRAILERS.values(), ids=BAD_TRAILERS)
+@pytest.mark.parametrize(
+    ("path", "kind", "answered"),
+    [
+        (b"POST /.well-known/est/cpo/simpleenroll", b"application/pkcs10", b"text/plain; charset=utf-8"),
+        (b"POST /opnc/v1/pki/pki/revokeCertificate", b"application/json", b"application/json"),
+        (b"POST /oauth/token", b"application/json", b"application/json"),
+        (b"POST /oauth/token", b"application/x-www-form-urlencoded", b"application/json"),
+        (b"PUT " + VRA.encode(), b"application/json", b"application/json"),
+    ],
+    ids=["est", "revocation", "token", "token by form", "rest"],
+)
+def test_a_trailer_that_cannot_be_read_is_the_clients_fault_and_ends_the_connection(
+    served, cpo, path, kind, answered, trailer
+):
+    head = path + b" HTTP/1.1\r\nHost: localhost\r\n" + cpo + b"Content-Type: " + kind + b"\r\n"
+    with served.connect() as connection:
+        answer = said(connection, head + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n" + trailer + b"\r\n")
+    assert answer[9:12] == b"400"
+    assert b"Content-Type: " + answered + b"\r\n" in answer
+    assert b"Connection: close\r\n" in answer
     assert answer.count(b"HTTP/1.1") == 1
 
 

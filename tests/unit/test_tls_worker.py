@@ -5,6 +5,7 @@ import socket
 from types import SimpleNamespace
 
 import pytest
+from gunicorn.http import errors
 
 from webapp.tls_worker import DeadlineWorker
 
@@ -78,3 +79,31 @@ def test_what_does_not_end_kept_alive_is_not_waited_for(ends, end):
 def test_a_connection_that_was_closed_meanwhile_is_left_to_the_loop(ends):
     ends[0].close()
     assert Answering(KEPT).handle(Kept(ends[0])) is KEPT
+
+
+class Refusing(DeadlineWorker):
+    """A worker that writes down what it logs and what it sends."""
+
+    def __init__(self):
+        self.written, self.sent = [], []
+        self.log = SimpleNamespace(
+            info=lambda *_: self.written.append("info"), error=lambda *_, **__: self.written.append("error")
+        )
+
+    def _send(self, _client, status, _message):
+        self.sent.append(status)
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "level"),
+    [
+        (errors.UnsupportedTransferCoding("xchunked"), 501, "info"),
+        (errors.InvalidHeaderName("A b"), 400, "info"),
+        (errors.InvalidResponseHeader("A"), 500, "error"),
+        (RuntimeError("ours"), 500, "error"),
+    ],
+)
+def test_only_a_fault_of_ours_is_logged_as_an_error(fault, status, level):
+    worker = Refusing()
+    worker.handle_error(None, None, None, fault)
+    assert (worker.sent, worker.written) == ([status], [level])
