@@ -24,6 +24,7 @@ from webapp import contract_schemas as schemas
 from webapp import pool_fields as fields
 from webapp.api_routes import Answer, Route, json_of, refusals
 from webapp.contract_fields import Extras, extras_of, old_contract_of, order_of, orders_of, own_contract_of
+from webapp.errors import empty_answer
 from webapp.pool_gate import Dialect, Words, in_dialects
 from webapp.pool_schemas import found, json_body_of, list_of, within
 from webapp.rest import json_body
@@ -47,7 +48,7 @@ class CpsViews:
         order = order_of(body, dialect)
         roots = Roots(extras.root_sha256, extras.mo_root_sha256)
         self._contracts.generation.generate_one(partner, order, extras.namespace, roots)
-        return Response(status=_CREATED)
+        return empty_answer(_CREATED)
 
     def generate_many(self, partner: Partner) -> Response:
         """Make many, each by itself."""

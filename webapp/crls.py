@@ -12,7 +12,7 @@ from pki_core.model.errors import NotFoundError, PkiError
 from pki_core.runtime import Runtime
 from pki_core.services.crl_shelf import ServedCrl
 from webapp.api_routes import OCTETS, PLAIN_TEXT, TEXT, Answer, Parameter, Route, add_routes, failures
-from webapp.errors import message_of, note, status_of, text_answer
+from webapp.errors import empty_answer, message_of, note, status_of, text_answer
 
 MAX_AGE_SECONDS = 3600  # a cache between looks again after an hour, also while the list would be valid for days
 _NAME_OCTETS = 80
@@ -36,7 +36,7 @@ def crls_blueprint(runtime: Runtime) -> Blueprint:
             )
             answer.headers["Cache-Control"] = "no-store"
             return answer
-        answer = Response(status=304) if _is_known(found) else _whole(runtime, found)
+        answer = empty_answer(304) if _is_known(found) else _whole(runtime, found)
         answer.headers["ETag"] = _tag(found)
         answer.headers["Last-Modified"] = format_datetime(found.record.this_update, usegmt=True)
         # Neither a copy past its next update, nor one transformed on the way (no gzip: signed octets, hardly smaller).

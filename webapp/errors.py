@@ -90,6 +90,13 @@ def text_answer(status: int, message: str) -> Response:
     return answer
 
 
+def empty_answer(status: int) -> Response:
+    """Return an answer without a body: what is not there is of no type (RFC 9110 8.3)."""
+    answer = Response(status=status)
+    del answer.headers["Content-Type"]
+    return answer
+
+
 def json_answer(status: int, messages: list[str]) -> Response:
     """Return an error as the OPNC interface describes it."""
     trace = str(uuid.uuid4())

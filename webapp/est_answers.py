@@ -14,6 +14,7 @@ from flask import Response
 from pki_core.model.est import Authentication, EstLabel
 from pki_core.services.est_calls import Delivery
 from pki_core.wire.cms import certs_only
+from webapp.errors import empty_answer
 
 CERTS_ONLY = "application/pkcs7-mime; smime-type=certs-only"  # libest compares it as a prefix
 CA_CERTIFICATES = "application/pkcs7-mime"  # no parameter: lgtti and old BouncyCastle refuse one
@@ -45,8 +46,7 @@ class EstAnswers:
     def delivery(self, delivery: Delivery) -> Response:
         """Return an issued certificate, or the wish to be asked again."""
         if not delivery.certificates:
-            answer = Response(b"", 202)
-            del answer.headers["Content-Type"]
+            answer = empty_answer(202)
             answer.headers["Retry-After"] = str(self.retry_after_seconds)
         elif delivery.private_key_der:
             answer = self._key_and_certificate(delivery)
@@ -83,8 +83,7 @@ class EstAnswers:
         if not wanted:
             message = "caller.not_authenticated: a TLS client certificate is needed\n"
             return Response(message, 403, content_type="text/plain; charset=utf-8")
-        answer = Response(b"", 401)
-        del answer.headers["Content-Type"]
+        answer = empty_answer(401)
         for scheme in wanted:  # RFC 9110 11.6.1 allows one line for all; libest and BouncyCastle do not
             answer.headers.add("WWW-Authenticate", scheme)
         return answer

@@ -13,9 +13,12 @@ from pki_core.wire.pem import base64_to_der, pem_to_der
 from webapp.api_routes import JSON, Answer, Body, Named, Route, add_routes, refusals
 from webapp.bodies import read_body
 from webapp.callers import caller_reader
-from webapp.errors import json_answer, message_of, note, status_of
+from webapp.errors import empty_answer, json_answer, message_of, note, status_of
+from webapp.pool_fields import moment_of
 
 _MAX_BODY = 65_536
+_CRL_BY = "X-Pncpki-CRL-By"
+_HEADERS = {_CRL_BY: "By when a complete CRL lists it (RFC 3339)."}
 _WISH = Named(
     name="RevocationWish",
     schema={
@@ -45,8 +48,10 @@ def revocation_blueprint(runtime: Runtime) -> Blueprint:
         certificate_der, reason = _read(read_body(request, _MAX_BODY))
         if not caller.speaks_for_partner and caller.certificate_der != certificate_der:
             raise NotAuthorizedError("this client certificate may revoke itself and nothing else")
-        runtime.revocations.revoke_certificate(caller.partner, certificate_der, reason)
-        return Response(b"", 200)
+        done = runtime.revocations.revoke_certificate(caller.partner, certificate_der, reason)
+        answer = empty_answer(200)
+        answer.headers[_CRL_BY] = moment_of(done.crl_by)
+        return answer
 
     add_routes(
         blueprint,
@@ -58,9 +63,9 @@ def revocation_blueprint(runtime: Runtime) -> Blueprint:
                 tag="Revocation",
                 scope=SCOPE_OF_ISSUING,
                 summary="Revoke a certificate that was issued to the caller",
-                details="OCSP tells it within a second, the next CRL lists it.",
+                details=f"OCSP tells it within a second; {_CRL_BY} says by when a CRL lists it.",
                 body=Body(content={JSON: _WISH}),
-                answers={200: Answer(summary="It is revoked."), **refusals(400, 404, 409, 413)},
+                answers={200: Answer(summary="It is revoked.", headers=_HEADERS), **refusals(400, 404, 409, 413)},
             )
         ],
     )

@@ -108,6 +108,7 @@ def order(api, emaid=contract_acts.EMAID, pcid=contract_acts.PCID, namespace=MSG
 def generate(api, who="mo", path=GENERATE, **changes):
     answer = api.call(who, "PUT", path, json=order(api, **changes))
     assert (answer.status_code, answer.data) == (201, b"")
+    assert "Content-Type" not in answer.headers
 
 
 def request_of(vehicle, namespace=MSG_2):

@@ -3,11 +3,13 @@
 import base64
 import json
 import uuid
+from datetime import datetime
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from pki_core.model.crls import RUN_EVERY
 from pki_core.model.states import CertificateState
 from tests.builders import new_key
 from tests.journeys.est_acts import device, enrolled, escaped_pem, est_client, renewal_csr
@@ -36,9 +38,20 @@ def test_a_partner_revokes_his_certificate_and_it_renews_nothing_any_more(client
     certificate_der = enrolled(client, key)
     answer = revoke(client, certificate_der)
     assert (answer.status_code, answer.data) == (200, b"")
+    assert "Content-Type" not in answer.headers
     assert state_of(client, certificate_der) is CertificateState.REVOKED
     holder = client.with_certificate(certificate_der)
     assert holder.enroll(renewal_csr(certificate_der, key), operation="simplereenroll").status_code == 403
+
+
+def test_the_answer_says_by_when_a_crl_lists_it(client):
+    certificate_der = enrolled(client, new_key())
+    before = client.runtime.clock.now()
+    said = datetime.fromisoformat(revoke(client, certificate_der).headers["X-Pncpki-CRL-By"])
+    assert before < said <= client.runtime.clock.now() + 2 * RUN_EVERY
+    document = client.get("/openapi.json").json["paths"][PATH]["post"]["responses"]["200"]
+    assert "X-Pncpki-CRL-By" in document["headers"]
+    assert "content" not in document
 
 
 def test_a_device_of_somebody_elses_ca_revokes_nothing(home):

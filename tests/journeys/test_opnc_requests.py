@@ -136,6 +136,8 @@ def test_an_operation_asked_as_its_examples_ask_is_answered_as_documented(held, 
                 carried = {"data": b64(station_csr()), "content_type": "application/pkcs10"}
             answer = api.call(who, method, BASE + path.format(**places) + query, headers=PARTIES, **carried)
             assert answer.status_code in allowed, (who, body, answer.data)
+            assert answer.mimetype != "text/html"
+            assert answer.data or "Content-Type" not in answer.headers
             met.add(answer.status_code)
     assert met & {200, 201, 404} or met == {400, 401, 403}  # who was let in may have sent an empty message
     for broken in ("x", "%00"):
