@@ -32,6 +32,7 @@ _QUERIES = {
     "items": "SELECT batch_number, seq, row_id, csr_der FROM batch_item ORDER BY batch_number, seq",
     "verdicts": "SELECT batch_number, seq, certificate_id, code, common_name FROM batch_verdict",
     "contracts": "SELECT emaid, pcid, certificate_id, signed_data FROM contract c JOIN contract_data d USING (emaid)",
+    "former": "SELECT certificate_id FROM former_contract",
     "events": "SELECT type, pcid, emaid FROM outbox_event",
     "chunks": "SELECT batch_number, first_seq, last_seq, state, issued, refused FROM batch_chunk ORDER BY first_seq",
 }
@@ -90,6 +91,7 @@ def check_books(url, batch_id):
     snapshot = read_snapshot(url)
     check_serials(snapshot)
     check_certificates(snapshot)
+    check_contracts(snapshot)
     check_rest(snapshot)
     return check_batch(snapshot, batch_id)
 
@@ -99,6 +101,7 @@ def check_at_any_time(url):
     snapshot = read_snapshot(url)
     check_serials(snapshot)
     check_certificates(snapshot)
+    check_contracts(snapshot)
 
 
 def check_serials(snapshot):
@@ -160,6 +163,15 @@ def check_certificates(snapshot):
     for name in ("items", "verdicts", "chunks"):
         orphans = {row.batch_number for row in getattr(snapshot, name)} - numbers
         assert not orphans, f"{name} of batches that do not exist: {orphans}"
+
+
+def check_contracts(snapshot):
+    """A good certificate of a contract that was put into the CCP is there, or was replaced there and is remembered."""
+    published = {bytes(row.certificate_sha256) for row in snapshot.audits if row.action == "pool.ccp_published"}
+    good = {row.certificate_id for row in snapshot.statuses if row.status == GOOD}
+    ours = {number for number in good & set(snapshot.der) if _sha256(snapshot.der[number].der) in published}
+    known = {row.certificate_id for row in (*snapshot.contracts, *snapshot.former)}
+    assert ours <= known, f"good certificates of contracts that nobody has: {ours - known}"
 
 
 def check_rest(snapshot):

@@ -115,6 +115,7 @@ class ContractResigning:
                 groups.setdefault(number, []).append(due)
         if not dry_run and unknown:
             with self._store.transaction() as work:
+                work.contract_pool.lock([emaid for emaids in unknown.values() for emaid in emaids])
                 for number, emaids in unknown.items():
                     work.contract_signers.note(number, emaids)
         for number, group in groups.items():

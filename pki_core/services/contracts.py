@@ -222,7 +222,8 @@ class _Making(NoHooks):
     def _write(self, work: UnitOfWork, issued: Sequence[tuple[Issued, ContractOrder, Vehicle]]) -> None:
         now = self._contracts.clock.now()
         hashes = work.provisioning_pool.lock_hashes({vehicle.key for _, _, vehicle in issued})
-        known = work.contract_making.vehicles_of([vehicle.emaid.canonical for _, _, vehicle in issued])
+        locked = work.contract_pool.lock([vehicle.emaid.canonical for _, _, vehicle in issued])
+        known = {one.emaid: one.pcid for one in locked}
         renewed = {vehicle.emaid.canonical: one.renews for _, one, vehicle in issued if one.renews is not None}
         if work.contract_making.lock_good(renewed) != renewed:
             raise VehicleChangedError("a contract was revoked or replaced while it was renewed")

@@ -120,6 +120,7 @@ class OwnContracts:
         now = self._clock.now()
 
         def store(work: UnitOfWork) -> None:
+            self._pool.lock(work, [(it.emaid, it.key) for _, it, _ in all_of if it.key is not None])
             for one, it, signed in all_of:
                 if it.key is not None:
                     self._pool.put(work, partner, _upload(one, it, signed), it.chain)

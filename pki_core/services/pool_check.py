@@ -141,6 +141,7 @@ class PoolCheck:
             with self._store.transaction() as work:
                 keys = work.provisioning_pool.lock(work.provisioning_pool.below(chain_id, limit))
                 count(run.report, self._removal.provisioning(work, keys, Removal.REVOKED, ACTOR))
+            with self._store.transaction() as work:
                 contracts = work.contract_pool.below(chain_id, limit)
                 count(run.report, self._removal.contracts(work, contracts, Removal.REVOKED, ACTOR))
             if not keys and not contracts:
@@ -162,9 +163,9 @@ class PoolCheck:
                 continue
             with self._store.transaction() as work:
                 good = [row.key for row, status in statuses if status is ForeignStatus.GOOD]
+                locked = work.provisioning_pool.lock([row.key for row, _ in statuses])
                 work.provisioning_pool.checked(good, self._clock.now())
-                locked = work.provisioning_pool.lock(list(revoked)) if revoked else []
-                now_there = {key: work.provisioning_pool.get(key) for key in locked}
+                now_there = {key: work.provisioning_pool.get(key) for key in locked if key in revoked}
                 still = [key for key, row in now_there.items() if row and row.leaf_der == revoked[key].leaf_der]
                 count(run.report, self._removal.provisioning(work, still, Removal.REVOKED, ACTOR))
 
@@ -188,9 +189,9 @@ class PoolCheck:
                 continue
             with self._store.transaction() as work:
                 good = [row.emaid for row, status in statuses if status is ForeignStatus.GOOD]
+                locked = work.contract_pool.lock([row.emaid for row, _ in statuses])
                 work.contract_pool.checked(good, self._clock.now())
-                locked = work.contract_pool.lock(list(revoked)) if revoked else []
-                now_there = {one.emaid: work.contract_pool.get(one.emaid) for one in locked}
+                now_there = {one.emaid: work.contract_pool.get(one.emaid) for one in locked if one.emaid in revoked}
                 same = {emaid for emaid, row in now_there.items() if row and row.leaf_der == revoked[emaid].leaf_der}
                 still = [one for one in locked if one.emaid in same]
                 count(run.report, self._removal.contracts(work, still, Removal.REVOKED, ACTOR))

@@ -61,7 +61,13 @@ class ContractPool:
         if not _may_write(partner, emaid):
             raise NotAuthorizedError(f"contracts of {emaid.provider_prefix} are not this partner's")
         checked = self._check(upload, emaid)
-        return self._store.with_second_look(lambda work: self.put(work, partner, upload, checked))
+        key = ProvisioningKey(Pcid.parse(upload.pcid, edition20=True).canonical, upload.algorithm)
+
+        def store(work: UnitOfWork) -> bool:
+            self.lock(work, [(emaid, key)])
+            return self.put(work, partner, upload, checked)
+
+        return self._store.with_second_look(store)
 
     def _check(self, upload: ContractUpload, emaid: Emaid) -> CheckedChain:
         sub2 = [("contractSubCa2Certificate", upload.sub2_der)] if upload.sub2_der else []
@@ -89,15 +95,20 @@ class ContractPool:
                 if named.setdefault(emaid.canonical, key.pcid) != key.pcid:
                     raise ConflictError(EMAID_TAKEN)
 
+    @staticmethod
+    def lock(work: UnitOfWork, contracts: Sequence[tuple[Emaid, ProvisioningKey]]) -> None:
+        """Let nobody change vehicles and contracts before the transaction ends; vehicles first, by key."""
+        work.provisioning_pool.lock([key for _, key in contracts])
+        work.contract_pool.lock([emaid.canonical for emaid, _ in contracts])
+
     def put(self, work: UnitOfWork, partner: Partner, upload: ContractUpload, checked: CheckedChain) -> bool:
-        """Put a checked contract into its place, in the caller's transaction; returns whether it is new.
+        """Put a checked contract, which the caller's transaction has locked, into its place; returns whether it is new.
 
         Raises:
             ConflictError: as ``publish``, of vehicle and EMAID.
         """
         now, emaid = self._clock.now(), Emaid.parse(upload.emaid)
         key = ProvisioningKey(Pcid.parse(upload.pcid, edition20=True).canonical, upload.algorithm)
-        work.provisioning_pool.lock([key])
         vehicle = self._vehicle_of(work, emaid, key)
         row = ContractRow(
             emaid=emaid.canonical,

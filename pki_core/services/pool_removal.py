@@ -47,8 +47,7 @@ class PoolRemoval:
         if not keys:
             return Removed()
         now = self._clock.now()
-        contracts = work.contract_pool.of_keys(keys)
-        gone = self._encrypted_for(work, keys, contracts, (why, actor))
+        contracts, gone = self._encrypted_for(work, keys, why, actor)
         count = work.provisioning_pool.remove(keys)
         event = EventType.PROVISIONING_RESET if factory_reset else EventType.PROVISIONING_DELETED
         work.outbox.append(now, told_providers(contracts, event))
@@ -65,22 +64,18 @@ class PoolRemoval:
 
     def below_replaced_keys(self, work: UnitOfWork, keys: Sequence[ProvisioningKey], actor: str) -> Removed:
         """Remove the contracts of vehicles whose key was replaced: what is encrypted for the old one is of no use."""
-        contracts = work.contract_pool.of_keys(keys)
-        gone = self._encrypted_for(work, keys, contracts, (Removal.KEY_REPLACED, actor))
+        contracts, gone = self._encrypted_for(work, keys, Removal.KEY_REPLACED, actor)
         work.outbox.append(self._clock.now(), told_providers(contracts, EventType.PROVISIONING_UPDATED))
         return gone
 
     def _encrypted_for(
-        self,
-        work: UnitOfWork,
-        keys: Sequence[ProvisioningKey],
-        contracts: Sequence[RemovedContract],
-        why: tuple[Removal, str],
-    ) -> Removed:
-        """Remove contracts of keys, and revoke what else is encrypted for these; ``why`` is (reason, actor)."""
-        gone = self.contracts(work, contracts, *why)
+        self, work: UnitOfWork, keys: Sequence[ProvisioningKey], why: Removal, actor: str
+    ) -> tuple[list[RemovedContract], Removed]:
+        """Remove the contracts of keys, which are returned, and revoke what else is encrypted for these."""
+        contracts = work.contract_pool.lock_of_keys(keys)
+        gone = self.contracts(work, contracts, why, actor)
         former = work.former_contracts.take_of_keys(keys)
-        return Removed(0, gone.contracts, gone.revoked + self._revoke(work, former, *why))
+        return contracts, Removed(0, gone.contracts, gone.revoked + self._revoke(work, former, why, actor))
 
     def _revoke(self, work: UnitOfWork, certificate_ids: Sequence[int], why: Removal, actor: str) -> int:
         reason = _REASON.get(why, Reason.CESSATION_OF_OPERATION)
@@ -95,7 +90,7 @@ class PoolRemoval:
         *,
         revoke: bool = True,
     ) -> Removed:
-        """Remove contracts; certificates of ours that are still in force are revoked before, former ones included.
+        """Remove contracts that ``work`` has locked; certificates of ours in force are revoked before, former ones too.
 
         Raises:
             InvariantError, UnavailableError: one could not be revoked; the transaction must not commit.

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, Select, and_, delete, func, insert, or_, select, update
 
 from pki_core.model.pools import ContractRow, Namespace, ProvisioningKey, RemovedContract
 from pki_core.model.signer import KeyAlgorithm
@@ -81,6 +81,8 @@ class ContractPoolGateway:
 
     def set_default(self, pcid: str, emaid: str) -> bool:
         """Make a contract its vehicle's default, in the place of another one; False when it is not that vehicle's."""
+        # Both rows in the order that everybody locks.
+        self._connection.execute(_locked(select(_ccp.c.emaid).where(_ccp.c.pcid == pcid)))
         self._connection.execute(
             update(_ccp).where(_ccp.c.pcid == pcid, _ccp.c.is_default, _ccp.c.emaid != emaid).values(is_default=False)
         )
@@ -89,24 +91,31 @@ class ContractPoolGateway:
 
     def of_keys(self, keys: Collection[ProvisioningKey]) -> list[RemovedContract]:
         """Return the contracts that hang on rows of the PCP."""
+        return self._hanging(keys, self._on_vehicles(keys))
+
+    def lock_of_keys(self, keys: Collection[ProvisioningKey]) -> list[RemovedContract]:
+        """Return the same, locked until the transaction ends."""
+        return self._hanging(keys, _locked(self._on_vehicles(keys)))
+
+    def _on_vehicles(self, keys: Collection[ProvisioningKey]) -> Select[Any]:
+        pcids = sorted({key.pcid for key in keys})
+        return select(*_TOLD, _ccp.c.algorithm).where(is_one_of(self._connection, _ccp.c.pcid, pcids))
+
+    def _hanging(self, keys: Collection[ProvisioningKey], statement: Select[Any]) -> list[RemovedContract]:
         wanted = frozenset(keys)
-        rows = self._connection.execute(
-            select(*_TOLD, _ccp.c.algorithm).where(
-                is_one_of(self._connection, _ccp.c.pcid, sorted({key.pcid for key in keys}))
-            )
-        )
+        rows = self._connection.execute(statement)
         return [_removed(row) for row in rows if ProvisioningKey(row.pcid, KeyAlgorithm(row.algorithm)) in wanted]
 
     def lock(self, emaids: Collection[str], ended: datetime | None = None) -> list[RemovedContract]:
         """Return which contracts are there, or have ended by a moment, locked until the transaction ends."""
         are = is_one_of(self._connection, _ccp.c.emaid, sorted(emaids))
         condition = are if ended is None else and_(are, has_ended(_ccp, ended))
-        rows = self._connection.execute(select(*_TOLD).where(condition).order_by(_ccp.c.emaid).with_for_update())
+        rows = self._connection.execute(_locked(select(*_TOLD).where(condition)))
         return [_removed(row) for row in rows]
 
     def below(self, chain_id: int, limit: int) -> list[RemovedContract]:
         """Return contracts of a chain, locked; this reads the pool."""
-        statement = select(*_TOLD).where(_ccp.c.chain_id == chain_id).limit(limit).with_for_update()
+        statement = _locked(select(*_TOLD).where(_ccp.c.chain_id == chain_id).limit(limit))
         return [_removed(row) for row in self._connection.execute(statement)]
 
     def all_below(self, chain_id: int) -> list[RemovedContract]:
@@ -200,6 +209,11 @@ class ContractPoolGateway:
         listed = sorted(emaids)
         self._connection.execute(delete(_data).where(is_one_of(self._connection, _data.c.emaid, listed)))
         return self._connection.execute(delete(_ccp).where(is_one_of(self._connection, _ccp.c.emaid, listed))).rowcount
+
+
+def _locked(statement: Select[Any]) -> Select[Any]:
+    """Contracts are locked before anything that hangs on them, and in this order: so two wait, and none is killed."""
+    return statement.order_by(_ccp.c.emaid).with_for_update()
 
 
 def _removed(row: Row[*tuple[Any, ...]]) -> RemovedContract:

@@ -46,6 +46,10 @@ DAMAGES = {
     "chunks that are not done": "UPDATE batch_chunk SET state = 'open' WHERE first_seq = 0",
     "is running": "UPDATE batch SET state = 'running'",
     "items of batches": "INSERT INTO batch_item VALUES (7, 0, 'a', x'00', '')",
+    "good certificates of contracts that nobody has": (
+        "INSERT INTO audit (stream, at, actor, action, detail, certificate_sha256) "
+        "SELECT stream, at, actor, 'pool.ccp_published', detail, certificate_sha256 FROM audit WHERE serial = {serial}"
+    ),
     "another serial": (
         "UPDATE certificate_der SET der = (SELECT der FROM certificate_der WHERE id = {other}) WHERE id = {one}"
     ),

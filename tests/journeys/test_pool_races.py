@@ -2,19 +2,25 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import timedelta
 from itertools import count
+from time import monotonic, sleep
 
 import pytest
 
-from pki_core.model.errors import ConflictError, ConstraintError
-from pki_core.model.pools import EMAID_TAKEN, Namespace, RootKind
+from pki_core.model.errors import ConflictError, ConstraintError, NotFoundError
+from pki_core.model.pools import EMAID_TAKEN, Namespace, Removal, RootKind
 from pki_core.model.registrations import EndEntity
+from pki_core.model.states import CertificateState
 from pki_core.services.pool_provisioning import Published
 from pki_core.store import provisioning_pool
 from pki_core.store.contract_making import ContractMakingGateway
 from pki_core.store.contract_pool import ContractPoolGateway
-from tests.builders import some_key
-from tests.journeys.acts import copy_home
+from pki_core.store.former_contracts import FormerContractGateway
+from tests.builders import new_key, some_key
+from tests.invariants import check_contracts, read_snapshot
+from tests.journeys.acts import copy_home, rows
 from tests.journeys.contract_acts import wanted
 from tests.journeys.pool_acts import (
     MO,
@@ -22,9 +28,11 @@ from tests.journeys.pool_acts import (
     ForeignCa,
     contract_of,
     der,
+    emaids,
     foreign_ca,
     kept_ca,
     opened,
+    own_contract,
     partner,
     vehicle_of,
 )
@@ -32,6 +40,7 @@ from tests.journeys.pool_acts import (
 pytest_plugins = ["tests.journeys.environments"]
 DEMO_MO = partner("mo", id="demo-mo")
 _numbers = count()
+_PATIENCE = 60  # seconds
 
 
 def outrun(monkeypatch, gateway, name, rival):
@@ -44,6 +53,30 @@ def outrun(monkeypatch, gateway, name, rival):
         return honest(*arguments)
 
     monkeypatch.setattr(gateway, name, late)
+
+
+@contextmanager
+def meeting(runtime, monkeypatch, gateway, name, rival):
+    """Let somebody else begin in the middle of what the block does; it goes on when he is done or waits for it."""
+    honest, waiting, begun = getattr(gateway, name), [rival], []
+
+    def interrupted(*arguments, **named):
+        if waiting:
+            begun.append(others.submit(waiting.pop()))
+            _until_done_or_waiting(runtime, begun[0])
+        return honest(*arguments, **named)
+
+    with ThreadPoolExecutor(1) as others, monkeypatch.context() as patched:
+        patched.setattr(gateway, name, interrupted)
+        yield begun
+
+
+def _until_done_or_waiting(runtime, other):
+    waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    end = monotonic() + _PATIENCE
+    while not other.done() and rows(runtime, waits) == [(0,)]:
+        assert monotonic() < end, "he neither comes to an end nor waits"
+        sleep(0.01)
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +143,80 @@ def test_of_two_who_publish_a_new_vehicle_both_are_served(runtime, monkeypatch):
     pool, new = runtime.pools.provisioning, vehicle_of(ca_of(runtime), "WPNFOREGN00000009")
     outrun(monkeypatch, provisioning_pool, "insert", lambda: pool.publish(OEM, new))
     assert pool.publish(OEM, new) is Published.RENEWED
+
+
+def mine_of(runtime, emaid, pcid):
+    """A contract of the demo operator's whose certificate we made; returns the order that makes it anew."""
+    order = wanted(runtime, emaid, pcid)
+    (outcome,) = runtime.contracts.generation.generate(DEMO_MO, [order], Namespace.ISO_2_2013)
+    assert outcome.certificate_id
+    return order
+
+
+def sweep_as_ended(runtime, emaid):
+    """What a sweep does with a page in which a contract has ended."""
+    with runtime.store.transaction() as work:
+        ended = work.contract_pool.lock([emaid], ended=runtime.clock.now() + timedelta(days=3660))
+        runtime.pools.removal.contracts(work, ended, Removal.EXPIRED, "test")
+
+
+RIVALS = {
+    "its operator deletes it": lambda runtime, emaid: runtime.pools.contracts.delete(DEMO_MO, emaid),
+    "a sweep removes it": sweep_as_ended,
+}
+MOMENTS = {
+    "before it is locked": (ContractPoolGateway, "lock"),
+    "before its certificate is remembered": (FormerContractGateway, "remember"),
+    "before it is written": (ContractMakingGateway, "put"),
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("rival", RIVALS)
+def test_a_contract_that_is_removed_while_it_is_made_anew_leaves_no_certificate_behind(
+    runtime, names, monkeypatch, rival, moment
+):
+    (pcid, _), (emaid, _) = names
+    order = mine_of(runtime, emaid, pcid)
+    with meeting(runtime, monkeypatch, *MOMENTS[moment], lambda: RIVALS[rival](runtime, emaid)) as other:
+        (outcome,) = runtime.contracts.generation.generate(DEMO_MO, [order], Namespace.ISO_2_2013)
+    other[0].result()
+    check_contracts(read_snapshot(runtime.settings.database_url))
+    is_there = emaid in emaids(runtime)
+    assert is_there is (runtime.certificates.show(f"{outcome.serial:x}").state is CertificateState.GOOD)
+
+
+def test_a_contract_published_while_it_is_removed_is_there_afterwards(runtime, names, monkeypatch):
+    (pcid, _), (emaid, _) = names
+    contracts, upload = runtime.pools.contracts, contract_of(ca_of(runtime), emaid, pcid)
+    contracts.publish(MO, upload)
+    with meeting(runtime, monkeypatch, ContractPoolGateway, "remove", lambda: contracts.publish(MO, upload)) as other:
+        contracts.delete(MO, emaid)
+    assert other[0].result() is True
+    assert emaid in emaids(runtime)
+
+
+CHANGES = {
+    "it is deleted": lambda runtime, pcid: runtime.pools.provisioning.delete(OEM, pcid),
+    "its key is replaced": lambda runtime, pcid: runtime.pools.provisioning.publish(
+        OEM, vehicle_of(ca_of(runtime), pcid, new_key())
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_an_operator_who_deletes_a_contract_of_a_vehicle_that_changes_waits_for_it(runtime, names, monkeypatch, change):
+    """Both lock the contract, and then its certificate: one waits, and neither is killed by the database."""
+    (pcid, _), (emaid, _) = names
+    upload, serial = own_contract(runtime, emaid, pcid)
+    contracts = runtime.pools.contracts
+    contracts.publish(MO, upload)
+    with meeting(runtime, monkeypatch, ContractPoolGateway, "remove", lambda: contracts.delete(MO, emaid)) as other:
+        CHANGES[change](runtime, pcid)
+    with pytest.raises(NotFoundError):
+        other[0].result()
+    assert runtime.certificates.show(serial).state is CertificateState.REVOKED
+    assert emaid not in emaids(runtime)
 
 
 def test_a_row_that_no_second_look_mends_is_refused(runtime):
