@@ -71,6 +71,7 @@ class Webhooks:
         )
         self._secrets.of(endpoint.id)  # fails now rather than at the first event
         with self._store.transaction() as work:
+            work.partners.lock(partner.id)  # of two who count at once, the second one sees what the first has added
             if len(work.webhooks.of_partner(partner.id)) >= self._policy.max_endpoints:
                 raise ConflictError(f"a partner has at most {self._policy.max_endpoints} webhook endpoints")
             work.webhooks.add(endpoint)

@@ -1,5 +1,6 @@
 """Webhooks: endpoints of partners over HTTP, events told to real receivers, retries, refusals, replays, bad input."""
 
+import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -97,6 +98,21 @@ def test_outside_dev_an_endpoint_has_tls(home):
         client = HookClient(runtime)
         assert client.add("http://a.example.com/").status_code == 400
         assert [client.add().status_code for _ in range(3)] == [201, 201, 409]
+
+
+def test_endpoints_that_are_made_at_once_are_no_more_than_a_partner_may_have(any_environment):
+    client = HookClient(any_environment)
+    for _ in range(18):
+        client.added()
+    ready = threading.Barrier(6)
+
+    def add(_):
+        ready.wait(10)
+        return client.add().status_code
+
+    with ThreadPoolExecutor(6) as pool:
+        assert sorted(pool.map(add, range(6))) == [201] * 2 + [409] * 4
+    assert len(client.call("GET").json) == 20
 
 
 def test_an_event_is_told_to_those_it_is_for_and_signed(any_environment):
