@@ -5,7 +5,7 @@ up to which moment what came in since was looked through for earlier ends. Runni
 tells nothing twice and leaves nothing out. Each number of days has marks of its own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -59,8 +59,8 @@ class Reminders:
         report = ReminderReport(dry_run=dry_run, warnings=self._warnings(now))
         if dry_run:
             with self._store.reading() as work:
-                report.contracts = _count(work, _CONTRACTS, (now, until), days)
-                report.provisioning = _count(work, _PROVISIONING, (now, until), days)
+                report.contracts = _count(work, _CONTRACTS, (now, until), days, page)
+                report.provisioning = _count(work, _PROVISIONING, (now, until), days, page)
             return report
         report.contracts = self._tell_late(_CONTRACTS, days, page) + self._tell(_CONTRACTS, days, until, page)
         report.provisioning = self._tell_late(_PROVISIONING, days, page) + self._tell(_PROVISIONING, days, until, page)
@@ -130,13 +130,22 @@ def _seen_before(mark: datetime, now: datetime, days: int) -> datetime:
     return min(mark - timedelta(days=days), now) if mark > now else now
 
 
-def _count(work: UnitOfWork, kind: str, window: tuple[datetime, datetime], days: int) -> int:
+def _count(work: UnitOfWork, kind: str, window: tuple[datetime, datetime], days: int, page: int) -> int:
+    """Walk as a run does, page by page, and leave the marks where they are."""
     now, until = window
-    pool = work.contract_pool if kind == _CONTRACTS else work.provisioning_pool
     mark = work.marks.read(_name(kind, days)) or now
     since = work.marks.read(_late_name(kind, days)) or _seen_before(mark, now, days)
-    late = pool.count_changed((since, now - _SLOW), (now, max(mark, now)))
-    return late + pool.count_ending(max(mark, now), until)
+    seen, ends = now - _SLOW, (now, max(mark, now))
+    late = _walked(since, seen, lambda at: _late_events(work, kind, (at, seen), ends, page))
+    return late + _walked(max(mark, now), until, lambda at: _events(work, kind, (at, until), page))
+
+
+def _walked(since: datetime, until: datetime, look: Callable[[datetime], tuple[list[Event], datetime]]) -> int:
+    told = 0
+    while since < until:
+        events, since = look(since)
+        told += len(events)
+    return told
 
 
 def _events(work: UnitOfWork, kind: str, ends: tuple[datetime, datetime], page: int) -> tuple[list[Event], datetime]:

@@ -149,16 +149,6 @@ class ContractPoolGateway:
         rows = self._connection.execute(select(*_TOLD).where(*window).order_by(_ccp.c.emaid))
         return [_removed(row) for row in rows], until
 
-    def count_changed(self, changed: tuple[datetime, datetime], ends: tuple[datetime, datetime]) -> int:
-        """Return how many these are, for a dry run."""
-        window = changed_between(_ccp.c.updated_at, changed, ends)
-        return self._connection.scalar(select(func.count()).select_from(_ccp).where(*window)) or 0
-
-    def count_ending(self, since: datetime, until: datetime) -> int:
-        """Return how many end then, for a dry run."""
-        query = select(func.count()).select_from(_ccp).where(*ends_between(_ccp, since, until))
-        return self._connection.scalar(query) or 0
-
     def orphans(self, after: str, now: datetime, limit: int) -> tuple[list[RemovedContract], str]:
         """Return orphans in a window of contracts behind an EMAID, and the window's last EMAID, "" = no more.
 

@@ -15,7 +15,6 @@ from sqlalchemy import (
     case,
     delete,
     false,
-    func,
     insert,
     or_,
     select,
@@ -179,16 +178,6 @@ class ProvisioningPoolGateway:
         until = page_end(self._connection, _pcp.c.added_at, window, until, limit)
         window = changed_between(_pcp.c.added_at, (since, until), ends)
         return self._keys(select(*_KEY).where(*window).order_by(*_KEY)), until
-
-    def count_changed(self, changed: tuple[datetime, datetime], ends: tuple[datetime, datetime]) -> int:
-        """Return how many these are, for a dry run."""
-        window = changed_between(_pcp.c.added_at, changed, ends)
-        return self._connection.scalar(select(func.count()).select_from(_pcp).where(*window)) or 0
-
-    def count_ending(self, since: datetime, until: datetime) -> int:
-        """Return how many end then, for a dry run."""
-        query = select(func.count()).select_from(_pcp).where(*ends_between(_pcp, since, until))
-        return self._connection.scalar(query) or 0
 
     def revoked(self, after: int, limit: int) -> tuple[list[ProvisioningKey], int | None]:
         """Return rows of ours that are revoked, by a window of revocations; and where the next window begins."""

@@ -5,9 +5,10 @@ from datetime import timedelta
 import pytest
 
 from pki_core.model.errors import MalformedError, StoreUnavailableError
+from pki_core.model.signer import KeyAlgorithm
 from pki_core.model.webhooks import events_for
 from pki_core.store.outbox import OutboxGateway
-from tests.builders import new_key
+from tests.builders import new_key, some_key
 from tests.journeys.pool_acts import (
     EMAID,
     MO,
@@ -78,6 +79,37 @@ def test_what_comes_in_with_an_end_before_the_mark_is_told_by_the_next_run_and_o
         expected = reminders.run(dry_run=True).contracts
         assert reminders.run(page=1).contracts == expected
     assert events(filled) == [CONTRACT]
+
+
+def test_a_vehicle_with_keys_of_two_algorithms_is_told_once_and_counted_once(runtime):
+    ca, reminders, end = foreign_ca(runtime), runtime.pools.reminders, runtime.clock.now() + timedelta(days=20)
+    for algorithm in (KeyAlgorithm.SECP521R1, KeyAlgorithm.ED448):
+        runtime.pools.provisioning.publish(OEM, vehicle_of(ca, key=some_key(algorithm), end=end))
+    forget_events(runtime)
+    assert reminders.run(dry_run=True).provisioning == reminders.run().provisioning == 1
+    assert events(runtime) == [VEHICLE]
+    runtime.clock.advance(hours=1)
+    for algorithm in (KeyAlgorithm.SECP521R1, KeyAlgorithm.ED448):  # late, both of them
+        upload = vehicle_of(ca, OTHER_PCID, key=some_key(algorithm), end=end)
+        runtime.pools.provisioning.publish(OEM, upload)
+    forget_events(runtime)
+    runtime.clock.advance(hours=1)
+    assert reminders.run(dry_run=True).provisioning == reminders.run().provisioning == 1
+    assert events(runtime) == [(VEHICLE[0], "WPN", OTHER_PCID, "")]
+
+
+def test_what_is_committed_after_a_run_that_began_later_is_told_by_the_next_one(filled):
+    ca, reminders = foreign_ca(filled, "late"), filled.pools.reminders
+    reminders.run()
+    end = filled.clock.now() + timedelta(days=28)
+    filled.clock.advance(hours=1)
+    reminders.run()
+    filled.clock.advance(seconds=-50)  # when these transactions began
+    filled.pools.contracts.publish(MO, contract_of(ca, end=end, start=filled.clock.now()))
+    filled.pools.provisioning.publish(OEM, vehicle_of(ca, "WPNLATE0000000000", key=new_key(), end=end))
+    filled.clock.advance(days=1)
+    report = reminders.run()
+    assert (report.contracts, report.provisioning) == (1, 1)
 
 
 def test_marks_of_an_earlier_version_lose_nothing_that_came_in_since(filled):
