@@ -1,5 +1,6 @@
 """What a ceremony file may ask for: held against environment, profile, parent and sizes before a key is made."""
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,8 +31,12 @@ class CeremonyEnvironment:
 
 
 def check_witnesses(environment: str, witnesses: Sequence[str]) -> None:
-    """Raise CeremonyError when an environment's ceremonies need more people than are named."""
-    if environment != "dev" and len({name.strip().casefold() for name in witnesses} - {""}) < _WITNESSES:
+    """Raise CeremonyError when an environment's ceremonies need more people than are named.
+
+    Case, blanks and ways to write a character in Unicode make nobody another person.
+    """
+    people = {"".join(unicodedata.normalize("NFKC", name).split()).casefold() for name in witnesses} - {""}
+    if environment != "dev" and len(people) < _WITNESSES:
         raise CeremonyError(f"outside dev a ceremony needs {_WITNESSES} different witnesses")
 
 

@@ -12,7 +12,7 @@ from pki_core.model.ceremonies import Act, CeremonyPlan
 from pki_core.model.errors import CeremonyError, ConflictError, NotFoundError, RequestError
 from pki_core.model.signer import KeyAlgorithm
 from pki_core.services.ceremonies import Ceremonies
-from pki_core.services.ceremony_rules import CeremonyEnvironment
+from pki_core.services.ceremony_rules import CeremonyEnvironment, check_parent
 from pki_core.services.hierarchy import ceremony_file
 from tests.journeys.acts import hold, plan_for, rows, sub2, write_plan
 
@@ -176,6 +176,25 @@ def test_a_sub_ca_stands_below_the_ca_of_its_branch_and_level(untouched, profile
         hold(untouched, sub2(profile=profile, parent=parent))
 
 
+@pytest.mark.parametrize(
+    ("profile", "parent"),
+    [("mo_sub2", "mo-sub1-20"), ("mo_sub2_20", "mo-sub1"), ("cps_sub1", "v2g-root-20"), ("cps_sub1_20", "v2g-root")],
+)
+def test_a_sub_ca_stands_below_a_ca_of_its_edition(untouched, profile, parent):
+    # No profile allows a key of the other edition's algorithms, so the editions alone are held apart here.
+    record = untouched.issuers.get(parent).record
+    plan = sub2(profile=profile, parent=parent, algorithm=record.algorithm)
+    with pytest.raises(CeremonyError, match=f"profile {profile} makes no certificate below {parent}"):
+        check_parent(plan, untouched.profiles[profile], record)
+
+
+def test_a_responder_of_one_edition_answers_for_no_ca_of_the_other(untouched):
+    record = untouched.issuers.get("mo-sub2-20").record
+    plan = plan_for(Act.CREATE_RESPONDER, "ocsp-1", "ocsp_responder", "mo-sub2-20", algorithm=record.algorithm)
+    with pytest.raises(CeremonyError, match="profile ocsp_responder makes no certificate below mo-sub2-20"):
+        check_parent(plan, untouched.profiles["ocsp_responder"], record)
+
+
 def test_a_responder_answers_for_a_ca_of_its_edition(environment):
     plan = plan_for(
         Act.CREATE_RESPONDER, "ocsp-1", "ocsp_responder_20", "mo-sub2-20-ed448", algorithm=KeyAlgorithm.ED448
@@ -244,8 +263,19 @@ def test_outside_dev_two_witnesses_and_the_reviewed_hash_run_it(environment):
 
 @pytest.mark.parametrize(
     "witnesses",
-    [[], ["Ada"], ["Ada", "Ada"], ["Ada", " ada "], ["Ada", ""], ["", " "], ["ADA", "ada", "Ada "]],
-    ids=repr,
+    [
+        [],
+        ["Ada"],
+        ["Ada", "Ada"],
+        ["Ada", " ada "],
+        ["Ada", ""],
+        ["", " "],
+        ["ADA", "ada", "Ada "],
+        ["Ada L", "ada  l "],
+        ["Ada L", "Ada\u00a0L", "AdaL", "Ada\tL"],
+        ["Zo\u00eb", "Zoe\u0308"],
+    ],
+    ids=ascii,
 )
 def test_outside_dev_one_person_is_not_two(untouched, witnesses):
     plan = qa_plan(untouched, as_qa(untouched), witnesses)
