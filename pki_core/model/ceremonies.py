@@ -45,21 +45,22 @@ class CeremonyPlan:
     country: str
     witnesses: tuple[str, ...]
     sha256: str  # of the file, as reviewed
+    same_name_as: str = ""  # the label of a CA that has this name already: said on purpose, or not at all
 
     @classmethod
     def from_document(cls, document: dict[str, object], sha256: str) -> "CeremonyPlan":
-        """Read a parsed ceremony file; every key is required and no other is allowed.
+        """Read a parsed ceremony file; every key but ``same_name_as`` is required and no other is allowed.
 
         Raises:
             CeremonyError: says which key is missing, unknown or wrong.
         """
-        wanted = set(cls.__slots__) - {"sha256"}
-        missing, unknown = sorted(wanted - set(document)), sorted(set(document) - wanted)
+        wanted, optional = set(cls.__slots__) - {"sha256", "same_name_as"}, {"same_name_as"} & set(document)
+        missing, unknown = sorted(wanted - set(document)), sorted(set(document) - wanted - optional)
         if missing or unknown:
             fault = f"does not say {missing[0]!r}" if missing else f"says {unknown[0]!r}, which means nothing here"
             raise CeremonyError(f"the ceremony file {fault}")
         witnesses = document["witnesses"]
-        texts = {key: document[key] for key in wanted - {"witnesses"}}
+        texts = {key: document[key] for key in (wanted | optional) - {"witnesses"}}
         if not isinstance(witnesses, list) or not all(isinstance(text, str) for text in [*texts.values(), *witnesses]):
             raise CeremonyError("every value of a ceremony file is a text, and witnesses is a list of names")
         try:

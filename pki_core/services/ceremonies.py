@@ -27,6 +27,7 @@ from pki_core.services.ceremony_keys import CeremonyKeys, Say, prove
 from pki_core.services.ceremony_records import CeremonyRecords, pending_issuer
 from pki_core.services.ceremony_rules import (
     CeremonyEnvironment,
+    check_names,
     check_parent,
     check_plan,
     check_size,
@@ -144,9 +145,7 @@ class Ceremonies:
 
     def _issue(self, plan: CeremonyPlan, note: Say) -> _Made:
         profile = self._environment.profiles[plan.profile]
-        parent = self._issuers.get(plan.parent) if plan.parent else None
-        if parent is not None:
-            check_parent(plan, profile, parent.record)
+        parent = self._parent_of(plan, profile, note)
         begun, pending = self._records.begun(plan)
         if total := check_size(plan, self._environment, parent.record if parent else None, self._store):
             note(f"verified: the six certificates of an installation answer have {total} of {MAX_OCTETS} octets")
@@ -174,6 +173,17 @@ class Ceremonies:
         note(f"certificate serial {serial_text(outcome.serial)} issued by {plan.parent or 'itself'}")
         note(f"certificate sha256 {hashlib.sha256(outcome.certificate_der).hexdigest()}")
         return _Made(outcome=outcome, signer=signer, issuer_id=issuer_id)
+
+    def _parent_of(self, plan: CeremonyPlan, profile: Profile, note: Say) -> Issuer | None:
+        """Return the CA above, None for a root, when plan and CAs may stand beside each other."""
+        parent = self._issuers.get(plan.parent) if plan.parent else None
+        if parent is not None:
+            check_parent(plan, profile, parent.record)
+        with self._store.reading() as work:
+            check_names(plan, profile, work)
+        if plan.same_name_as:
+            note(f"the new CA has the name of {plan.same_name_as} as well, as the file says")
+        return parent
 
     def _enroll(self, plan: CeremonyPlan, issuer: Issuer, order: Order, signer: Signer) -> Issued:
         request = IssueRequest(

@@ -14,8 +14,9 @@ from pki_core.model.profiles import Edition, Level, Profile
 from pki_core.model.requests import RequestedSubject
 from pki_core.services.budget import certificate_octets, check_ocpp_budget
 from pki_core.services.cps_signers import signer_octets
-from pki_core.store.unit_of_work import Store
+from pki_core.store.unit_of_work import Store, UnitOfWork
 from pki_core.wire.certificate import name_der
+from pki_core.wire.csr import read_subject
 
 _WITNESSES = 2
 
@@ -80,6 +81,27 @@ def check_parent(plan: CeremonyPlan, profile: Profile, parent: IssuerRecord) -> 
         raise CeremonyError(f"profile {profile.id} makes no certificate below {plan.parent}")
 
 
+def check_names(plan: CeremonyPlan, profile: Profile, work: UnitOfWork) -> None:
+    """Refuse a label that is another's but for its case, and a CA's name that another CA has, unless the file says so.
+
+    RFC 5280 allows two CAs of one name, but readers that build a chain by names alone may take the wrong one.
+    """
+    issuers = [record for record in work.issuers.all() if record.label != plan.label]
+    labels = {*(record.label for record in issuers), *work.responders.labels(), *work.cps_signers.labels()}
+    for label in sorted(labels - {plan.label}):
+        if label.casefold() == plan.label.casefold():
+            raise CeremonyError(f"the label {plan.label!r} differs from {label!r} in its case alone")
+    name = _comparable(name_der(subject_of(plan, profile)))
+    namesakes = [record.label for record in issuers if plan.act.makes_ca and _comparable(record.subject_der) == name]
+    if plan.same_name_as and plan.same_name_as not in namesakes:
+        raise CeremonyError(f"same_name_as says {plan.same_name_as!r}, but no such CA has this name")
+    if namesakes and not plan.same_name_as:
+        last = namesakes[-1]
+        raise CeremonyError(
+            f"{last} has this name: give another common_name, or say same_name_as = '{last}' if you must"
+        )
+
+
 def check_size(
     plan: CeremonyPlan, environment: CeremonyEnvironment, parent: IssuerRecord | None, store: Store
 ) -> int | None:
@@ -121,6 +143,11 @@ def check_size(
     if (plan.act, profile.edition) == (Act.CREATE_CPS_SIGNER, Edition.ISO_2):
         signers = octets
     return check_ocpp_budget(profiles, [*issuers, measured], environment.organization, signers)
+
+
+def _comparable(subject_der: bytes) -> list[str]:
+    """Return the parts of a CA's name as RFC 5280 7.1 compares them, without the DC, which tells its role only."""
+    return [" ".join(part.split()).casefold() for part in read_subject(subject_der)]
 
 
 def requested_of(plan: CeremonyPlan) -> RequestedSubject:

@@ -78,6 +78,7 @@ def ceremony_file(plan: CeremonyPlan) -> str:
         for name in ("act", "environment", "label", "profile", "parent", "key_label", "algorithm")
     }
     names = {name: json.dumps(getattr(plan, name), ensure_ascii=False) for name in ("common_name", "organization")}
+    same_name = f"same_name_as = {json.dumps(plan.same_name_as)}\n" if plan.same_name_as else ""
     return f"""\
 # One act. Read every line, agree on this file's SHA-256, then: pncpki ceremony run FILE
 act = {texts["act"]}
@@ -91,4 +92,4 @@ common_name = {names["common_name"]}
 organization = {names["organization"]}
 country = {json.dumps(plan.country)}
 witnesses = {json.dumps(list(plan.witnesses), ensure_ascii=False)}
-"""
+{same_name}"""

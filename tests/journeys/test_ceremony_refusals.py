@@ -69,6 +69,7 @@ BAD_FILES = {
     "one witness without a list": (with_value("witnesses", '"Ada"'), "witnesses is a list of names"),
     "an unknown key": (GOOD_FILE + 'pin = "1234"\n', "says 'pin', which means nothing here"),
     "a hash of its own": (GOOD_FILE + 'sha256 = "00"\n', "says 'sha256'"),
+    "a namesake that is no name": (GOOD_FILE + "same_name_as = 2\n", "every value of a ceremony file is a text"),
     "a root below a parent": (with_value("act", '"create-root"'), "do not fit create-root"),
     "a sub CA without a parent": (with_value("parent", '""'), "do not fit create-sub-ca"),
     "a leaf": (with_value("profile", '"contract_leaf"'), "do not fit create-sub-ca"),
@@ -91,7 +92,7 @@ def test_a_file_that_may_not_be_run_is_refused_when_it_is_read(untouched, conten
         untouched.ceremonies.read(write_plan(untouched, content))
 
 
-@pytest.mark.parametrize("key", [key for key in CeremonyPlan.__slots__ if key != "sha256"])
+@pytest.mark.parametrize("key", [key for key in CeremonyPlan.__slots__ if key not in {"sha256", "same_name_as"}])
 def test_a_file_says_everything(untouched, key):
     with refused(untouched, f"does not say '{key}'"):
         untouched.ceremonies.read(write_plan(untouched, without_line(key)))
@@ -130,6 +131,38 @@ def test_no_responder_is_overwritten(environment):
 def test_no_key_is_overwritten_or_used_twice(untouched):
     with refused(untouched, "mo-sub2", ConflictError):
         hold(untouched, sub2(key_label="mo-sub2"))
+
+
+@pytest.mark.parametrize("common_name", ["MO Sub2 CA", "mo  sub2 ca ", "MO SUB2 CA"])
+def test_a_ca_takes_no_name_of_another_one(untouched, common_name):
+    with refused(untouched, "mo-sub2 has this name: .* same_name_as = 'mo-sub2'"):
+        hold(untouched, sub2(common_name=common_name))
+
+
+@pytest.mark.parametrize(
+    ("label", "common_name"), [("mo-sub1", "MO Sub2 CA"), ("nobody", "MO Sub2 CA"), ("mo-sub2", "X")]
+)
+def test_a_file_that_is_wrong_about_the_ca_of_its_name_is_refused(untouched, label, common_name):
+    with refused(untouched, f"same_name_as says '{label}', but no such CA has this name"):
+        hold(untouched, sub2(common_name=common_name, same_name_as=label))
+
+
+def test_a_name_is_used_again_where_the_file_says_so(environment):
+    _, transcript = hold(environment, sub2(common_name="MO Sub2 CA", same_name_as="mo-sub2"))
+    assert "the new CA has the name of mo-sub2 as well, as the file says" in transcript.read_text()
+    first, second = (environment.issuers.get(label).record for label in ("mo-sub2", "mo-sub2-b"))
+    assert first.subject_der == second.subject_der
+    assert first.key_identifier != second.key_identifier
+
+
+def test_a_responder_may_have_any_name(environment):
+    hold(environment, plan_for(Act.CREATE_RESPONDER, "ocsp-1", "ocsp_responder", "mo-sub2", common_name="MO Sub2 CA"))
+
+
+@pytest.mark.parametrize("label", ["MO-SUB2", "Mo-Sub2", "CPS-signer-1"])
+def test_no_label_differs_from_another_in_its_case_alone(untouched, label):
+    with refused(untouched, f"the label '{label}' differs from '{label.lower()}' in its case alone"):
+        hold(untouched, sub2(label=label))
 
 
 @pytest.mark.parametrize("act", ["sub-ca", "responder"])
