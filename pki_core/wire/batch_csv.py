@@ -22,6 +22,7 @@ _MAX_HEADER: Final = 64 * 1024  # characters; also below the csv module's own li
 _MAX_RECORD: Final = 1024 * 1024  # characters; a request is under 2,000, so this is an open quote or no table
 _MAX_COLUMNS: Final = 256
 _LINE_END: Final = re.compile("\r\n|\n|\r")
+_SEPARATOR_LINE: Final = re.compile('"?sep=.?"?[,;\t]*', re.IGNORECASE)  # Excel reads it, and never shows it
 _BLANK_LINES: Final = re.compile("(?:[ \t]*+(?:\r\n|\n|\r))*+")
 
 
@@ -67,6 +68,8 @@ class CheckedCsv:
         self._piece_budget = limits.piece_rows * (2 * limits.max_csr_octets + 1024)
         self._piece = 0
         header = self._header()
+        if _SEPARATOR_LINE.fullmatch(header):
+            header = self._header()  # whose own delimiter counts
         self.delimiter, names = _split_header(header, self._line - 1, kind.required[-1])
         self.columns = kind.find(names, f"line {self._line - 1}: ")
         self.width = len(names)

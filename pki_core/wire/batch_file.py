@@ -4,6 +4,7 @@ Whoever reads a batch must be ready to throw away the pieces so far: a file is r
 line of a table, while a row that is merely no request is a row with a ``problem``.
 """
 
+import codecs
 import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ __all__ = ["BatchLimits", "BatchRow", "RowBuilder", "file_digest", "read_batch"]
 Reader = Callable[[Path, BatchLimits, type[RowBuilder]], Iterator[list[BatchRow]]]
 
 _PARQUET: Final = b"PAR1"
+_UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _BY_SUFFIX: Final[dict[str, Reader]] = {
     ".csv": read_csv,
     ".tsv": read_csv,
@@ -65,6 +67,8 @@ def _reader(path: Path, limits: BatchLimits) -> Reader:
     suffix = path.suffix.lower()
     if suffix in _BY_CONTENT:
         raise MalformedError(f"the file is named {suffix}, but its content is something else")
+    if magic.startswith(_UTF_16):
+        raise MalformedError("the file is UTF-16 text (Excel's 'Unicode Text'): save it as 'CSV UTF-8'")
     if suffix in _BY_SUFFIX:
         return _BY_SUFFIX[suffix]
     raise MalformedError("the file is none of .csv, .ndjson, .jsonl, .parquet, .xlsx and .zip")

@@ -76,13 +76,18 @@ class RowBuilder:
     def find(cls, names: Sequence[str], where: str) -> dict[str, int]:
         """Find the columns in a header; ``where`` opens the sentence of a refusal (``line 1: ``)."""
         plain = [name.strip().lower() for name in names]
-        for name in (*cls.required, *cls.optional):
-            if plain.count(name) > 1:
-                raise MalformedError(f"{where}there are two columns '{name}'")
+        cls.refuse_doubles(plain, where)
         for name in cls.required:
             if name not in plain:
                 raise MalformedError(f"{where}there is no column '{name}'")
         return {name: plain.index(name) for name in (*cls.required, *cls.optional) if name in plain}
+
+    @classmethod
+    def refuse_doubles(cls, plain: Sequence[str], where: str) -> None:
+        """Refuse names, plain as ``find`` compares them, of which a column of ours is there twice."""
+        for name in (*cls.required, *cls.optional):
+            if plain.count(name) > 1:
+                raise MalformedError(f"{where}there are two columns '{name}'")
 
     def build(self, columns: Mapping[str, Sequence[object]]) -> list[BatchRow]:
         """Turn columns of cells into rows."""

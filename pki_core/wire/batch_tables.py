@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 _MAX_LINE: Final = 1024 * 1024  # octets of one JSON object
 _PIECE_OCTETS: Final = 32 * 1024 * 1024  # long lines make shorter pieces
 _MAX_MESSAGE: Final = 200
+_NO_ROW: Final = "the file has no row"
+
+
+class _Members(list[tuple[str, Any]]):
+    """The members of a JSON object as they stand: a dictionary would keep the last of two with one name."""
 
 
 def read_ndjson(path: Path, limits: BatchLimits, kind: type[RowBuilder] = CsrRows) -> Iterator[list[BatchRow]]:
@@ -28,7 +33,7 @@ def read_ndjson(path: Path, limits: BatchLimits, kind: type[RowBuilder] = CsrRow
     builder = kind(limits)
     names = (*kind.required, *kind.optional)
     with path.open("rb") as stream:
-        lines = _json_objects(stream)
+        lines = _json_objects(stream, kind)
         found_before: set[str] = set()
         while objects := _json_piece(lines, limits.piece_rows):
             if not found_before:  # a table of something else is refused whole, as in every other format
@@ -48,7 +53,7 @@ def _json_piece(lines: Iterator[tuple[int, dict[str, Any]]], longest: int) -> li
     return objects
 
 
-def _json_objects(stream: BinaryIO) -> Iterator[tuple[int, dict[str, Any]]]:
+def _json_objects(stream: BinaryIO, kind: type[RowBuilder]) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield each line's length and object, with the keys in lower case."""
     number = 0
     while octets := stream.readline(_MAX_LINE + 1):
@@ -57,7 +62,7 @@ def _json_objects(stream: BinaryIO) -> Iterator[tuple[int, dict[str, Any]]]:
             raise LimitExceededError(f"line {number}: the line is longer than {_MAX_LINE} octets")
         try:
             text = octets.decode("utf-8-sig" if number == 1 else "utf-8")
-            found = json.loads(text) if not text.isspace() else None
+            found = json.loads(text, object_pairs_hook=_Members) if not text.isspace() else None
         except UnicodeDecodeError as error:
             column = len(octets[: error.start].decode()) + 1
             octet = octets[error.start]
@@ -67,9 +72,13 @@ def _json_objects(stream: BinaryIO) -> Iterator[tuple[int, dict[str, Any]]]:
         except (ValueError, RecursionError) as error:  # a number of 5,000 digits; 1,000 brackets
             raise MalformedError(f"line {number}, column 1: the JSON text is not for reading") from error
         if found is not None:
-            if not isinstance(found, dict):
+            if not isinstance(found, _Members):
                 raise MalformedError(f"line {number}, column 1: the line is not a JSON object")
-            yield len(octets), {key.strip().lower(): value for key, value in found.items()}
+            names = [name.strip().lower() for name, _ in found]
+            row = dict(zip(names, (value for _, value in found), strict=True))
+            if len(row) < len(names):
+                kind.refuse_doubles(names, f"line {number}: ")
+            yield len(octets), row
 
 
 def read_parquet(path: Path, limits: BatchLimits, kind: type[RowBuilder] = CsrRows) -> Iterator[list[BatchRow]]:
@@ -86,6 +95,9 @@ def read_parquet(path: Path, limits: BatchLimits, kind: type[RowBuilder] = CsrRo
     try:
         with pq.ParquetFile(path) as file:
             schema, metadata = file.schema_arrow, file.metadata
+        if not metadata.num_rows:  # pandas gives columns without a value types of its own
+            kind.find(schema.names, "")
+            builder.finish(_NO_ROW)
         columns = _parquet_columns(schema, kind)
         rows = _rows_at_once(metadata, limits)
         names = list(columns.values())
@@ -104,7 +116,7 @@ def read_parquet(path: Path, limits: BatchLimits, kind: type[RowBuilder] = CsrRo
         raise  # of a process with a limit: nothing is wrong with the file but its size
     except (pa.ArrowException, OSError, ValueError) as error:
         raise MalformedError(f"the Parquet file cannot be read: {_one_line(str(error))}") from error
-    builder.finish("the file has no row")
+    builder.finish(_NO_ROW)
 
 
 def _unfolds(folded: "pq.ParquetFile", group: int, texts: list[str], rows: int) -> bool:

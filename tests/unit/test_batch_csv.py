@@ -19,6 +19,16 @@ def test_csv_dialects_are_recognised_by_the_header(tmp_path, delimiter, end, mar
     assert read(written(tmp_path, "no_last_end.csv", mark + text.removesuffix(end))) == read(path)
 
 
+@pytest.mark.parametrize("first", ["sep=;", "SEP=;", '"sep=;"', "sep=,", "sep=\t"])
+def test_the_line_that_names_the_delimiter_for_excel_is_no_header(tmp_path, first):
+    text = csv_text([("a", b64(1)), ("b", b64(2))], ("row_id", "csr"), first.strip('"')[-1])
+    path = written(tmp_path, "batch.csv", f"\ufeff{first}\r\n{text}")
+    assert read(path) == [row("a", 1), row("b", 2)]
+    broken = written(tmp_path, "broken.csv", f"{first}\n{text}x\n")
+    assert refusal(broken).startswith("line 5, column 2: the line ends after field 1 of 2")
+    assert refusal(written(tmp_path, "nothing.csv", first)) == "the file is empty"
+
+
 def test_columns_may_stand_in_any_order_among_others(tmp_path):
     text = csv_text([("x", "", b64(1), "I", "a", "y,z")], ("note", "", "csr", "Identifier", "ROW_ID", "more"))
     assert read(written(tmp_path, "batch.csv", text)) == [row("a", 1, "I")]
@@ -54,7 +64,8 @@ def test_rows_and_quotes_survive_any_block_boundary(tmp_path, monkeypatch):
         (HEAD + 'a,"b\r\nc",d\r\ne,f', "line 4, column 4: the line ends after field 2 of 3"),
         ((HEAD + "a,\u00e9\u00e9").encode() + b"\xff,c\n", "line 2, column 5: the octet 0xff is not UTF-8"),
         ((HEAD + "a,b,c\n\u00e9").encode()[:-1], "line 3, column 1: the octet 0xc3 is not UTF-8"),
-        (HEAD.encode("utf-16"), "line 1, column 1: the octet 0xff is not UTF-8"),
+        (HEAD.encode("utf-16"), "the file is UTF-16 text (Excel's 'Unicode Text'): save it as 'CSV UTF-8'"),
+        (b"\xff" + HEAD.encode(), "line 1, column 1: the octet 0xff is not UTF-8"),
     ],
 )
 def test_a_csv_file_that_is_no_table_is_refused_with_line_and_column(tmp_path, content, sentence):

@@ -136,6 +136,8 @@ def test_base64url_is_told_from_base64(tmp_path):
         ('{"row_id": "a"}\n{"row_id": "b",}\n', "line 2, column 16: Expecting property name enclosed in double quotes"),
         ('{"row_id": "a"}\n\n{"row_id": "b"} x\n', "line 3, column 17: Extra data"),
         ('{"row_id": "a"}\n["b"]\n', "line 2, column 1: the line is not a JSON object"),
+        ('{"row_id": "a"}\n{"csr": "b", "row_id": "c", "csr": "d"}\n', "line 2: there are two columns 'csr'"),
+        ('{"csr": "b", "row_id": "c", "CSR ": "d"}\n', "line 1: there are two columns 'csr'"),
         (b'{"row_id": "\xc3\xa9\xff"}\n', "line 1, column 14: the octet 0xff is not UTF-8"),
         ('{"row_id": ' + "9" * 5000 + "}", "line 1, column 1: the JSON text is not for reading"),
         ('{"row_id": ' + "[" * 100_000, "line 1, column 1: the JSON text is not for reading"),
@@ -151,6 +153,11 @@ def test_an_ndjson_file_whose_first_rows_lack_a_column_is_refused_whole(tmp_path
     sparse = [{"row_id": "a"}, {"row_id": "b", "csr": b64(1)}, *[{"row_id": f"{n}"} for n in range(9)]]
     found = read(written(tmp_path, "c.ndjson", "\n".join(map(json.dumps, sparse))))
     assert [one.problem and one.problem[0] for one in found] == ["row.csr_missing", None, *["row.csr_missing"] * 9]
+
+
+def test_members_of_no_meaning_may_be_there_twice_in_an_ndjson_row(tmp_path):
+    line = f'{{"note": 1, "row_id": "a", "csr": "{b64(1)}", "NOTE": {{"csr": 1, "csr": 2}}}}\n'
+    assert read(written(tmp_path, "batch.ndjson", line)) == [row("a", 1)]
 
 
 def test_ndjson_values_that_are_not_text_are_bad_rows_or_plain_integers(tmp_path):
@@ -274,6 +281,13 @@ def test_content_counts_before_the_extension(tmp_path):
         assert refusal(written(tmp_path, f"c{suffix}", HEAD)) == sentence
     sentence = "the file is none of .csv, .ndjson, .jsonl, .parquet, .xlsx and .zip"
     assert refusal(written(tmp_path, "d.exe", HEAD)) == sentence
+
+
+@pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("suffix", [".txt", ".csv", ".ndjson"])
+def test_text_in_utf16_is_refused_with_the_way_out(tmp_path, suffix, codec):
+    path = written(tmp_path, f"batch{suffix}", f"\ufeffrow_id\tcsr\na\t{b64(1)}\n".encode(codec))
+    assert refusal(path) == "the file is UTF-16 text (Excel's 'Unicode Text'): save it as 'CSV UTF-8'"
 
 
 def test_size_is_refused_at_the_call_and_rows_while_reading(tmp_path):

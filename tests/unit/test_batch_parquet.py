@@ -85,6 +85,11 @@ def test_a_parquet_file_is_refused_for_types_columns_and_damage(tmp_path):
     assert refusal(path) == "there is no column 'csr'"
     pq.write_table(pa.table({"row_id": pa.array([], pa.string()), "csr": pa.array([], pa.string())}), path)
     assert refusal(path) == "the file has no row"
+    for kind in (pa.float64(), pa.null()):  # what pandas makes of columns without a value
+        pq.write_table(pa.table({"row_id": pa.array([], kind), "csr": pa.array([], kind)}), path)
+        assert refusal(path) == "the file has no row"
+    pq.write_table(pa.table({"row_id": pa.array([], pa.float64())}), path)
+    assert refusal(path) == "there is no column 'csr'"
     as_parquet(path, [("a", b64(1), "")] * 3)
     assert refusal(path, LimitExceededError, max_rows=2) == "the file has more than 2 rows"
     assert refusal(path, LimitExceededError, max_archive_octets=99) == "the file unpacks to more than 99 octets"
