@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.invariants import check_books, connected, read_snapshot
+from tests.journeys.acts import in_base64, write_rows
 from tests.journeys.crash_driver import CHUNK_ROWS, Job, Orders, Storm, harass, run, run_until_death, sign, submit
 from tests.journeys.crash_points import FINISHING, POINTS, SIGNING, UPLOADING
 
@@ -72,6 +73,21 @@ def test_a_row_that_kills_its_runner_every_time_is_quarantined_and_no_other(cras
     assert deaths == DEATHS_UNTIL_QUARANTINE
     books = check_books(crashing.url, crashing.batch_id)
     assert books.codes == expected_codes | {POISONED: "row.quarantined"}
+
+
+def test_a_quarantined_row_is_signed_by_a_file_of_its_own_once_its_cause_is_mended(crashing, tmp_path):
+    row = next(row for row in read_snapshot(crashing.url).items if row.seq == POISONED)
+    poison = bytes(row.csr_der)
+    for _ in range(DEATHS_UNTIL_QUARANTINE):
+        run_until_death(sign, crashing, Orders(poison=poison))
+    run(sign, crashing, Orders(poison=poison))
+    alone = write_rows(tmp_path / "alone.csv", [("alone", in_base64(poison), "")])
+    batch_id, is_new = run(submit, crashing, alone, "", "")
+    assert is_new
+    own = replace(crashing, batch_id=batch_id)
+    run(sign, own, Orders())
+    assert check_books(own.url, own.batch_id).codes == {0: "issued"}
+    assert check_books(crashing.url, crashing.batch_id).codes[POISONED] == "row.quarantined"
 
 
 def test_a_quarantine_killed_before_its_commit_is_done_again(crashing, expected_codes):
