@@ -2,6 +2,7 @@
 
 1. *fan out*  events leave the outbox and become deliveries, in one transaction: all or nothing.
 2. *claim*    due deliveries are this run's until a moment, and count as tried: a run that dies costs one attempt.
+              What a suspended partner would be told waits until he is resumed.
 3. *send*     outside any transaction, several at once, signed as they are stored.
 4. *settle*   delivered, refused, failed, or waiting for the next attempt; what a maker refuses, or is told later, is an
               event for the contract's operator.
@@ -106,11 +107,13 @@ class WebhookDeliveries:
         """Have a finished delivery sent again, the same bytes; the next run does it.
 
         Raises:
-            NotFoundError, ConflictError: there is none of that number, or it waits anyway.
+            NotFoundError, ConflictError: there is none of that number; it waits anyway, or its partner is suspended.
         """
         now = self._clock.now()
         with self._store.transaction() as work:
             delivery = work.webhooks.delivery(number)
+            if work.partners.get(delivery.partner_id).is_suspended:
+                raise ConflictError(f"partner {delivery.partner_id!r} is suspended: he is told nothing")
             if not work.webhooks.restart(number, now):
                 raise ConflictError(f"webhook delivery {number} is not finished")
             detail = f"{number} event {delivery.event_id}"

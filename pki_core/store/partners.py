@@ -14,6 +14,7 @@ from pki_core.store.times import to_seconds
 
 _scope = tables.partner_scope
 SUSPENDED = ("status", "suspended")
+SUSPENDED_IDS = select(_scope.c.partner_id).where(_scope.c.kind == SUSPENDED[0], _scope.c.value == SUSPENDED[1])
 
 # Built once: every EST request asks it.
 _WITH_SCOPES = (
@@ -85,9 +86,7 @@ class PartnerGateway:
 
     def suspended(self) -> frozenset[str]:
         """Return the ids of the partners that are suspended."""
-        kind, value = SUSPENDED
-        found = select(_scope.c.partner_id).where(_scope.c.kind == kind, _scope.c.value == value)
-        return frozenset(self._connection.scalars(found))
+        return frozenset(self._connection.scalars(SUSPENDED_IDS))
 
 
 def partner_of(partner_id: str, rows: Iterable[tuple[str | None, str | None]]) -> Partner:

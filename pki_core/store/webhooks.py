@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, select, update
 
 from pki_core.model.errors import NotFoundError
 from pki_core.model.pools import OutboxEvent
 from pki_core.model.webhooks import Delivery, DeliveryState, Endpoint, EndpointStatus
 from pki_core.store.bulk import insert_rows
 from pki_core.store.partner_tables import webhook_delivery, webhook_endpoint
+from pki_core.store.partners import SUSPENDED_IDS
 from pki_core.store.times import from_seconds, to_seconds
 
 _DELIVERY_COLUMNS = (
@@ -85,7 +86,7 @@ class WebhookGateway:
         """Take deliveries that are due: they are nobody else's until a moment, and count as tried."""
         rows = self._connection.execute(
             select(webhook_delivery)
-            .where(_delivery.state == DeliveryState.WAITING.value, _delivery.next_at <= to_seconds(now))
+            .where(*_are_due(now))
             .order_by(_delivery.next_at, _delivery.number)
             .limit(limit)
             .with_for_update(skip_locked=True)
@@ -162,11 +163,7 @@ class WebhookGateway:
 
     def longest_due(self, now: datetime) -> datetime | None:
         """Return since when the delivery that waits longest is due, None when none is."""
-        at = self._connection.scalar(
-            select(func.min(_delivery.next_at)).where(
-                _delivery.state == DeliveryState.WAITING.value, _delivery.next_at <= to_seconds(now)
-            )
-        )
+        at = self._connection.scalar(select(func.min(_delivery.next_at)).where(*_are_due(now)))
         return None if at is None else from_seconds(at)
 
     def forget(self, before: datetime) -> int:
@@ -175,6 +172,15 @@ class WebhookGateway:
             _delivery.state != DeliveryState.WAITING.value, _delivery.finished_at < to_seconds(before)
         )
         return self._connection.execute(old).rowcount
+
+
+def _are_due(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    """Return the conditions that a delivery is to be made now; those to suspended partners wait for their return."""
+    return (
+        _delivery.state == DeliveryState.WAITING.value,
+        _delivery.next_at <= to_seconds(now),
+        _delivery.partner_id.not_in(SUSPENDED_IDS),
+    )
 
 
 def _key(partner_id: str, endpoint_id: str) -> tuple[Any, ...]:

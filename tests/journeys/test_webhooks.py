@@ -13,6 +13,7 @@ from pki_core.runtime import open_runtime
 from pki_core.services.webhook_secrets import WebhookSecrets
 from tests.builders import SetClock
 from tests.journeys.acts import rows
+from tests.journeys.crl_acts import right_now
 from tests.journeys.hooks import heard_by, receiver
 from tests.journeys.webhook_acts import EMAID, PCID, PLACE, HookClient, deliver, happen
 
@@ -235,6 +236,69 @@ def test_a_finished_delivery_can_be_told_again_the_same_bytes(environment):
         with pytest.raises(NotFoundError):
             deliveries.replay(9999, "operator")
         assert rows(environment, "SELECT actor FROM audit WHERE action = 'webhook.replayed'") == [("operator",)]
+
+
+def test_a_suspended_partner_is_told_when_he_is_resumed_and_loses_no_attempt(any_home):
+    clock = SetClock(right_now())
+    with closing(open_runtime(any_home, clock)) as runtime, receiver() as server, receiver() as other:
+        client = HookClient(runtime)
+        client.added(server.url)
+        HookClient(runtime, "demo-oem", client.app).added(other.url, ["root.cert.added"])
+        server.answers = [500]
+        happen(runtime)
+        assert deliver(runtime) == (0, 0, 0, 1)
+        runtime.partners.suspend("demo-mo", by="ada")
+        happen(runtime)
+        happen(runtime, "root.cert.added", "", pcid="", emaid="", root_id="a-root")
+        clock.advance(days=1)
+        for delivered in (1, 0):
+            assert deliver(runtime) == (delivered, 0, 0, 2)
+        assert (len(server.heard), len(other.heard)) == (1, 1)
+        with runtime.store.reading() as work:
+            assert work.webhooks.longest_due(clock.now()) is None
+        waiting = runtime.access.webhook_deliveries.recent(DeliveryState.WAITING, 10)
+        assert sorted(one.attempts for one in waiting) == [0, 1]
+        runtime.partners.resume("demo-mo", by="ada")
+        assert deliver(runtime) == (2, 0, 0, 0)
+
+
+def test_a_suspended_partner_is_told_nothing_again(environment):
+    with receiver() as server:
+        HookClient(environment).added(server.url)
+        happen(environment)
+        deliver(environment)
+        deliveries = environment.access.webhook_deliveries
+        (delivery,) = deliveries.recent(None, 10)
+        environment.partners.suspend("demo-mo", by="ada")
+        with pytest.raises(ConflictError, match="partner 'demo-mo' is suspended"):
+            deliveries.replay(delivery.number, "operator")
+        assert deliveries.recent(None, 10) == [delivery]
+        environment.partners.resume("demo-mo", by="ada")
+        deliveries.replay(delivery.number, "operator")
+        assert deliver(environment) == (1, 0, 0, 0)
+
+
+def test_a_call_that_outlasts_its_lease_does_not_overwrite_what_a_later_one_found(home, monkeypatch):
+    clock = SetClock()
+    with closing(open_runtime(home, clock)) as runtime, receiver() as server:
+        HookClient(runtime).added(server.url)
+        happen(runtime)
+        server.answers = [200, 503]
+        deliveries = runtime.access.webhook_deliveries
+        honest = deliveries._send
+
+        def slow(*claimed):
+            answered = honest(*claimed)
+            monkeypatch.setattr(deliveries, "_send", honest)
+            clock.advance(minutes=6)
+            assert deliver(runtime) == (0, 0, 0, 1)
+            return answered
+
+        monkeypatch.setattr(deliveries, "_send", slow)
+        deliver(runtime)
+        (delivery,) = deliveries.recent(None, 10)
+        assert (delivery.state, delivery.attempts, delivery.last_status) == (DeliveryState.WAITING, 2, 503)
+        assert len(server.heard) == 2
 
 
 def test_an_endpoint_that_is_gone_or_disabled_hears_nothing_more(environment):
