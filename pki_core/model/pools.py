@@ -210,6 +210,11 @@ class ProvisioningRow:
     v2g_roots: tuple[str, ...] = ()  # authority key identifiers of the V2G roots in the vehicle
     previous_pcid: str = ""
 
+    @property
+    def is_own(self) -> bool:
+        """Whether we issued its certificate."""
+        return self.certificate_id is not None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProvisioningEntry:
@@ -256,6 +261,11 @@ class ContractRow:
     def provider(self) -> str:
         """Country and provider: the MO it belongs to."""
         return provider_of(self.emaid)
+
+    @property
+    def is_own(self) -> bool:
+        """Whether we issued its certificate."""
+        return self.certificate_id is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,11 +9,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
+from typing import Protocol
 
 from pki_core.model.clock import Clock
 from pki_core.model.errors import ConflictError, MalformedError, StatusUntellableError
 from pki_core.model.issuers import IssuerRecord
-from pki_core.model.pools import Chain, ForeignStatus, RootKind, StatusSource
+from pki_core.model.pools import (
+    STATUS_MAX_AGE,
+    Chain,
+    ContractRow,
+    ForeignStatus,
+    ProvisioningRow,
+    RootKind,
+    StatusSource,
+)
 from pki_core.model.profiles import Level
 from pki_core.model.states import CertificateState
 from pki_core.store.unit_of_work import Store, UnitOfWork
@@ -45,6 +54,20 @@ class CheckedChain:
 class _Anchor:
     certificate: PoolCertificate
     sha256: str
+
+
+class _Told(Protocol):
+    """A row of a pool, in whatever shape."""
+
+    @property
+    def is_own(self) -> bool:
+        """Whether we issued it."""
+        ...
+
+    @property
+    def checked_at(self) -> datetime:
+        """When its CA told that it is good."""
+        ...
 
 
 class ChainChecks:
@@ -102,6 +125,29 @@ class ChainChecks:
     def status_of(self, certificate_der: bytes, issuer_der: bytes) -> ForeignStatus:
         """Return the status of somebody else's certificate; UnavailableError when nobody tells."""
         return self._source.status_of(certificate_der, issuer_der)
+
+    def is_told(self, one: _Told) -> bool:
+        """Tell whether nobody has to be asked about a row of a pool: it is ours, or was good within a day."""
+        return one.is_own or self._clock.now() - one.checked_at <= STATUS_MAX_AGE
+
+    def is_good_today(self, row: ProvisioningRow | ContractRow) -> bool:
+        """Tell whether another CA called a row's certificate good within a day; it is asked when that is longer ago.
+
+        Raises:
+            UnavailableError: it does not tell.
+        """
+        if self.is_told(row):
+            return True
+        with self._store.reading() as work:
+            issuer_der = work.chains.get(row.chain_id).certificates[0]
+        if self.status_of(row.leaf_der, issuer_der) is not ForeignStatus.GOOD:
+            return False
+        with self._store.transaction() as work:
+            if isinstance(row, ContractRow):
+                work.contract_pool.checked([row.emaid], self._clock.now())
+            else:
+                work.provisioning_pool.checked([row.key], self._clock.now())
+        return True
 
     def leads_to_root(self, work: UnitOfWork, chain: Chain, kinds: Sequence[RootKind]) -> bool:
         """Tell whether a stored chain's root still stands, and of a chain of ours every CA."""

@@ -4,6 +4,7 @@ There is no list, no count and no search by prefix: how many vehicles an OEM bui
 """
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -14,8 +15,6 @@ from pki_core.model.partners import Partner
 from pki_core.model.pools import (
     PCID_MALFORMED,
     PROVISIONING_NOT_FOUND,
-    STATUS_MAX_AGE,
-    ForeignStatus,
     Namespace,
     ProvisioningEntry,
     ProvisioningKey,
@@ -144,21 +143,20 @@ class ProvisioningPool:
             NotAuthorizedError: this partner reads nothing here.
             UnavailableError: a foreign CA has not told the status for a day.
         """
-        wanted = self._wanted(partner, pcid)
-        with self._store.reading() as work:  # one look: each transaction is two more ways to the database and back
-            entries = [self._entry(work, row) for row in self._chosen(work, wanted, selection)]
-        for entry in entries:
-            if entry is not None and self._is_good_today(entry):
-                return entry
+        for entry in self._good(partner, pcid, selection):
+            return entry
         raise NotFoundError(PROVISIONING_NOT_FOUND)
 
     def algorithms(self, partner: Partner, pcid: str) -> list[KeyAlgorithm]:
-        """Return the algorithms a vehicle has certificates of; NotFoundError when it has none for this partner."""
-        return [row.key.algorithm for row in self._rows(partner, pcid, ALL)]
+        """Return the algorithms of all that ``get`` would return; errors as there."""
+        found = [entry.row.key.algorithm for entry in self._good(partner, pcid, ALL)]
+        if not found:
+            raise NotFoundError(PROVISIONING_NOT_FOUND)
+        return found
 
     def look_up(self, partner: Partner, pcid: str) -> None:
-        """Return when a vehicle is known; else NotFoundError."""
-        self._rows(partner, pcid, ALL)
+        """Return when ``get`` would return something; errors as there."""
+        self.get(partner, pcid)
 
     def delete(self, partner: Partner, pcid: str, selection: Selection = ALL, *, factory_reset: bool = False) -> int:
         """Remove a vehicle's certificates with all that hangs on them; returns how many contracts went.
@@ -181,10 +179,13 @@ class ProvisioningPool:
             raise NotFoundError(PROVISIONING_NOT_FOUND)
         return gone.contracts
 
-    def _rows(self, partner: Partner, pcid: str, selection: Selection) -> list[ProvisioningRow]:
+    def _good(self, partner: Partner, pcid: str, selection: Selection) -> Iterator[ProvisioningEntry]:
         wanted = self._wanted(partner, pcid)
-        with self._store.reading() as work:
-            return self._chosen(work, wanted, selection)
+        with self._store.reading() as work:  # one look: each transaction is two more ways to the database and back
+            entries = [self._entry(work, row) for row in self._chosen(work, wanted, selection)]
+        for entry in entries:
+            if entry is not None and self._checks.is_good_today(entry.row):
+                yield entry
 
     def _wanted(self, partner: Partner, pcid: str) -> str:
         """Return the PCID in capitals, "" when it is none of this partner's business."""
@@ -210,17 +211,6 @@ class ProvisioningPool:
         else:
             stands = self._checks.leads_to_root(work, chain, ROOTS)
         return ProvisioningEntry(row=row, chain=chain, root_der=self._checks.root_of(work, chain)) if stands else None
-
-    def _is_good_today(self, entry: ProvisioningEntry) -> bool:
-        """Tell whether somebody else's CA called it good within a day, which is asked when it is longer ago."""
-        row, now = entry.row, self._clock.now()
-        if row.certificate_id is not None or now - row.checked_at <= STATUS_MAX_AGE:
-            return True
-        if self._checks.status_of(row.leaf_der, entry.chain.certificates[0]) is not ForeignStatus.GOOD:
-            return False
-        with self._store.transaction() as work:
-            work.provisioning_pool.checked([row.key], now)
-        return True
 
     @staticmethod
     def _refuse_strangers(partner: Partner, pcid: Pcid) -> None:

@@ -11,12 +11,14 @@ from cryptography.hazmat.primitives.asymmetric import ed448
 from pki_core.model.pools import Namespace, RootKind
 from tests.builders import new_key
 from tests.journeys.contract_acts import P256, P521
+from tests.journeys.crl_acts import revoke
 from tests.journeys.pool_acts import (
     OTHER_PCID,
     PCID,
     contract_of,
     emaids,
     events,
+    foreign_ca,
     forget_events,
     issue,
     kept_ca,
@@ -263,3 +265,36 @@ def test_what_the_pool_shows_of_a_vehicle_of_our_own_leads_to_our_root(api):
     (root,) = [one for one in api.runtime.certificates.issuers() if one.label == "v2g-root"]
     assert shown["rootIssuerSerialNumber"] == f"{serial_of(root.certificate_der):x}"
     assert set(shown) >= {"subCA1Certificate", "subCA2Certificate"}
+
+
+def not_good_any_more(api, how):
+    """Make a vehicle that was good one that GET does not show."""
+    if how == "ours is revoked":
+        (ours,) = issue(api.runtime, "oem_provisioning_leaf", PCID)
+        revoke(api.runtime, f"{ours.serial:x}")
+        return
+    body = vehicle_body(foreign_ca(api.runtime))
+    api.good("oem", "PUT", PCP, json=body)
+    if how == "its root left":
+        for root in api.runtime.pools.roots.all():
+            api.runtime.pools.roots.remove(root.id, by="alice")
+        return
+    source = api.runtime.pools.status_source
+    getattr(source, how).add(der_of(body["vehicleCertificate"]))
+    api.runtime.clock.advance(hours=25)
+
+
+@pytest.mark.parametrize(
+    ("how", "status"), [("ours is revoked", 404), ("its root left", 404), ("revoked", 404), ("silent", 503)]
+)
+def test_every_look_up_of_a_vehicle_follows_one_rule(api, how, status):
+    not_good_any_more(api, how)
+    paths = (
+        f"{PCP}/{PCID}",
+        f"{PCP}/lookupVehicle/{PCID}",
+        f"/v1/oem/provCertSignatureAlgorithms/{PCID}",
+        f"{PCP_OPNC}/{PCID}",
+        f"/opnc/v1/pcp/lookupvehicle/{PCID}",
+    )
+    assert {path: api.call("mo", "GET", path).status_code for path in paths} == dict.fromkeys(paths, status)
+    assert pcids(api.runtime) == [PCID]
