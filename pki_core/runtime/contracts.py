@@ -16,7 +16,6 @@ from pki_core.services.contract_resigning import ContractResigning
 from pki_core.services.contract_signing import ContractSigning
 from pki_core.services.contract_vehicles import ContractVehicles
 from pki_core.services.contracts import ContractNames, Contracts
-from pki_core.services.cps_roots import CpsRoots
 from pki_core.services.cps_signers import CpsSigners, signer_octets
 from pki_core.services.enroll import Enrollment
 from pki_core.services.installations import Installations
@@ -92,8 +91,7 @@ class ContractServices:
     def installations(self) -> Installations:
         """Answers to vehicles."""
         parts = self._parts
-        roots = CpsRoots(parts.store, parts.clock)
-        return Installations(parts.store, parts.clock, roots)
+        return Installations(parts.store, parts.clock, parts.pools.cps_roots, parts.pools.shown_contracts)
 
     @cached_property
     def generation(self) -> ContractGeneration:

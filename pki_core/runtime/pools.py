@@ -6,6 +6,7 @@ from functools import cached_property
 from pki_core.model.clock import Clock
 from pki_core.model.pools import StatusSource
 from pki_core.services.ccp_cleanup import CcpCleanup
+from pki_core.services.cps_roots import CpsRoots
 from pki_core.services.expire import Expiry
 from pki_core.services.pool_chains import ChainChecks
 from pki_core.services.pool_check import PoolCheck
@@ -16,6 +17,7 @@ from pki_core.services.pool_roots import RootPool
 from pki_core.services.registrations import Registrations
 from pki_core.services.reminders import Reminders
 from pki_core.services.revoke import Revocations
+from pki_core.services.shown_contracts import ShownContracts
 from pki_core.store.unit_of_work import Store
 
 
@@ -54,7 +56,17 @@ class Pools:
     @cached_property
     def contracts(self) -> ContractPool:
         """The CCP."""
-        return ContractPool(self._store, self._clock, self.checks, self.removal)
+        return ContractPool(self._store, self._clock, self.checks, self.removal, self.shown_contracts)
+
+    @cached_property
+    def cps_roots(self) -> CpsRoots:
+        """The V2G roots above signatures of contract data."""
+        return CpsRoots(self._store, self._clock)
+
+    @cached_property
+    def shown_contracts(self) -> ShownContracts:
+        """Which contracts of the CCP are shown."""
+        return ShownContracts(self._store, self.checks, self.cps_roots)
 
     @cached_property
     def roots(self) -> RootPool:
@@ -69,7 +81,7 @@ class Pools:
     @cached_property
     def ccp_cleanup(self) -> CcpCleanup:
         """Contracts without a vehicle leave."""
-        return CcpCleanup(self._store, self._clock, self.removal)
+        return CcpCleanup(self._store, self._clock, self.removal, self.cps_roots)
 
     @cached_property
     def check(self) -> PoolCheck:

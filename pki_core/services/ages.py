@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from pki_core.model.clock import Clock
 from pki_core.model.crls import crl_name
 from pki_core.model.errors import OverdueError
-from pki_core.model.pools import ROOT_WARNING
+from pki_core.model.pools import ROOT_WARNING, STATUS_MAX_AGE
 from pki_core.model.profiles import Level
 from pki_core.model.states import BatchState, CertificateState
 from pki_core.services.cps_signers import CpsSigners
@@ -72,7 +72,7 @@ class Ages:
         """Return what was found, late or not. UnavailableError when the store is away."""
         now = self._clock.now()
         with self._store.reading() as work:
-            found = [*_runs(work, now), *_queues(work, now), *_answers(work, now)]
+            found = [*_runs(work, now), *_statuses(work, now), *_queues(work, now), *_answers(work, now)]
             found += _without_successor(_roots(work, now), now)
             ended = {one.label for one in work.issuers.all() if one.not_after is None or one.not_after <= now}
         return [*found, *self._responders(now, ended), *self._cps_signers(now), *self._lists(now, ended)]
@@ -132,6 +132,21 @@ def _runs(work: UnitOfWork, now: datetime) -> Iterator[Age]:
             yield Age(name=f"last {name}", seconds=None, most=int(most.total_seconds()), is_late=True)
         else:
             yield _age(f"last {name}", now - last, most)
+
+
+def _statuses(work: UnitOfWork, now: datetime) -> Iterator[Age]:
+    """Rows of the pools whose CA is silent: a run of check_pools postpones them, and comes to its end all the same."""
+    most = STATUS_MAX_AGE + LAST_RUNS["check_pools"]
+    before = now - most
+    untold = {
+        "vehicle": work.provisioning_pool.longest_untold(before),
+        "contract": work.contract_pool.longest_untold(before),
+    }
+    for what, found in untold.items():
+        if found is not None:
+            name, told_at, late = found
+            more = f" and {late - 1} more" if late > 1 else ""
+            yield _age(f"status told by another CA of {what} {name}{more}", now - told_at, most)
 
 
 def _queues(work: UnitOfWork, now: datetime) -> Iterator[Age]:

@@ -31,13 +31,23 @@ class CpsRoots:
         serial = self._known().get(fingerprint)
         return not fingerprint or (serial is not None and serial in serials)
 
+    def stands(self, fingerprint: str) -> bool:
+        """Tell whether a root is ours or in the RCP, and has not ended; nobody can say it of one that nobody named."""
+        return not fingerprint or fingerprint in self._known()
+
+    def standing(self) -> list[str]:
+        """Return the fingerprints of all that stand."""
+        return sorted(self._known())
+
     def _known(self) -> dict[str, int]:
         now = self._clock.now()
         with self._lock:
             if self._look_at is None or not self._look_at <= now < self._look_at + _LOOK_EVERY:
                 with self._store.reading() as work:
-                    ders = [one.certificate_der for one in work.issuers.all() if one.level is Level.ROOT]
-                    ders += [root.certificate_der for root in work.root_pool.active(RootKind.V2G)]
+                    own = [one for one in work.issuers.all() if one.level is Level.ROOT]
+                    ders = [one.certificate_der for one in own if one.not_after is not None and now < one.not_after]
+                    pool = work.root_pool.active(RootKind.V2G)
+                    ders += [root.certificate_der for root in pool if now < root.valid_to]
                 self._serials = {
                     hashlib.sha256(der).hexdigest(): int(read_certificate(der).serial, 16) for der in ders if der
                 }

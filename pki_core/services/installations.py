@@ -27,6 +27,7 @@ from pki_core.model.states import CertificateState
 from pki_core.services.cps_roots import CpsRoots
 from pki_core.services.cps_signers import may_be_shown
 from pki_core.services.pool_contracts import own_vehicle
+from pki_core.services.shown_contracts import ShownContracts
 from pki_core.store.contract_making import HeldContract
 from pki_core.store.unit_of_work import Store
 from pki_core.wire.contract_data import (
@@ -49,7 +50,7 @@ INVALID_SESSION = (
     "Invalid SessionID format, make sure the length is maximum 8 characters and it is represented in HEX binary"
 )
 NO_SESSION = b"\0"
-_IN_FORCE = frozenset({None, CertificateState.GOOD})  # None: of another CA, and asked about by the pools' checks
+_IN_FORCE = frozenset({None, CertificateState.GOOD})  # None: of another CA, which is asked
 _READERS = frozenset({"cpo", "oem"})
 _MOST_CHAINS = 8  # contracts in one answer, whatever a vehicle asks for
 _FAULT = "No contract for this vehicle"
@@ -114,10 +115,11 @@ class _Asked(NamedTuple):
 class Installations:
     """Answers requests and pulls of contract data."""
 
-    def __init__(self, store: Store, clock: Clock, roots: CpsRoots) -> None:
+    def __init__(self, store: Store, clock: Clock, roots: CpsRoots, shown: ShownContracts) -> None:
         self._store = store
         self._clock = clock
         self._roots = roots
+        self._shown = shown
 
     def answer(self, partner: Partner, exi: bytes, namespace: Namespace) -> Installed:
         """Answer a vehicle's CertificateInstallationReq; an OEM hands in those of his own vehicles.
@@ -125,6 +127,7 @@ class Installations:
         Raises:
             NotAuthorizedError: this partner hands no requests of vehicles in.
             MalformedError: it is none.
+            UnavailableError: a foreign CA has not told the status of its contract for a day.
         """
         if not _READERS & partner.roles:
             raise NotAuthorizedError("installation requests are handed in by charge point operators and OEMs")
@@ -142,11 +145,12 @@ class Installations:
         Raises:
             NotFoundError: there is none of that vehicle's, or none whose signer could be trusted now.
             NotAuthorizedError: the vehicle is another OEM's.
+            UnavailableError: a foreign CA has not told its status for a day.
         """
         vehicle, wanted = own_vehicle(partner, pcid), Emaid.parse(emaid).canonical
         held = self._held([ProvisioningKey(vehicle, algorithm) for algorithm in KeyAlgorithm])
         named = [one for one in held.contracts if one.emaid == wanted]
-        ready = [self._ready(one, held.fallen) for one in self._in_force(held, named)]
+        ready = [self._ready(one, held.fallen) for one in self._shown.among(self._in_force(held, named))]
         if not ready or ready[0] is None:
             raise NotFoundError(CONTRACT_OR_VEHICLE_NOT_FOUND)
         message, told = ready[0].message, ready[0].told
@@ -211,7 +215,8 @@ class Installations:
             and self._roots.is_known(one.cps_fingerprint, asked.serials)
         ]
         ready: list[_Ready] = []
-        for one in _in_order(found, asked.emaids) if asked.most else ():  # a vehicle has room for none: 0 is said, too
+        wanted = _in_order(found, asked.emaids) if asked.most else []  # a vehicle has room for none: 0 is said, too
+        for one in self._shown.among(wanted):
             usable = self._ready(one, held.fallen)
             if usable is not None:
                 ready.append(usable)

@@ -28,6 +28,7 @@ from pki_core.model.pools import (
 from pki_core.services.pool_chains import ChainChecks, CheckedChain, read_chain
 from pki_core.services.pool_events import CREATED, STREAM, UPDATED, told_both
 from pki_core.services.pool_removal import PoolRemoval
+from pki_core.services.shown_contracts import ShownContracts
 from pki_core.store.audit import AuditEntry
 from pki_core.store.unit_of_work import Store, UnitOfWork
 
@@ -38,11 +39,14 @@ ROOTS = (RootKind.MO, RootKind.V2G)
 class ContractPool:
     """Contracts by EMAID."""
 
-    def __init__(self, store: Store, clock: Clock, checks: ChainChecks, removal: PoolRemoval) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, checks: ChainChecks, removal: PoolRemoval, shown: ShownContracts
+    ) -> None:
         self._store = store
         self._clock = clock
         self._checks = checks
         self._removal = removal
+        self._shown = shown
 
     def publish(self, partner: Partner, upload: ContractUpload) -> bool:
         """Add a contract, or put it in the place of the one with its EMAID; returns whether it is new.
@@ -149,18 +153,25 @@ class ContractPool:
         return vehicle
 
     def get(self, partner: Partner, emaid: str) -> ContractRow:
-        """Return a contract in force of the partner's own, or of one of his vehicles; else NotFoundError."""
+        """Return a contract in force of the partner's own, or of one of his vehicles.
+
+        Raises:
+            NotFoundError: there is none that could be trusted now.
+            UnavailableError: a foreign CA has not told its status for a day.
+        """
         with self._store.reading() as work:
             contract = self._own(work, partner, emaid)
-            if contract.emaid not in {one.emaid for one in self._live(work, contract.key.pcid)}:
-                raise NotFoundError(CONTRACT_NOT_FOUND)
-            return contract
+            live = [one for one in self._live(work, contract.key.pcid) if one.emaid == contract.emaid]
+        for one in self._shown.among(live):
+            return one
+        raise NotFoundError(CONTRACT_NOT_FOUND)
 
     def of_vehicle(self, partner: Partner, pcid: str) -> list[ContractRow]:
-        """Return the contracts of an OEM's own vehicle, the default first."""
+        """Return the contracts of an OEM's own vehicle, the default first; UnavailableError as ``get``."""
         vehicle = own_vehicle(partner, pcid)
         with self._store.reading() as work:
-            return self._live(work, vehicle)
+            live = self._live(work, vehicle)
+        return list(self._shown.among(live))
 
     def set_default(self, partner: Partner, pcid: str, emaid: str) -> None:
         """Make a contract the default of an OEM's own vehicle; NotFoundError when it is not that vehicle's."""

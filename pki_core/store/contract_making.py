@@ -73,6 +73,7 @@ _HELD = (
         contract_data.c.signed_data,
         case((is_fallen(tables.certificate.c.issuer_id), CertificateState.REVOKED.value), else_=_status.c.status),
         contract_data.c.meta_data,
+        contract.c.checked_at,
     )
     .join_from(contract, contract_data, contract_data.c.emaid == contract.c.emaid)
     .join(tables.certificate, tables.certificate.c.id == contract.c.certificate_id, isouter=True)
@@ -112,6 +113,12 @@ class HeldContract(NamedTuple):
     signed_data: bytes
     state: CertificateState | None  # of a certificate of ours; revoked where a CA above it is
     meta: str
+    checked_at: datetime
+
+    @property
+    def is_own(self) -> bool:
+        """Whether we issued its certificate."""
+        return self.state is not None
 
 
 class ContractMakingGateway:
@@ -220,6 +227,7 @@ class ContractMakingGateway:
                 bytes(row[10]),
                 None if row[11] is None else CertificateState(row[11]),
                 row[12] or "",
+                from_seconds(row[13]),
             )
             for row in rows
         ]

@@ -4,13 +4,21 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, Select, and_, delete, func, insert, not_, or_, select, update
 
 from pki_core.model.pools import ContractRow, Namespace, ProvisioningKey, RemovedContract
 from pki_core.model.signer import KeyAlgorithm
 from pki_core.store import pool_tables
 from pki_core.store.bulk import is_one_of, look_up_by_keys
-from pki_core.store.pool_queries import changed_between, ends_between, has_ended, page_end, revoked_in_window, with_der
+from pki_core.store.pool_queries import (
+    changed_between,
+    ends_between,
+    has_ended,
+    longest_untold,
+    page_end,
+    revoked_in_window,
+    with_der,
+)
 from pki_core.store.times import from_seconds, to_seconds
 
 _ccp, _pcp, _data = pool_tables.contract, pool_tables.provisioning_certificate, pool_tables.contract_data
@@ -170,6 +178,17 @@ class ContractPoolGateway:
             .where(or_(_pcp.c.pcid.is_(None), has_ended(_pcp, now), _pcp.c.key_sha256 != window.c.key_sha256))
         )
         return [_removed(row) for row in rows], last
+
+    def count_without_root(self, standing: Collection[str]) -> list[tuple[str, int]]:
+        """Return how many contracts name a CPS root that is none of these, by its fingerprint; this reads the pool."""
+        fingerprint = _ccp.c.cps_fingerprint
+        gone = and_(fingerprint != "", not_(is_one_of(self._connection, fingerprint, sorted(standing))))
+        counted = select(fingerprint, func.count()).where(gone).group_by(fingerprint).order_by(fingerprint)
+        return [(row[0], row[1]) for row in self._connection.execute(counted)]
+
+    def longest_untold(self, before: datetime) -> tuple[str, datetime, int] | None:
+        """Return the foreign contract told of the longest ago, when, and how many were last told before a moment."""
+        return longest_untold(self._connection, _ccp.c.emaid, before)
 
     def revoked(self, after: int, limit: int) -> tuple[list[RemovedContract], int | None]:
         """Return contracts of ours that are revoked, by a window of revocations; and where the next window begins."""

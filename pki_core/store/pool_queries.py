@@ -74,3 +74,19 @@ def revoked_in_window(
         .where(status.c.status == CertificateState.REVOKED.value)
     ).all()
     return found, last
+
+
+def longest_untold(connection: Connection, name: Column[Any], before: datetime) -> tuple[str, datetime, int] | None:
+    """Return the foreign row whose status was told the longest ago: its name, when, and how many are older than that.
+
+    The number is of rows last told before a moment; None when there are no foreign rows.
+    """
+    pool = name.table
+    is_foreign = pool.c.leaf_der.is_not(None)
+    oldest = connection.execute(
+        select(name, pool.c.checked_at).where(is_foreign).order_by(pool.c.checked_at).limit(1)
+    ).first()
+    if oldest is None:
+        return None
+    late = select(func.count()).select_from(pool).where(is_foreign, pool.c.checked_at < to_seconds(before))
+    return oldest[0], from_seconds(oldest[1]), connection.scalar(late) or 0

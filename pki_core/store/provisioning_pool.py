@@ -30,7 +30,15 @@ from pki_core.model.states import CertificateState
 from pki_core.store import pool_tables, tables
 from pki_core.store.bulk import insert_rows, is_one_of
 from pki_core.store.issuers import is_fallen
-from pki_core.store.pool_queries import changed_between, ends_between, has_ended, page_end, revoked_in_window, with_der
+from pki_core.store.pool_queries import (
+    changed_between,
+    ends_between,
+    has_ended,
+    longest_untold,
+    page_end,
+    revoked_in_window,
+    with_der,
+)
 from pki_core.store.times import from_seconds, to_seconds
 
 _COLUMNS = (
@@ -183,6 +191,10 @@ class ProvisioningPoolGateway:
         """Return rows of ours that are revoked, by a window of revocations; and where the next window begins."""
         rows, last = revoked_in_window(self._connection, _KEY, after, limit)
         return [_as_key(row) for row in rows], last
+
+    def longest_untold(self, before: datetime) -> tuple[str, datetime, int] | None:
+        """Return the foreign vehicle told of the longest ago, when, and how many were last told before a moment."""
+        return longest_untold(self._connection, _pcp.c.pcid, before)
 
     def unchecked(self, before: datetime, after: ProvisioningKey | None, limit: int) -> list[ProvisioningRow]:
         """Return foreign rows whose status was not asked since a moment, in the order of their keys."""

@@ -19,6 +19,7 @@ from tests.journeys.pool_acts import (
     PCID,
     YEAR,
     ForeignCa,
+    contract_of,
     der,
     emaids,
     foreign_ca,
@@ -211,3 +212,29 @@ def test_the_alarm_names_all_that_is_late_in_minutes():
     ]
     with pytest.raises(OverdueError, match=r"^a: 120 min, at most 60; c: never$"):
         raise_late(ages)
+
+
+def test_what_other_cas_do_not_tell_is_late_an_hour_after_the_day_in_which_they_may(any_home):
+    with opened(any_home) as runtime:
+        ca = foreign_ca(runtime)
+        uploads = [vehicle_of(ca, pcid, key=new_key()) for pcid in (PCID, OTHER_PCID)]
+        for upload in uploads:
+            runtime.pools.provisioning.publish(OEM, upload)
+        contract = contract_of(ca)
+        runtime.pools.contracts.publish(MO, contract)
+        source = runtime.pools.status_source
+        source.silent.update([contract.leaf_der, *(one.leaf_der for one in uploads)])
+
+        def told():
+            keep_young(runtime)
+            return [name for name in late(runtime) if name.startswith("status")]
+
+        runtime.clock.advance(hours=25)
+        assert told() == []
+        runtime.clock.advance(seconds=1)
+        assert told() == [
+            f"status told by another CA of vehicle {PCID} and 1 more",
+            f"status told by another CA of contract {EMAID}",
+        ]
+        source.silent.clear()
+        assert told() == []
