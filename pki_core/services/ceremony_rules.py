@@ -97,9 +97,7 @@ def check_names(plan: CeremonyPlan, profile: Profile, work: UnitOfWork) -> None:
         raise CeremonyError(f"same_name_as says {plan.same_name_as!r}, but no such CA has this name")
     if namesakes and not plan.same_name_as:
         last = namesakes[-1]
-        raise CeremonyError(
-            f"{last} has this name: give another common_name, or say same_name_as = '{last}' if you must"
-        )
+        raise CeremonyError(f"{last} has this name: give another common_name, or say same_name_as = '{last}', too")
 
 
 def check_size(

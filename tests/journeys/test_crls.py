@@ -289,7 +289,8 @@ def test_the_delta_of_a_shard_has_the_shards_distribution_point(any_home):
 def test_l17_after_a_change_of_key_both_keys_have_a_crl_of_their_own(runtime):
     old = as_issuer(runtime, LABEL)
     names = {attribute.rfc4514_attribute_name: attribute.value for attribute in old.subject}
-    hold(runtime, sub2(common_name=names["CN"], organization=names["O"], country=names["C"]))
+    same = {"common_name": names["CN"], "organization": names["O"], "country": names["C"], "same_name_as": LABEL}
+    hold(runtime, sub2(**same))
     new = as_issuer(runtime, "mo-sub2-b")
     assert new.subject == old.subject
     runtime.crls.publish_due()
