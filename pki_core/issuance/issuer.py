@@ -65,6 +65,7 @@ class Prepared:
     reference: str
     serial: int
     common_name: str
+    spki_der: bytes
     not_before: datetime
     not_after: datetime
     tbs_der: bytes
@@ -123,6 +124,7 @@ class Issuer:
                     reference=draft.reference,
                     serial=serial,
                     common_name=draft.subject[-1][1],
+                    spki_der=draft.spki_der,
                     not_before=validity[0],
                     not_after=validity[1],
                     tbs_der=tbs_der,

@@ -19,6 +19,11 @@ class Reason(IntEnum):
     PRIVILEGE_WITHDRAWN = 9
     AA_COMPROMISE = 10
 
+    @property
+    def tells_of_key(self) -> bool:
+        """Tell whether somebody else may hold the private key: then it is certified never again."""
+        return self in {Reason.KEY_COMPROMISE, Reason.CA_COMPROMISE, Reason.AA_COMPROMISE}
+
 
 # What a partner may say of its own certificates (OPNC revokeCertificate).
 PARTNER_REASONS = {

@@ -39,8 +39,9 @@ from pki_core.store.issuances import Issuance, Signed
 from pki_core.store.reservations import POSITIONS
 from pki_core.store.unit_of_work import Store, UnitOfWork
 from pki_core.wire.csr import verify_proof
-from pki_core.wire.public_key import PublicKey, load_public_key, refuse_weak_key
+from pki_core.wire.public_key import PublicKey, key_name, load_public_key, refuse_weak_key
 
+_COMPROMISED = "A certificate with this key was revoked because the key was compromised; make a new key."
 MAX_REQUESTS = 2000  # one reservation; larger lists are the caller's to cut
 
 
@@ -135,16 +136,18 @@ class Enrollment:
         outcomes: dict[int, Outcome] = {}
         drafts = self._judge(order, requests, outcomes)
         prepared = self._prepare(issuer, order, drafts, outcomes)
-        if not prepared:
-            refused = [outcomes[position] for position in range(len(requests))]
-            with self._store.transaction() as work:
-                hooks.recorded(work, refused)
-            return refused
-        if order.profile.pool == PCP:
+        lease, plain = None, hooks
+        if prepared and order.profile.pool == PCP:
             entry = self._pool.entry(issuer.record, order.profile, requests)
             hooks = _Pooled(hooks, entry, self._removal, order.actor)
+        while prepared and lease is None:
+            lease, prepared = self._reserve(issuer, order, prepared, outcomes, hooks)
+        if lease is None:
+            refused = [outcomes[position] for position in range(len(requests))]
+            with self._store.transaction() as work:
+                plain.recorded(work, refused)
+            return refused
         ready = [one for _, one, _ in prepared]
-        lease = self._reserve(issuer, order, ready, hooks)
         reservation = lease.reservation
         try:
             certificates = issuer.sign(ready, lease.keep)
@@ -222,18 +225,32 @@ class Enrollment:
         """
         return Lease(self._store, self._clock, self._lease, self._clock.now(), (NOT_RESERVED, order.runner, hooks)).keep
 
-    def _reserve(self, issuer: Issuer, order: Order, prepared: Sequence[Prepared], hooks: IssueHooks) -> Lease:
+    def _reserve(
+        self,
+        issuer: Issuer,
+        order: Order,
+        prepared: list[tuple[int, Prepared, JudgedName]],
+        outcomes: dict[int, Outcome],
+        hooks: IssueHooks,
+    ) -> tuple[Lease | None, list[tuple[int, Prepared, JudgedName]]]:
+        """Return the lease and what it holds; no lease, and those that are left, when a key was compromised.
+
+        That is asked in the statement that reserves: only a list that holds such a key costs another look.
+        """
         now = self._clock.now()
-        intents = [(serial_text(one.serial), one.tbs_der, one.not_after) for one in prepared]
+        intents = [(serial_text(one.serial), one.tbs_der, one.not_after) for _, one, _ in prepared]
+        keys = [key_name(one.spki_der) for _, one, _ in prepared]
         with self._store.transaction() as work:
-            number = work.issuances.reserve(_issuance(issuer, order), intents, (now, now + self._lease))
+            number = work.issuances.reserve(_issuance(issuer, order), intents, (now, now + self._lease), keys)
+            if number is None and (known := work.compromised_keys.among(keys)):
+                return None, _sound(prepared, [key in known for key in keys], outcomes)
             if number is None:
                 raise IssuerRevokedError(
                     f"CA {issuer.record.label}, or one above it, is revoked or on hold: it signs nothing; "
                     "another one is put into service by a ceremony"
                 )
             hooks.reserved(work, number)
-        return Lease(self._store, self._clock, self._lease, now, (number, order.runner, hooks))
+        return Lease(self._store, self._clock, self._lease, now, (number, order.runner, hooks)), prepared
 
     def _record(
         self,
@@ -299,6 +316,18 @@ def prove_possession(request: IssueRequest, profile: Profile) -> PublicKey:
     refuse_weak_key(algorithm, request.spki_der)
     verify_proof(request.proof, algorithm, key)
     return key
+
+
+def _sound(
+    prepared: list[tuple[int, Prepared, JudgedName]], compromised: Sequence[bool], outcomes: dict[int, Outcome]
+) -> list[tuple[int, Prepared, JudgedName]]:
+    """Return what is left when those with a compromised key are refused."""
+    for (position, one, name), is_known in zip(prepared, compromised, strict=True):
+        if is_known:
+            outcomes[position] = Refused(
+                reference=one.reference, code="key.compromised", message=_COMPROMISED, common_name=name.common_name
+            )
+    return [one for one in prepared if one[0] not in outcomes]
 
 
 def _refused(request: IssueRequest, error: CsrRejectedError) -> Refused:

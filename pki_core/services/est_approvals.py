@@ -20,6 +20,7 @@ from pki_core.model.states import CertificateState
 from pki_core.store.audit import AuditEntry
 from pki_core.store.est_requests import Sought
 from pki_core.store.unit_of_work import Store
+from pki_core.wire.public_key import key_name
 
 _LISTED = 10_000
 
@@ -63,7 +64,7 @@ class Approvals:
         sought = Sought(
             partner_id=asking.partner_id,
             label=asking.label,
-            spki_sha256=hashlib.sha256(request.spki_der).hexdigest(),
+            spki_sha256=key_name(request.spki_der),
             subject_sha256=hashlib.sha256("\n".join([*request.subject, *asking.renews]).encode()).hexdigest(),
         )
         with self._store.reading() as work:

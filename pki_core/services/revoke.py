@@ -22,8 +22,9 @@ from pki_core.services.ceremony_rules import check_witnesses
 from pki_core.store.audit import AuditEntry
 from pki_core.store.revocations import InForce, RevocationRow
 from pki_core.store.unit_of_work import Store, UnitOfWork
-from pki_core.wire.certificate_facts import CertificateFacts, read_facts
+from pki_core.wire.certificate_facts import CertificateFacts, read_facts, spki_in
 from pki_core.wire.crl import entry_der
+from pki_core.wire.public_key import key_name
 
 MAX_CERTIFICATE_OCTETS = 10_000  # six times what ISO 15118-20 allows a certificate
 
@@ -102,6 +103,8 @@ class Revocations:
         if moved != len(found):
             raise InvariantError(f"{moved} of {len(found)} certificates could be revoked")
         work.revocations.add_all(rows)
+        if reason.tells_of_key:
+            work.compromised_keys.add([key_name(spki_in(one.certificate_der)) for one in found])
         for issuer_id in sorted({one.issuer_id for one in found}):
             work.ocsp.drop_leafs(issuer_id, [one.serial for one in found if one.issuer_id == issuer_id])
         detail = f"{reason_name(reason)} since {now.isoformat()}"
@@ -180,6 +183,8 @@ class Revocations:
                 changed_at=now,
             )
         )
+        if reason.tells_of_key:
+            work.compromised_keys.add([key_name(spki_in(record.certificate_der))])
         work.ocsp.drop(issuer.id, record.serial)
         detail = f"{reason_name(reason)} since {revoked_at.isoformat()}"
         if who[1]:

@@ -16,6 +16,7 @@ from pki_core.model.errors import InvariantError
 from pki_core.model.states import CertificateState
 from pki_core.store.audit import AuditEntry, AuditGateway
 from pki_core.store.certificates import CertificateGateway
+from pki_core.store.compromised_keys import CompromisedKeyGateway
 from pki_core.store.driver import run_text
 from pki_core.store.engine import is_postgres
 from pki_core.store.issuers import is_fallen
@@ -40,11 +41,12 @@ def _reserving(count: int) -> str:
     given as arrays, whose length the server can only guess: it would plan each call anew, longer than it works on it.
     """
     drawn = ", ".join(f"({place}, %(s{place})s::text, %(e{place})s::bigint)" for place in range(count))
+    keys = ", ".join(f"%(k{place})s" for place in range(count))
     return f"""
 WITH opened AS (
     INSERT INTO reservation (issuer_id, profile_id, runner, created_at, lease_until)
     SELECT %(issuer_id)s::integer, %(profile_id)s::integer, %(runner)s, %(now)s::bigint, %(lease_until)s::bigint
-    WHERE NOT {_FALLEN}
+    WHERE NOT {_FALLEN} AND NOT EXISTS (SELECT 1 FROM compromised_key WHERE spki_sha256 IN ({keys}))
     RETURNING number
 ), drawn AS (
     INSERT INTO certificate_status (issuer_id, serial, certificate_id, status, not_after)
@@ -136,17 +138,24 @@ class IssuanceGateway:
         self._reservations = ReservationGateway(connection)
 
     def reserve(
-        self, issuance: Issuance, intents: Sequence[tuple[str, bytes, datetime]], times: tuple[datetime, datetime]
+        self,
+        issuance: Issuance,
+        intents: Sequence[tuple[str, bytes, datetime]],
+        times: tuple[datetime, datetime],
+        keys: Sequence[str],
     ) -> int | None:
         """Reserve (serial, TBS DER, not_after) for a runner; return its number. ``times``: (now, end of the lease).
 
-        None: the issuer, or a CA above it, is revoked or on hold.
+        ``keys`` are their public keys, as ``compromised_key`` names them. None: one of these stands there, or the
+        issuer, or a CA above it, is revoked or on hold.
 
         Raises:
             ConflictError: a serial was drawn before.
             InvariantError: the database dropped a row.
         """
         if not self._is_one_statement(intents):
+            if CompromisedKeyGateway(self._connection).among(keys):
+                return None
             number = self._reservations.open(issuance.issuer_id, issuance.profile_id, issuance.runner, times)
             if number is not None:
                 self._reservations.reserve(number, issuance.issuer_id, intents)
@@ -159,7 +168,7 @@ class IssuanceGateway:
             "tbs_der": b"".join([tbs_der for _, tbs_der, _ in intents]),
         }
         for place, (serial, _, not_after) in enumerate(intents):
-            values[f"s{place}"], values[f"e{place}"] = serial, to_seconds(not_after)
+            values[f"s{place}"], values[f"e{place}"], values[f"k{place}"] = serial, to_seconds(not_after), keys[place]
         row = run_text(self._connection, _reserving(len(intents)), values).fetchone()
         if row is None:
             return None

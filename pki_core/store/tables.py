@@ -219,6 +219,13 @@ revocation = Table(
     sqlite_autoincrement=True,
 )
 
+compromised_key = Table(
+    "compromised_key",
+    metadata,
+    Column("spki_sha256", _HASH, primary_key=True),  # of a certificate of ours that was revoked for that
+    sqlite_with_rowid=False,
+)
+
 crl = Table(
     "crl",
     metadata,

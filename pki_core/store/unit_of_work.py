@@ -14,6 +14,7 @@ from pki_core.store.batches import BatchGateway
 from pki_core.store.ceremonies import CeremonyGateway
 from pki_core.store.certificates import CertificateGateway
 from pki_core.store.chunks import ChunkGateway
+from pki_core.store.compromised_keys import CompromisedKeyGateway
 from pki_core.store.contract_making import ContractMakingGateway
 from pki_core.store.contract_pool import ContractPoolGateway
 from pki_core.store.contract_signers import ContractSignerGateway
@@ -69,6 +70,7 @@ class UnitOfWork:
     certificates = _Made(CertificateGateway)
     chains = _Made(ChainGateway)
     chunks = _Made(ChunkGateway)
+    compromised_keys = _Made(CompromisedKeyGateway)
     contract_pool = _Made(ContractPoolGateway)
     credentials = _Made(CredentialGateway)
     crls = _Made(CrlGateway)

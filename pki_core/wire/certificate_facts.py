@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from pki_core.model.certificates import serial_text
 from pki_core.model.errors import MalformedError
@@ -39,6 +40,12 @@ def read_facts(certificate_der: bytes) -> CertificateFacts:
         may_sign_crls=isinstance(usage, x509.KeyUsage) and usage.crl_sign,
         crl_urls=tuple(_urls(points)) if isinstance(points, x509.CRLDistributionPoints) else (),
     )
+
+
+def spki_in(certificate_der: bytes) -> bytes:
+    """Return the public key of one of our certificates as DER SubjectPublicKeyInfo, the octets that were certified."""
+    key = x509.load_der_x509_certificate(certificate_der).public_key()
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 def _urls(points: x509.CRLDistributionPoints) -> list[str]:

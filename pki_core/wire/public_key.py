@@ -1,5 +1,6 @@
 """Public keys as DER SubjectPublicKeyInfo (RFC 5280 4.1.2.7, RFC 5480, RFC 8410): read, written, weak ones refused."""
 
+import hashlib
 from functools import lru_cache
 from typing import cast
 
@@ -100,6 +101,11 @@ def _without_y(spki_der: bytes) -> bytes:
 def spki_of(key: PublicKey) -> bytes:
     """Return a public key as DER SubjectPublicKeyInfo."""
     return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def key_name(spki_der: bytes) -> str:
+    """Return the name that a public key is remembered by: SHA-256 of its DER, in hexadecimal."""
+    return hashlib.sha256(spki_der).hexdigest()
 
 
 def example_spki(algorithm: KeyAlgorithm) -> bytes:

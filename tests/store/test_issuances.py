@@ -24,10 +24,12 @@ def issuance_of(ids, runner=RUNNER):
     return Issuance(ids[0], ids[1], PARTNER.id, "the actor", runner)
 
 
-def reserved(store, ids, count, first=0xA0):
+def reserved(store, ids, count, first=0xA0, keys=()):
     intents = [(f"{first + at:02x}", b"tbs" + bytes((at,)), LATER) for at in range(count)]
     with store.transaction() as work:
-        return work.issuances.reserve(issuance_of(ids), intents, (NOW, NOW + timedelta(seconds=60)))
+        return work.issuances.reserve(
+            issuance_of(ids), intents, (NOW, NOW + timedelta(seconds=60)), keys or ["00"] * count
+        )
 
 
 def signed(count, first=0xA0):
@@ -197,3 +199,16 @@ def end_all(url):
                 " WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
         )
+
+
+@pytest.mark.parametrize("count", FEW_AND_MANY)
+def test_nothing_is_reserved_for_a_list_with_a_compromised_key(store, ids, count):
+    known, keys = "f" * 64, [f"{at:064x}" for at in range(count)]
+    with store.transaction() as work:
+        work.compromised_keys.add([known, "e" * 64])
+        work.compromised_keys.add([known])  # of two certificates
+    assert reserved(store, ids, count, keys=[*keys[1:], known]) is None
+    with store.reading() as work:
+        assert work.compromised_keys.among([*keys, known]) == {known}
+        assert work.reservations.held() == []
+    assert reserved(store, ids, count, keys=keys) is not None

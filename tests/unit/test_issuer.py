@@ -180,7 +180,9 @@ def test_a_copy_with_other_bytes_is_not_signed(wanted):
 def test_bytes_that_nobody_linted_are_not_signed(wanted):
     signer = MemorySigner()
     issuer = issuer_for(wanted, signer=signer)
-    forged = Prepared(reference="", serial=1, common_name="", not_before=NOW, not_after=NOW, tbs_der=b"0\0")
+    forged = Prepared(
+        reference="", serial=1, common_name="", spki_der=b"", not_before=NOW, not_after=NOW, tbs_der=b"0\0"
+    )
     with pytest.raises(InvariantError):
         issuer.sign([forged])
     assert signer.signed == []
