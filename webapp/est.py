@@ -105,10 +105,9 @@ class EstViews:
         view: View = getattr(self, operation)
 
         def with_parameters() -> Response:
-            prefix, dash, domain = request.args.get("caDomain", "").rpartition("-")
-            if not domain:
+            label = _opnc_label()
+            if not label:
                 raise MalformedError("the parameter caDomain is missing")
-            label = prefix + dash + _OPNC_DOMAINS.get(domain, domain)
             return view(label, request.args.get("iso15118Version", ""), request.args.get("algorithm", ""))
 
         return with_parameters
@@ -118,7 +117,7 @@ class EstViews:
         note(error)
         if isinstance(error, NotAuthenticatedError):
             view_args = request.view_args or {}
-            label = view_args.get("label") or request.args.get("caDomain", "")
+            label = view_args.get("label") or _opnc_label()
             try:
                 return self.answers.who_are_you(self._runtime.est_offers.label(label)[1])
             except NotFoundError:
@@ -143,6 +142,12 @@ class EstViews:
             renews=renews,
             makes_key=makes_key,
         )
+
+
+def _opnc_label() -> str:
+    """Return the label that OPNC's parameter names, "" when there is none."""
+    prefix, dash, domain = request.args.get("caDomain", "").rpartition("-")
+    return prefix + dash + _OPNC_DOMAINS.get(domain, domain) if domain else ""
 
 
 def choice_of(label: str, edition: str, algorithm: str) -> Choice:

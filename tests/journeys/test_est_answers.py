@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from pki_core.model.signer import KeyAlgorithm
 from pki_core.wire.csr_body import elements
-from tests.builders import name, new_key, raw_csr, tlv
+from tests.builders import EMAID, make_csr, name, new_key, raw_csr, tlv
 from tests.journeys.est_acts import (
     STATION,
     EstClient,
@@ -274,3 +274,28 @@ def est_client_again(home):
             yield EstClient(runtime, create_app(runtime), basic=("demo-cpo", secret))
 
     return opened()
+
+
+CALLED_BY_CERTIFICATE = """
+[est.labels.mo]
+authentication = ["certificate"]
+[est.labels.acme-mo]
+branch = "mo"
+"""
+
+
+@pytest.mark.parametrize(("domain", "status"), [("cpo", 401), ("emsp", 403), ("mo", 403), ("acme-emsp", 401)])
+def test_who_shows_nothing_under_opncs_parameter_hears_what_its_label_takes(home, domain, status):
+    with est_client(home, more=CALLED_BY_CERTIFICATE) as client:
+        answer = client.anonymous().post(f"/opnc/v1/pki/est/simpleenroll?caDomain={domain}", b"")
+    assert answer.status_code == status
+    assert bool(answer.headers.getlist("WWW-Authenticate")) is (status == 401)
+
+
+def test_opncs_word_for_an_operator_stands_behind_a_customers_prefix_as_well(home):
+    with est_client(home, "demo-mo", more=CALLED_BY_CERTIFICATE) as client:
+        answer = client.post("/opnc/v1/pki/est/simpleenroll?caDomain=acme-emsp", base64.b64encode(make_csr(EMAID)))
+        (certificate_der,) = certificates_in(answer)
+        subject = x509.load_der_x509_certificate(certificate_der).subject.rfc4514_string()
+        assert subject.startswith(f"CN={EMAID}")
+        assert client.post("/opnc/v1/pki/est/simpleenroll?caDomain=other-emsp", b"").status_code == 404
