@@ -270,6 +270,42 @@ def test_g9_a_mass_revocation_waits_for_approval(runtime, trips):
     assert "g9 approved by Ada, Grace" in detail
 
 
+def test_g9_a_list_that_shrinks_waits_for_approval_as_well(runtime, trips):
+    ends = runtime.clock.now() + timedelta(minutes=30)
+    for _ in range(3):
+        revoke(runtime, leaf(runtime, not_after=ends)[0])
+    runtime.crls.publish(LABEL)
+    for serial in leaves(runtime, 3):
+        revoke(runtime, serial)
+    runtime.crls.publish(LABEL)  # 7, of which 3 have been listed to their end an hour later
+    for serial in (held := leaves(runtime, 3)):
+        revoke(runtime, serial, Reason.CERTIFICATE_HOLD)
+    runtime.crls.publish(LABEL)
+    assert len(crl_of(runtime)) == 10
+    runtime.clock.advance(hours=1)
+    runtime.crls.publish(LABEL)
+    for serial in held:
+        runtime.revocations.release(serial, actor="test")
+    with trips("g9"):
+        runtime.clock.advance(hours=1)
+    runtime.crls.publish(LABEL, approval=Approval(guards=frozenset({"g9"})))
+    assert len(crl_of(runtime)) == 4
+
+
+def test_g5_a_list_of_the_very_moment_of_the_end_does_not_show_it(runtime):
+    """RFC 5280 3.3: an entry goes once a list was issued after the end, not at it."""
+    ends = runtime.clock.now() + timedelta(minutes=30)
+    serial, _ = leaf(runtime, not_after=ends)
+    revoke(runtime, serial)
+    runtime.clock.moment = ends
+    runtime.crls.publish(LABEL)
+    assert serial in listed(crl_of(runtime))
+    change(runtime, "DELETE FROM revocation WHERE not_after = :ends", ends=int(ends.timestamp()))
+    runtime.clock.advance(minutes=1)
+    with pytest.raises(CrlGuardError, match="G5"):
+        runtime.crls.publish(LABEL)
+
+
 def test_g9_three_more_are_no_mass(runtime):
     for serial in leaves(runtime, 3):
         revoke(runtime, serial)

@@ -3,6 +3,7 @@
 import base64
 import json
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 from cryptography import x509
@@ -47,6 +48,21 @@ def test_a_request_waits_until_it_is_approved_and_then_gets_one_certificate(any_
     assert rows(any_client.runtime, "SELECT count(*) FROM certificate WHERE partner_id = 'demo-cpo'") == [(1,)]
     audited = rows(any_client.runtime, "SELECT actor, action FROM audit WHERE action LIKE 'est.%' ORDER BY id")
     assert audited == [("demo-cpo", "est.asked"), ("Ada", "est.approved")]
+
+
+def test_a_certificate_that_has_ended_is_not_given_again_and_the_request_waits_anew(home):
+    clock = SetClock(SystemClock().now())
+    with est_client(home, clock=clock) as client:
+        csr_der = station_csr(key=new_key())
+        client.enroll(csr_der, "manual")
+        decide(client)
+        (first_der,) = certificates_in(client.enroll(csr_der, "manual"))
+        ends = x509.load_der_x509_certificate(first_der).not_valid_after_utc
+        clock.moment = ends - timedelta(seconds=1)
+        assert certificates_in(client.enroll(csr_der, "manual")) == [first_der]
+        clock.moment = ends
+        assert client.enroll(csr_der, "manual").status_code == 202
+        assert len(pending(client)) == 1
 
 
 def test_a_renewal_with_the_same_key_is_a_request_of_its_own(client):

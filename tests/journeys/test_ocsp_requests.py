@@ -1,11 +1,20 @@
 """OCSP: shapes of requests and nonces, asked of a responder (O17 to O42)."""
 
+import subprocess
+
 import pytest
+from asn1crypto import ocsp
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from pki_core.hsm.soft_key import FileSigner
 from pki_core.model.errors import HsmUnavailableError
 from pki_core.model.ocsp import OcspStatus
+from pki_core.model.signer import KeyAlgorithm
+from tests.builders import name, new_key
 from tests.journeys.ocsp_acts import Asked
+from tests.journeys.serving_acts import pem_file
 from tests.ocsp_forms import (
     ACCEPTABLE,
     PREFERRED,
@@ -16,6 +25,7 @@ from tests.ocsp_forms import (
     nonce,
     oid,
     request,
+    seconds,
     single,
     tlv,
 )
@@ -104,6 +114,24 @@ def test_o27_and_o28_who_asks_does_not_matter_signed_or_not(shared, good_id):
         assert answered(shared, request(good_id, before=name, after=after)).statuses == ["good"]
 
 
+@pytest.mark.parametrize("algorithm", [None, KeyAlgorithm.SECP521R1])
+def test_o28_a_request_that_openssl_signed_is_answered_like_any_other(asked, tmp_path, algorithm):
+    record, serial = asked.issue()
+    key = new_key(algorithm or KeyAlgorithm.SECP256R1)
+    own = x509.CertificateBuilder(
+        name(("CN", "who asks")), name(("CN", "who asks")), key.public_key(), 1, asked.clock.now(), asked.clock.now()
+    ).sign(key, hashes.SHA256())
+    signer = pem_file(tmp_path / "signer.pem", key, own.public_bytes(Encoding.DER))
+    ca = tmp_path / "ca.pem"
+    ca.write_bytes(x509.load_der_x509_certificate(record.certificate_der).public_bytes(Encoding.PEM))
+    sent = tmp_path / "request.der"
+    command = ["openssl", "ocsp", "-issuer", ca, "-serial", f"0x{serial:x}", "-no_nonce", "-reqout", sent]
+    subprocess.run([*command, "-signer", signer, "-signkey", signer], check=True, capture_output=True, timeout=30)
+    signed = sent.read_bytes()
+    assert ocsp.OCSPRequest.load(signed)["optional_signature"].native is not None
+    assert answered(asked, signed).statuses == ["good"]
+
+
 def test_o29_and_o32_extensions_we_do_not_use_are_ignored(shared, good_id):
     unknown, locator = extension("1.2.3", b"x"), extension(SERVICE_LOCATOR, tlv(0x30))
     assert answered(shared, request(requests=[single(good_id, unknown, locator)], extensions=[unknown])).statuses == [
@@ -158,6 +186,24 @@ def test_o41_without_nonce_the_same_bytes_come_again_and_with_one_never(shared, 
 def test_o41_an_answer_that_may_change_any_moment_is_not_kept(shared):
     answer = shared.ocsp.answer(request(certificate_id(shared.record, UNISSUED)))
     assert (answer.status, answer.cacheable) == (OcspStatus.SUCCESSFUL, False)
+
+
+def test_o41_one_that_may_change_any_moment_is_enough_to_keep_nothing(shared, good_id):
+    for ids in ((good_id, certificate_id(shared.record, UNISSUED)), (certificate_id(shared.record, UNISSUED), good_id)):
+        answer = shared.ocsp.answer(request(*ids))
+        assert (answer.status, answer.cacheable) == (OcspStatus.SUCCESSFUL, False)
+        assert shared.ocsp.answer(request(*ids)).der != answer.der  # ECDSA draws anew: it was not remembered
+
+
+def test_an_answer_about_several_is_good_as_long_as_the_first_of_them(asked):
+    record = asked.ca("mo-sub1")
+    ids = [certificate_id(record, asked.serial_of_ca("mo-sub2")), certificate_id(record, UNISSUED)]
+    ends = [asked.policy.ca_seconds, asked.policy.leaf_seconds]
+    assert ends[0] != ends[1]
+    for order in (ids, ids[::-1]):
+        answer = asked.ocsp.answer(request(*order))
+        assert answer.next_update - answer.this_update == min(ends)
+        assert {seconds(one.next_update) - answer.this_update for one in Response(answer.der).singles} == set(ends)
 
 
 def test_o41_what_is_remembered_goes_by_the_whole_id_and_by_all_of_them(shared):
