@@ -32,21 +32,30 @@ class Registrations:
         """
         if len(entities) > MAX_AT_ONCE:
             raise LimitExceededError(f"at most {MAX_AT_ONCE} end entities at once")
-        _check(partner, entities)
+        if not entities:
+            raise MalformedError("there is no end entity to register")
+        for entity in entities:
+            _check(partner, entity)
         return self._put(partner, entities)
 
-    def put_file(self, partner_id: str, entities: Sequence[EndEntity]) -> int:
+    def put_file(self, partner_id: str, rows: Sequence[tuple[int, EndEntity]]) -> int:
         """Register the charging stations of a file, a thousand a transaction; returns how many are new.
 
-        All of them are judged before the first is stored; what breaks off is done again from the start.
+        Each comes with its line. All of them are judged before the first is stored; what breaks off is done again from
+        the start.
 
         Raises:
             NotFoundError: there is no such partner.
-            NotAuthorizedError, MalformedError: as ``put``.
+            NotAuthorizedError, MalformedError: as ``put``, and the line.
         """
         with self._store.reading() as work:
             partner = work.partners.get(partner_id)
-        _check(partner, entities)
+        for line, entity in rows:
+            try:
+                _check(partner, entity)
+            except (NotAuthorizedError, MalformedError) as error:
+                raise type(error)(f"line {line}: {error}") from error
+        entities = [entity for _, entity in rows]
         pieces = (entities[at : at + MAX_AT_ONCE] for at in range(0, len(entities), MAX_AT_ONCE))
         return sum(self._put(partner, piece) for piece in pieces)
 
@@ -87,10 +96,7 @@ def are_registered(work: UnitOfWork, partner_id: str, common_names: Sequence[str
     return [one in known for one in names]
 
 
-def _check(partner: Partner, entities: Sequence[EndEntity]) -> None:
-    for entity in entities:
-        identifier = parse_evse_identifier(entity.common_name)
-        if "cpo" not in partner.roles or identifier.operator_prefix not in partner.operator_prefixes:
-            raise NotAuthorizedError(_NOT_ALLOWED)
-    if not entities:
-        raise MalformedError("there is no end entity to register")
+def _check(partner: Partner, entity: EndEntity) -> None:
+    identifier = parse_evse_identifier(entity.common_name)
+    if "cpo" not in partner.roles or identifier.operator_prefix not in partner.operator_prefixes:
+        raise NotAuthorizedError(_NOT_ALLOWED)

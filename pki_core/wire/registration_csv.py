@@ -28,8 +28,8 @@ _NEEDED = "commonName"
 _FOLDED = {name.lower(): name for name in COLUMNS}
 
 
-def read_end_entities(path: Path) -> list[EndEntity]:
-    """Return the charging stations of a file.
+def read_end_entities(path: Path) -> list[tuple[int, EndEntity]]:
+    """Return the charging stations of a file, each with its line.
 
     Raises:
         MalformedError: says the line.
@@ -44,9 +44,9 @@ def read_end_entities(path: Path) -> list[EndEntity]:
         raise MalformedError("the file is not UTF-8 text") from error
 
 
-def _read(text: Iterable[str]) -> list[EndEntity]:
+def _read(text: Iterable[str]) -> list[tuple[int, EndEntity]]:
     reader = csv.reader(text, strict=True)
-    entities: list[EndEntity] = []
+    entities: list[tuple[int, EndEntity]] = []
     try:
         columns = _columns(next(reader, []))
         for cells in reader:
@@ -56,7 +56,7 @@ def _read(text: Iterable[str]) -> list[EndEntity]:
                 raise LimitExceededError(f"a file has at most {MAX_ROWS} rows")
             if len(cells) != len(columns):
                 raise MalformedError(f"line {reader.line_num}: {len(cells)} fields instead of {len(columns)}")
-            entities.append(_entity(dict(zip(columns, cells, strict=True)), reader.line_num))
+            entities.append((reader.line_num, _entity(dict(zip(columns, cells, strict=True)), reader.line_num)))
     except csv.Error as error:
         raise MalformedError(f"line {reader.line_num}: {error}") from error
     if not entities:

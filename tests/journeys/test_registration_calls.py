@@ -102,8 +102,11 @@ def test_a_file_of_stations_is_registered_by_one_command(api, tmp_path, monkeypa
 
 def test_one_bad_row_keeps_a_whole_file_out(api, tmp_path):
     file = tmp_path / "stations.csv"
+    file.write_text('commonName,deviceName\nDEPNCE1,\n\nDEPNCE2,"a, b"\nhello,\nDEPNCE3,\n')
+    with pytest.raises(MalformedError, match=r"^line 5: EVSEID 'hello' lacks"):
+        api.runtime.pools.registrations.put_file("cpo", read_end_entities(file))
     file.write_text("commonName\nDEPNCE1\nFRXYZE1\n")
-    with pytest.raises(NotAuthorizedError, match="operator not allowed"):
+    with pytest.raises(NotAuthorizedError, match=r"^line 3: operator not allowed$"):
         api.runtime.pools.registrations.put_file("cpo", read_end_entities(file))
     with pytest.raises(NotFoundError):
         api.runtime.pools.registrations.put_file("nobody", read_end_entities(file))
