@@ -5,12 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from flows.prefect_server import temporary_server
+from flows.prefect_server import UNTRACKED, temporary_server
 from pki_core.model.errors import OrchestratorUnavailableError
 
 _HERE = {
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "DO_NOT_TRACK": "1",
+    **UNTRACKED,
     "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",  # the default is pickle
     "PREFECT_LOGGING_LEVEL": "CRITICAL",  # a flow's failure is told once, by the command
     "PREFECT_LOGGING_SERVER_LEVEL": "CRITICAL",

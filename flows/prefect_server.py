@@ -19,6 +19,7 @@ from urllib.request import urlopen
 
 from pki_core.model.errors import OrchestratorUnavailableError
 
+UNTRACKED = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}  # unless the caller says otherwise
 _START_SECONDS = 120
 _STOP_SECONDS = 10
 
@@ -69,6 +70,8 @@ def _wait_until_healthy(server: "subprocess.Popen[bytes]", url: str) -> None:
 
 def run_server(port: int, host: str = "127.0.0.1") -> None:
     """Serve Prefect's API until a signal."""
+    for name, value in UNTRACKED.items():
+        os.environ.setdefault(name, value)  # read with the first import of Prefect
     import uvicorn  # noqa: PLC0415  # Prefect's own server; only this process needs it
 
     _mend_scheduler()

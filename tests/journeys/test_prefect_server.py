@@ -39,6 +39,27 @@ _expand_other_attrs(FlowRun.__mapper__, [{"state": {}, "name": "a"}])
 print("taken")
 """
 
+_SERVE = """
+import os
+import uvicorn
+uvicorn.run = lambda *_, **__: None
+from typer.testing import CliRunner
+from flows.cli import app
+assert CliRunner().invoke(app, ["prefect-server"]).exit_code == 0
+from prefect.settings import get_current_settings
+print(get_current_settings().server.analytics_enabled, os.environ["DO_NOT_TRACK"])
+"""
+
+
+@pytest.mark.parametrize(("said", "told"), [({}, "False 1"), ({"PREFECT_SERVER_ANALYTICS_ENABLED": "true"}, "True 1")])
+def test_our_server_reports_to_nobody_unless_it_is_told_to(said, told):
+    command = [sys.executable, "-c", _SERVE]
+    environment = operator_environment()
+    for name in ("PREFECT_SERVER_ANALYTICS_ENABLED", "DO_NOT_TRACK"):
+        environment.pop(name, None)
+    done = subprocess.run(command, cwd=ROOT, env=environment | said, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[-1:] == [told], done.stderr
+
 
 def test_what_the_scheduler_inserts_is_taken():
     """In a process of its own: what is mended stays mended."""
