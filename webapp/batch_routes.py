@@ -1,5 +1,6 @@
 """The routes of batches over HTTP, and what the API document says of them."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from webapp.api_routes import (
     Route,
     Schema,
     add_routes,
+    failures,
     json_of,
     object_of,
     refusals,
@@ -198,6 +200,7 @@ def _results(views: BatchViews) -> Route:
             200: Answer(summary="The file.", content=whole, headers={"ETag": _PARTIAL["ETag"]}),
             206: Answer(summary="A part of it.", content=files, headers=_PARTIAL),
             304: Answer(summary="You have it already."),
-            **refusals(400, 404, 409, 416),
+            **refusals(400, 404, 409),
+            416: replace(failures(416)[416], headers={"Content-Range": "How long the whole is (RFC 9110 15.5.17)."}),
         },
     )

@@ -31,7 +31,7 @@ RESULTS = {
     "manifest": ("manifest.json", JSON),
 }
 LAST_SEQ = 2_000_000_000
-_ONE_PART = re.compile(r"bytes=\s*([0-9]+-[0-9]*|-[0-9]+)\s*", re.ASCII | re.IGNORECASE)
+_ONE_PART = re.compile(r"bytes=\s*(?:(?P<first>[0-9]+)-(?P<last>[0-9]*)|-[0-9]+)\s*", re.ASCII | re.IGNORECASE)
 
 
 class BatchViews:
@@ -196,7 +196,19 @@ def _moment(moment: datetime | None) -> str | None:
 
 def _asks_for_one_part(wanted: str) -> bool:
     """Tell whether a Range header is one that is answered, or none; others are ignored (RFC 9110 14.2)."""
-    return not wanted or _ONE_PART.fullmatch(wanted) is not None
+    if not wanted:
+        return True
+    part = _ONE_PART.fullmatch(wanted)
+    if part is None:
+        return False
+    first, last = part["first"], part["last"]
+    return not first or not last or _number(first) <= _number(last)  # 14.1.1: else it is invalid
+
+
+def _number(digits: str) -> tuple[int, str]:
+    """Return what decimal numbers of any length are compared by: int refuses those of thousands of digits."""
+    bare = digits.lstrip("0")
+    return len(bare), bare
 
 
 def _fresh(answer: Response) -> Response:

@@ -144,7 +144,7 @@ def register_error_answers(app: Flask) -> None:
         status = error.code or 500
         answer = json_answer(status, [error.name]) if is_rest else text_answer(status, error.name)
         for name, value in error.get_headers():
-            if name in {"Allow", "Retry-After", "WWW-Authenticate"}:
+            if name in {"Allow", "Content-Range", "Retry-After", "WWW-Authenticate"}:
                 answer.headers[name] = value
         if answer.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:  # the rest of the body is not read
             answer.headers["Connection"] = "close"

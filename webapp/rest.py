@@ -5,7 +5,6 @@ from math import isfinite
 from typing import Any
 
 from flask import Blueprint, Request, Response, request
-from werkzeug.exceptions import HTTPException
 
 from pki_core.model.errors import (
     MalformedError,
@@ -132,7 +131,3 @@ def answer_errors_as_json(routes: Blueprint, *, as_opcp: bool = False) -> None:
         if answer.status_code == _TOO_LARGE:
             answer.headers["Connection"] = "close"  # the rest of the body is not read
         return answer
-
-    @routes.errorhandler(HTTPException)
-    def routed(error: HTTPException) -> Response:
-        return json_answer(error.code or 500, [error.name])

@@ -231,9 +231,13 @@ def test_results_can_be_fetched_in_parts_and_are_written_once(uploader, table):
     assert uploader.get(f"/v1/batches/{batch_id}/result", headers={"If-None-Match": etag}).status_code == 304
     changed = uploader.get(f"/v1/batches/{batch_id}/result", headers={"Range": "bytes=100-", "If-Range": '"other"'})
     assert (changed.status_code, changed.data) == (200, whole.data)
-    beyond = uploader.get(f"/v1/batches/{batch_id}/result", headers={"Range": "bytes=999999999-"})
-    assert beyond.status_code == 416
-    for ignored in ("bytes=0-0,5-9", "bytes=0-0, 999999999-", "rows=1-2", "bytes=x-y", "nonsense"):
+    for wanted in ("bytes=999999999-", "bytes=999999998-999999999", "bytes=-0"):
+        beyond = uploader.get(f"/v1/batches/{batch_id}/result", headers={"Range": wanted})
+        assert (beyond.status_code, beyond.headers["Content-Range"]) == (416, f"bytes */{len(whole.data)}"), wanted
+    short = uploader.get(f"/v1/batches/{batch_id}/result", headers={"Range": "bytes=9-010"})
+    assert (short.status_code, short.data) == (206, whole.data[9:11])
+    invalid = ("bytes=5-1", "bytes=10-9", f"bytes={'9' * 5000}-1")
+    for ignored in (*invalid, "bytes=0-0,5-9", "bytes=0-0, 999999999-", "rows=1-2", "bytes=x-y", "nonsense"):
         answer = uploader.get(f"/v1/batches/{batch_id}/result", headers={"Range": ignored})
         assert (answer.status_code, answer.data) == (200, whole.data), ignored
     manifest = uploader.get(f"/v1/batches/{batch_id}/result?format=manifest", headers={"Range": "bytes=1-9"})
