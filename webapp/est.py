@@ -79,9 +79,11 @@ class EstViews:
 
     def serverkeygen(self, label: str = "", edition: str = "", algorithm: str = "") -> Response:
         """Make a key pair and its certificate (RFC 7030 4.4), where the settings allow it."""
+        choice = choice_of(label, edition, algorithm)
         if not self._makes_keys:
+            self._runtime.est_offers.label(choice.label)
             return text_answer(_NOT_IMPLEMENTED, "keys are not made here: they belong where they are used")
-        call = self._call(choice_of(label, edition, algorithm), renews=False, makes_key=True)
+        call = self._call(choice, renews=False, makes_key=True)
         return self.answers.delivery(self._runtime.est.make_key(call))
 
     def fullcmc(self, label: str = "", edition: str = "", algorithm: str = "") -> Response:

@@ -169,6 +169,8 @@ def test_no_answer_redirects(client):
         ("options", "/.well-known/est/cpo/simpleenroll", 405),
         ("post", "/.well-known/est/cpo/fullcmc", 501),
         ("post", "/.well-known/est/cpo/serverkeygen", 501),
+        ("post", "/.well-known/est/nobody/serverkeygen", 404),
+        ("post", "/.well-known/est/serverkeygen/simpleenroll", 404),  # an operation is no label, and no edition
         ("get", "/opnc/v1/pki/est/cacerts", 400),
     ],
 )
