@@ -232,6 +232,7 @@ class Runtime:
         ends = {
             "responder": lambda: responder_ends(self.store),
             "crl": lambda: crl_ends(self.crls.ages()),
+            "listing": lambda: {name: end.timestamp() for name, end in self.crls.promised().items()},
         }
         return Readiness(self.store, lambda: self.key_store, self.clock, ends)
 

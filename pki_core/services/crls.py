@@ -140,6 +140,17 @@ class Crls:
         with self._store.reading() as work:
             return work.crls.ages()
 
+    def promised(self) -> dict[str, datetime]:
+        """Return, for each CA with a revocation that its full list does not know, by when that was to know it."""
+        now = self._clock.now()
+        with self._store.reading() as work:
+            unlisted = work.crls.unlisted(now)
+            records = {one.id: one for one in work.issuers.all()} if unlisted else {}
+        return {
+            records[issuer_id].label: self._policy.next_listing(records[issuer_id].level, latest, since)
+            for issuer_id, (latest, since) in unlisted.items()
+        }
+
     def overdue(self) -> list[CrlAge]:
         """Return the lists with less than half of their life left: somebody should look why."""
         now = self._clock.now()

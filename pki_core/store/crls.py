@@ -4,9 +4,10 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, delete, func, insert, select, text, update
+from sqlalchemy import Connection, Row, Select, bindparam, delete, func, insert, select, text, update
 
-from pki_core.model.crls import CrlAge, CrlKind, CrlRecord
+from pki_core.model.crls import FULL, CrlAge, CrlKind, CrlRecord
+from pki_core.model.profiles import Level
 from pki_core.store import tables
 from pki_core.store.engine import small_cache
 from pki_core.store.times import from_seconds, to_seconds
@@ -189,6 +190,18 @@ class CrlGateway:
             for table, key in ((tables.crl_piece, tables.crl_piece.c.crl_id), (tables.crl, tables.crl.c.id)):
                 self._connection.execute(delete(table).where(key.in_(ids), key.not_in(served)))
 
+    def unlisted(self, now: datetime) -> dict[int, tuple[CrlRecord | None, datetime]]:
+        """Return the full list of each CA, and when the oldest change was recorded that it does not know.
+
+        CAs that have ended, and those whose list knows everything, are left out.
+        """
+        found = [row for look in _UNLISTED for row in self._connection.execute(look, {"now": to_seconds(now)})]
+        return {
+            row.of_issuer: (None if row.id is None else _record(row), from_seconds(row.since))
+            for row in found
+            if row.since is not None
+        }
+
     def ages(self) -> list[CrlAge]:
         """Return what is published, by issuer."""
         rows = self._connection.execute(
@@ -209,6 +222,26 @@ class CrlGateway:
             )
             for row in rows
         ]
+
+
+def _unlisted(*, of_roots: bool) -> Select[Any]:
+    """Build the look: by time, for few have changed since a list; of roots by issuer, whose lists are months old."""
+    revocation, issuer, crl = tables.revocation.c, tables.issuer.c, tables.crl.c
+    its = revocation.issuer_id == issuer.id if of_roots else revocation.issuer_id + 0 == issuer.id
+    since = func.coalesce(crl.snapshot, -1)
+    oldest = select(func.min(revocation.changed_at)).where(its, revocation.changed_at > since).scalar_subquery()
+    publication = tables.crl_publication
+    is_full = (publication.c.issuer_id == issuer.id) & (publication.c.scope == FULL)
+    return (
+        select(tables.crl, issuer.id.label("of_issuer"), oldest.label("since"))
+        .select_from(tables.issuer)
+        .join(publication, is_full & (publication.c.kind == CrlKind.COMPLETE.value), isouter=True)
+        .join(tables.crl, crl.id == publication.c.crl_id, isouter=True)
+        .where((issuer.level == Level.ROOT.value) == of_roots, issuer.not_after > bindparam("now"))
+    )
+
+
+_UNLISTED = tuple(_unlisted(of_roots=of_roots) for of_roots in (False, True))
 
 
 def _is_row(issuer_id: int, scope: str, kind: CrlKind) -> list[Any]:

@@ -7,12 +7,15 @@ from contextlib import closing
 from datetime import timedelta
 
 import pytest
+from cryptography import x509
 
 from pki_core.model.clock import SystemClock
 from pki_core.model.errors import HsmUnavailableError, StoreUnavailableError
+from pki_core.model.revocations import Reason
 from pki_core.runtime import open_runtime
 from tests.builders import SetClock
-from tests.journeys.acts import copy_home
+from tests.journeys.acts import artefact, copy_home
+from tests.journeys.crl_acts import LABEL, leaf, opened, revoke
 from webapp.app import create_app, wsgi_application
 from webapp.listeners import HTTPS, PLAIN, is_public
 from webapp.metrics import METRICS_VARIABLE, Measured, Metrics, exposition
@@ -36,7 +39,7 @@ def test_alive_looks_at_nothing(environment):
 def test_a_whole_environment_is_ready(untouched):
     answer = client_of(untouched).get("/readyz")
     assert (answer.status_code, answer.json["status"]) == (200, "ready")
-    assert set(answer.json["checks"]) == {"store", "keys", "responder", "crl"}
+    assert set(answer.json["checks"]) == {"store", "keys", "responder", "crl", "listing"}
     assert set(answer.json["checks"].values()) == {"ok"}
     assert answer.headers["Cache-Control"] == "no-store"
 
@@ -86,6 +89,32 @@ def test_a_responder_that_ended_is_told_but_takes_nobody_out_of_service(home):
         figures = client_of(runtime).get("/metrics").text
         assert 'pncpki_responder_seconds_left{name="mo-sub2"} -' in figures
         assert 'pncpki_crl_seconds_left{name="mo-sub2"} -' in figures
+
+
+def test_a_revocation_that_no_list_took_up_in_time_is_told_but_takes_nobody_out_of_service(any_home):
+    with opened(any_home) as runtime:
+        serial, _ = leaf(runtime)
+        by = revoke(runtime, serial).crl_by
+        runtime.clock.moment = by - timedelta(seconds=1)
+        assert client_of(runtime).get("/readyz").json["checks"]["listing"] == "ok"
+        assert 'pncpki_listing_seconds_left{name="mo-sub2"} 1\n' in client_of(runtime).get("/metrics").text
+        runtime.clock.moment = by
+        answer = client_of(runtime).get("/readyz")
+        assert (answer.status_code, answer.json["status"]) == (200, "degraded")
+        assert (answer.json["checks"]["listing"], answer.json["checks"]["crl"]) == (f"late: {LABEL}", "ok")
+        assert 'pncpki_check_ok{check="listing"} 0' in client_of(runtime).get("/metrics").text
+        runtime.crls.publish_due()
+        assert client_of(runtime).get("/readyz").json["checks"]["listing"] == "ok"
+        assert "pncpki_listing_seconds_left{" not in client_of(runtime).get("/metrics").text
+
+
+def test_a_list_signed_at_a_persons_command_is_late_when_it_ends(any_home):
+    with opened(any_home, crl="automatic_roots = false") as runtime:
+        sub1 = x509.load_der_x509_certificate(artefact(runtime, "mo-sub1")).serial_number
+        by = revoke(runtime, f"{sub1:x}", Reason.CA_COMPROMISE).crl_by
+        for moment, code in ((by - timedelta(seconds=1), "ok"), (by, "late: v2g-root")):
+            runtime.clock.moment = moment
+            assert client_of(runtime).get("/readyz").json["checks"]["listing"] == code
 
 
 def test_a_look_stands_for_some_seconds_since_it_signs(untouched, monkeypatch):
