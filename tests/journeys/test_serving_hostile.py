@@ -219,6 +219,14 @@ def test_a_trailer_that_cannot_be_read_is_the_clients_fault_and_ends_the_connect
     assert answer.count(b"HTTP/1.1") == 1
 
 
+def test_a_label_that_asks_for_a_code_alone_reads_the_body_of_anybody_and_refuses_it_as_well(served):
+    head = ENROLL.replace(b"/cpo/", b"/code/") + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n"
+    with served.connect() as connection:
+        answer = said(connection, head + b"Host: x\r\n\r\n")
+    assert answer[9:12] == b"400"
+    assert b"Connection: close\r\n" in answer
+
+
 def test_what_is_no_tls_gets_no_answer_and_no_worker_ends(served):
     before = served.processes()
     with connected(served) as connection:
