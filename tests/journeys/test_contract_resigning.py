@@ -4,13 +4,17 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from cryptography import x509
 
+from pki_core.model.contract_orders import OwnContract
 from pki_core.model.errors import HsmUnavailableError, NotFoundError
 from pki_core.model.pools import Namespace
 from pki_core.model.profiles import Edition
 from pki_core.model.revocations import Reason
 from pki_core.services.contract_signing import ContractSigning
 from pki_core.wire.contract_data import NO_CERTIFICATE_2, decode_message, encode_message
+from pki_core.wire.contract_envelope import wrap_2
+from tests.builders import new_key
 from tests.journeys.acts import hold, rows
 from tests.journeys.contract_acts import (
     EMAID,
@@ -28,13 +32,14 @@ from tests.journeys.contract_acts import (
     wanted,
 )
 from tests.journeys.installation_acts import ISO_20, ask, code_of
-from tests.journeys.pool_acts import MO, OEM, audited, contract_of, foreign_ca, opened, vehicle_of
+from tests.journeys.pool_acts import MO, OEM, audited, contract_of, der, foreign_ca, opened, vehicle_of
 from tests.journeys.signer_acts import signer
 
 pytest_plugins = ["tests.journeys.environments"]
 NOTHING = (0, 0, 0, 0, False)
 DONE = (1, 0, 0, 0, False)
 WAITING = (0, 1, 0, 0, False)
+POSTPONED = (0, 0, 1, 0, False)
 
 
 def rotated(runtime, algorithm=P256):
@@ -204,3 +209,34 @@ def test_a_token_that_is_away_leaves_the_rest_to_the_next_run(environment, monke
         patched.setattr(ContractSigning, "signed", away)
         assert run(environment) == (0, 0, 0, 0, True)
     assert run(environment, window=1) == (2, 0, 0, 0, False)
+
+
+def test_a_contract_below_a_revoked_ca_is_not_signed_anew(environment):
+    Garage(environment).build()
+    make(environment, wanted(environment))
+    before = signed_data(environment)
+    with environment.store.reading() as work:
+        standing = next(one for one in work.responders.standings() if one.ca_id == work.issuers.get("mo-sub2").id)
+    environment.revocations.revoke(standing.serial, Reason.CA_COMPROMISE, actor="test")
+    rotated(environment)
+    revoke_signer(environment)
+    assert run(environment) == NOTHING
+    assert signed_data(environment) == before
+
+
+def test_a_contract_of_another_ca_is_signed_anew_once_that_told_its_status_within_a_day(timed):
+    vehicle, ca, key = Garage(timed).build(), foreign_ca(timed), new_key()
+    contract_der = ca.leaf(EMAID, key)
+    envelope = wrap_2(key, x509.load_der_x509_certificate(vehicle.chain.certificate_der).public_key())
+    subs = {"sub1_der": der(ca.sub1), "sub2_der": der(ca.sub2)}
+    own = OwnContract(leaf_der=contract_der, envelope=envelope, namespace=Namespace.ISO_2_2013, pcid=PCID, **subs)
+    timed.contracts.own.sign(MO, [own])
+    before = signed_data(timed)
+    rotated(timed)
+    revoke_signer(timed)
+    timed.clock.moment += timedelta(hours=24, seconds=1)
+    assert run(timed) == POSTPONED
+    assert signed_data(timed) == before
+    timed.pools.check.run()
+    assert run(timed) == DONE
+    assert signed_data(timed) != before
