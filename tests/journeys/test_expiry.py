@@ -297,7 +297,7 @@ def test_a_certificate_on_hold_stays(light):
 def test_a_vehicle_issued_again_after_its_revocation_stays(runtime):
     key = new_key()
     (first,) = issue(runtime, "oem_provisioning_leaf", PCID, keys=[key])
-    revoke(runtime, f"{first.serial:x}")
+    revoke(runtime, f"{first.serial:x}", Reason.SUPERSEDED)
     issue(runtime, "oem_provisioning_leaf", PCID, keys=[key])
     assert runtime.pools.check.run().provisioning == 0
     assert pcids(runtime) == [PCID]
