@@ -128,6 +128,7 @@ def test_a_batch_that_waits_for_an_operator_stops_none_behind_it_and_is_told(run
     from flows.dispatch import dispatch
     from flows.sweep_stuck import sweep_stuck
 
+    dispatch()  # what another test left queued
     csr = in_base64(make_csr("DEPNCC00000301", new_key(KeyAlgorithm.SECP521R1), digest=hashes.SHA512()))
     path = write_rows(tmp_path / "of-20.csv", [["first", csr, ""]])
     waits = runtime.uploads.submit(upload_of(path, profile="contract_leaf_20"))[0].id
