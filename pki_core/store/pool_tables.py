@@ -168,6 +168,7 @@ end_entity = Table(
 _pcp, _ccp = provisioning_certificate.c, contract.c
 Index("ix_provisioning_certificate_valid_to", _pcp.valid_to)
 Index("ix_contract_valid_to", _ccp.valid_to)
+Index("ix_contract_cps_fingerprint", _ccp.cps_fingerprint)
 Index("ix_contract_pcid_algorithm", _ccp.pcid, _ccp.algorithm)
 Index("ix_former_contract_pcid", former_contract.c.pcid)
 Index("ix_former_contract_valid_to", former_contract.c.valid_to)
