@@ -1,7 +1,7 @@
 """Flow: sign a batch. Parameter: its id. What is open comes from SQL each time, so running again is resuming."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from typing import Any
@@ -23,7 +23,7 @@ from flows.chunk_worker import (
     sign_chunks,
     worker_processes,
 )
-from pki_core.model.errors import UnavailableError, WaitsForOperatorError
+from pki_core.model.errors import OverdueError, UnavailableError, WaitsForOperatorError
 
 # Each thread waits for one worker process; signing itself never shares a process.
 _THREADS: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=32)
@@ -46,6 +46,12 @@ def sign_each(
         except WaitsForOperatorError as error:
             waiting.append(f"batch {batch_id}: {error}")
     return issued, waiting
+
+
+def tell_waiting(waiting: Sequence[str]) -> None:
+    """Fail with the batches that wait for an operator; OverdueError."""
+    if waiting:
+        raise OverdueError("batches are not signed: " + "; ".join(waiting))
 
 
 def _may_retry(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:

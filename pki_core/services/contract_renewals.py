@@ -71,7 +71,7 @@ class ContractRenewals:
             else:
                 self._renew(due, done)
         if not dry_run and not done.is_over:
-            note_run(self._store, self._clock, ACTOR.replace("-", "_"))
+            note_run(self._store, self._clock, "renew_contracts")
         failures = tuple(f"{count} of {what}" for what, count in done.failures.items())
         return RenewalReport(done.renewed, done.refused, done.unfinished, failures)
 

@@ -7,13 +7,12 @@ from contextlib import closing
 
 import pytest
 
-from pki_core.model.errors import ConflictError, NotFoundError, SettingsError
+from pki_core.model.errors import SettingsError
 from pki_core.model.webhooks import DeliveryState, WebhookPolicy, events_for, state_after
 from pki_core.runtime import open_runtime
 from pki_core.services.webhook_secrets import WebhookSecrets
 from tests.builders import SetClock
 from tests.journeys.acts import rows
-from tests.journeys.crl_acts import right_now
 from tests.journeys.hooks import heard_by, receiver
 from tests.journeys.webhook_acts import EMAID, PCID, PLACE, HookClient, deliver, happen
 
@@ -219,63 +218,6 @@ def test_a_redirect_is_nobody(environment):
         happen(environment)
         server.answers = [302]
         assert deliver(environment) == (0, 0, 1, 0)
-
-
-def test_a_finished_delivery_can_be_told_again_the_same_bytes(environment):
-    with receiver() as server:
-        HookClient(environment).added(server.url)
-        happen(environment)
-        deliver(environment)
-        deliveries = environment.access.webhook_deliveries
-        (delivery,) = deliveries.recent(None, 10)
-        deliveries.replay(delivery.number, "operator")
-        with pytest.raises(ConflictError):
-            deliveries.replay(delivery.number, "operator")
-        assert deliver(environment) == (1, 0, 0, 0)
-        assert server.heard[0][2] == server.heard[1][2]
-        with pytest.raises(NotFoundError):
-            deliveries.replay(9999, "operator")
-        assert rows(environment, "SELECT actor FROM audit WHERE action = 'webhook.replayed'") == [("operator",)]
-
-
-def test_a_suspended_partner_is_told_when_he_is_resumed_and_loses_no_attempt(any_home):
-    clock = SetClock(right_now())
-    with closing(open_runtime(any_home, clock)) as runtime, receiver() as server, receiver() as other:
-        client = HookClient(runtime)
-        client.added(server.url)
-        HookClient(runtime, "demo-oem", client.app).added(other.url, ["root.cert.added"])
-        server.answers = [500]
-        happen(runtime)
-        assert deliver(runtime) == (0, 0, 0, 1)
-        runtime.partners.suspend("demo-mo", by="ada")
-        happen(runtime)
-        happen(runtime, "root.cert.added", "", pcid="", emaid="", root_id="a-root")
-        clock.advance(days=1)
-        for delivered in (1, 0):
-            assert deliver(runtime) == (delivered, 0, 0, 2)
-        assert (len(server.heard), len(other.heard)) == (1, 1)
-        with runtime.store.reading() as work:
-            assert work.webhooks.longest_due(clock.now()) is None
-        waiting = runtime.access.webhook_deliveries.recent(DeliveryState.WAITING, 10)
-        assert sorted(one.attempts for one in waiting) == [0, 1]
-        runtime.partners.resume("demo-mo", by="ada")
-        assert deliver(runtime) == (2, 0, 0, 0)
-
-
-def test_a_suspended_partner_is_told_nothing_again(environment):
-    with receiver() as server:
-        HookClient(environment).added(server.url)
-        happen(environment)
-        deliver(environment)
-        deliveries = environment.access.webhook_deliveries
-        (delivery,) = deliveries.recent(None, 10)
-        environment.partners.suspend("demo-mo", by="ada")
-        with pytest.raises(ConflictError, match="partner 'demo-mo' is suspended"):
-            deliveries.replay(delivery.number, "operator")
-        assert deliveries.recent(None, 10) == [delivery]
-        environment.partners.resume("demo-mo", by="ada")
-        deliveries.replay(delivery.number, "operator")
-        assert deliver(environment) == (1, 0, 0, 0)
 
 
 def test_a_call_that_outlasts_its_lease_does_not_overwrite_what_a_later_one_found(home, monkeypatch):

@@ -1,4 +1,7 @@
-"""A connection of the test's own, past the store."""
+"""A connection of the test's own, past the store, with its settings: it takes the writer's lock, as the store does.
+
+The one of tests/invariants.py takes none, so that it may look in the middle of a storm.
+"""
 
 from contextlib import contextmanager
 
