@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.output import Home, Json, answer, open_home, reports_errors, say
+from pki_core.model.clock import rfc3339
 
 if TYPE_CHECKING:
     pass
@@ -32,7 +33,7 @@ def list_cas(home: Home = None, as_json: Json = False) -> None:
             "algorithm": record.algorithm.value,
             "subject": subject_text(record.certificate_der),
             "fingerprint": hashlib.sha256(record.certificate_der).hexdigest(),
-            "not_after": record.not_after.isoformat().replace("+00:00", "Z") if record.not_after else "",
+            "not_after": rfc3339(record.not_after) if record.not_after else "",
             "pem": certificate_pem(record.certificate_der),
         }
         for record in open_home(home).certificates.issuers()
@@ -59,9 +60,9 @@ def show_certificate(
         "common_name": record.common_name,
         "partner": record.partner_id,
         "status": record.state.name.lower(),
-        "not_before": record.not_before.isoformat().replace("+00:00", "Z"),
-        "not_after": record.not_after.isoformat().replace("+00:00", "Z"),
-        "issued_at": record.issued_at.isoformat().replace("+00:00", "Z"),
+        "not_before": rfc3339(record.not_before),
+        "not_after": rfc3339(record.not_after),
+        "issued_at": rfc3339(record.issued_at),
         "profile": record.profile_name,
         "profile_sha256": record.profile_hash,
         "fingerprint": hashlib.sha256(record.certificate_der).hexdigest(),

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.output import Home, Json, answer, open_home, reports_errors
+from pki_core.model.clock import rfc3339
 from pki_core.model.est import EstRequestState
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def list_pending(home: Home = None, as_json: Json = False) -> None:
             "partner": one.partner_id,
             "label": one.label,
             "common_name": one.common_name,
-            "asked_at": one.asked_at.isoformat().replace("+00:00", "Z"),
+            "asked_at": rfc3339(one.asked_at),
         }
         for one in open_home(home).approvals.pending()
     ]

@@ -8,6 +8,7 @@ import typer
 
 from flows.output import Home, Json, answer, open_home, reports_errors
 from pki_core.model.certificates import serial_text
+from pki_core.model.clock import rfc3339
 from pki_core.model.partners import Partner as Described
 
 partner_app = typer.Typer(
@@ -179,4 +180,4 @@ def _shown(partner: Described) -> dict[str, Any]:
 
 
 def _moment(moment: datetime | None) -> str:
-    return "" if moment is None else moment.isoformat().replace("+00:00", "Z")
+    return "" if moment is None else rfc3339(moment)

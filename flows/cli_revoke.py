@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from flows.output import Home, Json, answer, open_home, reports_errors
+from pki_core.model.clock import rfc3339
 from pki_core.model.revocations import parse_reason, reason_name
 
 crl_app = typer.Typer(help="Certificate revocation lists.", no_args_is_help=True)
@@ -118,4 +119,4 @@ def _table(result: dict[str, Any], rows: list[dict[str, Any]], *, as_json: bool)
 
 
 def _iso(moment: Any) -> str:  # noqa: ANN401  # a datetime
-    return str(moment.isoformat().replace("+00:00", "Z"))
+    return rfc3339(moment)

@@ -1,11 +1,11 @@
 """Commands about webhooks and tokens: what partners were told, telling it again, replacing a key that is known."""
 
-from datetime import datetime
 from typing import Annotated, Any
 
 import typer
 
 from flows.output import Home, Json, answer, open_home, reports_errors
+from pki_core.model.clock import rfc3339
 from pki_core.model.errors import MalformedError
 from pki_core.model.webhooks import DeliveryState
 
@@ -37,7 +37,7 @@ def list_deliveries(
             "state": one.state.value,
             "attempts": one.attempts,
             "last_status": one.last_status,
-            "created_at": _moment(one.created_at),
+            "created_at": rfc3339(one.created_at),
         }
         for one in found
     ]
@@ -68,7 +68,3 @@ def withdraw(home: Home = None, as_json: Json = False) -> None:
     rotation = open_home(home).access.token_keys.withdraw()
     result = {"made": rotation.made, "withdrawn": list(rotation.withdrawn)}
     answer(result, f"{rotation.made} signs tokens now; withdrawn: {', '.join(rotation.withdrawn)}", as_json=as_json)
-
-
-def _moment(moment: datetime) -> str:
-    return moment.isoformat().replace("+00:00", "Z")

@@ -10,6 +10,7 @@ from typing import Any
 from flask import Response, jsonify, request, send_file
 
 from pki_core.model.batches import BatchKind, BatchRecord
+from pki_core.model.clock import rfc3339
 from pki_core.model.errors import MalformedError, NotAuthorizedError, NotFoundError
 from pki_core.model.est import Approval
 from pki_core.model.partners import Partner
@@ -191,7 +192,7 @@ def _item(row: BatchRow) -> dict[str, Any]:
 
 
 def _moment(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat().replace("+00:00", "Z")
+    return None if moment is None else rfc3339(moment)
 
 
 def _asks_for_one_part(wanted: str) -> bool:

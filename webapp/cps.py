@@ -6,6 +6,7 @@ from typing import Any
 
 from flask import Response, jsonify, request
 
+from pki_core.model.clock import rfc3339
 from pki_core.model.contract_orders import OwnContract, SignedContract
 from pki_core.model.contracts import Message2
 from pki_core.model.cps import CpsSigner
@@ -277,8 +278,8 @@ def _signer_facts(signer: CpsSigner) -> dict[str, Any]:
     facts = read_root_facts(signer.chain.certificate_der)
     return {
         "cpsDistinguishedName": facts.distinguished_name,
-        "validFrom": fields.moment_of(signer.record.not_before),
-        "validTo": fields.moment_of(signer.record.not_after),
+        "validFrom": rfc3339(signer.record.not_before),
+        "validTo": rfc3339(signer.record.not_after),
         "organizationName": facts.organization,
         "cpsV2GRootCertificateFingerprint": signer.root_sha256,
         "xsdMsgDefNamespace": (Namespace.ISO_2_2013 if is_2 else Namespace.ISO_20_2022).urn,

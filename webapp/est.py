@@ -14,6 +14,7 @@ from collections.abc import Callable
 from flask import Response, request
 from werkzeug.exceptions import UnsupportedMediaType
 
+from pki_core.model.clock import rfc3339
 from pki_core.model.credentials import Presented
 from pki_core.model.errors import (
     LimitExceededError,
@@ -30,7 +31,6 @@ from webapp.bodies import read_body
 from webapp.callers import CallerReader
 from webapp.errors import message_of, note, status_of, text_answer
 from webapp.est_answers import CA_CERTIFICATES, CERTS_ONLY, CSR_ATTRIBUTES, EstAnswers
-from webapp.pool_fields import moment_of
 
 CSR_TYPE = "application/pkcs10"
 _NOT_IMPLEMENTED = 501
@@ -96,7 +96,7 @@ class EstViews:
         self._runtime.est_offers.label(label)
         key_identifier, _, serial = certificate.partition(".")
         window = self._runtime.renewal_info.window(_from_base64url(key_identifier), _from_base64url(serial))
-        start, end = (moment_of(moment) for moment in (window.start, window.end))
+        start, end = (rfc3339(moment) for moment in (window.start, window.end))
         answer = Response(json.dumps({"suggestedWindow": {"start": start, "end": end}}))
         answer.content_type = "application/json"
         answer.headers["Retry-After"] = _INFO_KEPT_SECONDS

@@ -4,6 +4,7 @@ import json
 
 from flask import Blueprint, Response, request
 
+from pki_core.model.clock import rfc3339
 from pki_core.model.credentials import Presented
 from pki_core.model.errors import MalformedError, NotAuthenticatedError, NotAuthorizedError, PkiError
 from pki_core.model.revocations import PARTNER_REASONS, Reason
@@ -14,7 +15,6 @@ from webapp.api_routes import JSON, Answer, Body, Named, Route, add_routes, refu
 from webapp.bodies import read_body
 from webapp.callers import caller_reader
 from webapp.errors import empty_answer, json_answer, message_of, note, status_of
-from webapp.pool_fields import moment_of
 
 _MAX_BODY = 65_536
 _CRL_BY = "X-Pncpki-CRL-By"
@@ -50,7 +50,7 @@ def revocation_blueprint(runtime: Runtime) -> Blueprint:
             raise NotAuthorizedError("this client certificate may revoke itself and nothing else")
         done = runtime.revocations.revoke_certificate(caller.partner, certificate_der, reason)
         answer = empty_answer(200)
-        answer.headers[_CRL_BY] = moment_of(done.crl_by)
+        answer.headers[_CRL_BY] = rfc3339(done.crl_by)
         return answer
 
     add_routes(

@@ -9,6 +9,7 @@ from typing import Any
 
 from flask import Response, jsonify, request
 
+from pki_core.model.clock import rfc3339
 from pki_core.model.partners import Partner
 from pki_core.model.pools import ContractRow, Namespace
 from pki_core.runtime import Runtime
@@ -175,8 +176,8 @@ def _shown(row: ContractRow) -> dict[str, Any]:
         "xsdMsgDefNamespace": row.namespace.urn,
         "contractCertificate": fields.base64_of(row.leaf_der),
         "defaultContract": row.is_default,
-        "certValidFrom": fields.moment_of(row.valid_from),
-        "certValidTo": fields.moment_of(row.valid_to),
+        "certValidFrom": rfc3339(row.valid_from),
+        "certValidTo": rfc3339(row.valid_to),
     }
     if row.cps_fingerprint:
         shown["cpsV2GRootCertificateFingerprint"] = row.cps_fingerprint

@@ -5,7 +5,6 @@ Patterns are quoted as clients of OPCP and OPNC know them; what is accepted is w
 
 import base64
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 from flask import request
@@ -121,8 +120,3 @@ def base64_of(octets: bytes) -> str:
 def with_colons(octets: bytes) -> str:
     """Return octets as OPCP writes key identifiers: pairs of hexadecimal digits with colons between them."""
     return octets.hex(":")
-
-
-def moment_of(moment: datetime) -> str:
-    """Return a time as RFC 3339 writes it, in UTC."""
-    return moment.isoformat().replace("+00:00", "Z")

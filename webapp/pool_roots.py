@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from flask import Response, jsonify, request
 
+from pki_core.model.clock import rfc3339
 from pki_core.model.errors import MalformedError, NotFoundError
 from pki_core.model.partners import Partner
 from pki_core.model.pools import ROOT_NOT_FOUND, PoolRoot, RootKind
@@ -96,8 +97,8 @@ def _shown(root: PoolRoot, dialect: Dialect) -> dict[str, Any]:
         "rootAuthorityKeyIdentifier": fields.base64_of(facts.key_identifier),
         "rootAuthorityKeyIdentifierHex": fields.with_colons(facts.key_identifier),
         "rootIssuerSerialNumber": facts.serial,
-        "validFrom": fields.moment_of(root.valid_from),
-        "validTo": fields.moment_of(root.valid_to),
+        "validFrom": rfc3339(root.valid_from),
+        "validTo": rfc3339(root.valid_to),
         "fingerprint": facts.sha256,
         "fingerprintSha1": facts.sha1,
         "signatureAlgorithm": facts.signature_algorithm,

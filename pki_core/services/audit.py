@@ -49,7 +49,7 @@ class AuditLog:
         with self._store.transaction() as work:
             before = work.audit.last_checkpoint()
             last_id = work.audit.settled_id()
-        self._refuse_lost_checkpoints(before)
+        self._check_anchor(before)
         sealed_to = before.last_id if before else 0
         if last_id <= sealed_to:
             return Sealed(number=before.number if before else 0, last_id=sealed_to, rows=0)
@@ -97,8 +97,8 @@ class AuditLog:
                 raise
         return self._key_store().generate(KEY_LABEL, KeyAlgorithm.SECP256R1)
 
-    def _refuse_lost_checkpoints(self, before: Checkpoint | None) -> None:
-        """Never build on a store from which checkpoints were cut: the anchor would be covered up."""
+    def _check_anchor(self, before: Checkpoint | None) -> None:
+        """Finish what a power cut left; never build on a store from which checkpoints were cut, and cover that up."""
         if before:
             self._anchor.mend(before)  # a power cut came while the line was written
         anchored = self._anchored()

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 
-from pki_core.model.clock import Clock
+from pki_core.model.clock import Clock, rfc3339
 from pki_core.model.errors import ConflictError, ForbiddenAddressError, OutboundUnavailableError
 from pki_core.model.identifiers import provider_of
 from pki_core.model.outbound import OutboundRequest
@@ -241,7 +241,7 @@ def body_of(event: OutboxEvent, payload: Mapping[str, str], name: str) -> str:
         {
             "eventId": event.id,
             "eventType": name,
-            "timestamp": event.at.isoformat().replace("+00:00", "Z"),
+            "timestamp": rfc3339(event.at),
             **({"xsdMsgDefNamespace": namespace.urn} if namespace else {}),
             "payload": {name: value for name, value in payload.items() if value},
         },
