@@ -41,7 +41,8 @@ def _publish(place: Place, report: Report, count: int) -> None:
         report.add(f"{name}: {step}", "s", [one[step] for one in rounds])
     report.add(f"{name}: all, published", "s", [one["all"] for one in rounds])
     note = f"{found['warm_mb']:.0f} before, {found['octets'] / 1e6:.1f} MB list"
-    report.add(f"{name}: peak memory", "MB", [found["peak_mb"]], _PEAK.get(count, ""), note)
+    report.add(f"{name}: peak memory, signed file", "MB", [found["signed_mb"]], _PEAK.get(count, ""), note)
+    report.add(f"{name}: peak memory, read back, guarded, stored", "MB", [found["peak_mb"]])
 
 
 def _revoke(place: Place) -> list[float]:

@@ -1,7 +1,7 @@
 """EST over mTLS with durable commits: `pncpki serve` as shipped, and clients in a process of their own.
 
-The clients send requests prepared beforehand over plain TLS sockets. Server and clients share the machine, so the
-server's own CPU time an enrolment is told beside the rate: what one core to itself would do.
+The clients send requests prepared beforehand over plain TLS sockets. What one core gives is measured with the server
+confined to a core, one process for enrolments, and the clients confined to another.
 """
 
 import json
@@ -42,22 +42,25 @@ _HEAD = (
 def measure(machine: Machine, place: Place, requests: int, clients: int) -> dict[str, Any]:
     """Return latencies (ms) of one client kept alive and anew, the rate of several, and server CPU (ms) each.
 
-    ``many`` is the server as it is shipped, ``one_worker`` the same with one process to enrol: what one core gives.
+    ``many`` is the server as it is shipped; ``one_core`` the same with one process to enrol, on one core.
     """
     warm = max(requests // 2, 200)
-    loads = (
+    loads: tuple[tuple[str, dict[str, Any]], ...] = (
         ("kept", {"count": requests, "clients": 1, "anew": 0}),
         ("anew", {"count": requests, "clients": 1, "anew": 1}),
         ("many", {"count": requests, "clients": clients, "anew": 0}),
     )
-    alone = (("one_worker", {"count": requests, "clients": clients, "anew": 0}),)
+    cores = sorted(os.sched_getaffinity(0))
+    core, others = cores[:1], cores[1:] or cores
+    alone = (("one_core", {"count": requests, "clients": clients, "anew": 0, "cores": others}),)
     count = (len(loads) + len(alone)) * requests + 2 * warm
     files: Any = place.run("est.prepare", directory=str(machine.directory / f"est-{place.database}"), count=count)
     figures: dict[str, Any] = {}
     first = 0
-    for planned, workers in ((loads, 0), (alone, 1)):
-        with _workers(Path(place.home), workers), _serving(place) as (pid, ready):
-            for name, load in (("", {"count": warm, "clients": clients, "anew": 0}), *planned):
+    for planned, workers, allowed in ((loads, 0, cores), (alone, 1, core)):
+        with _workers(Path(place.home), workers), _serving(place, allowed) as (pid, ready):
+            warming: tuple[str, dict[str, Any]] = ("", {"count": warm, "clients": clients, "anew": 0})
+            for name, load in (warming, *planned):
                 asked = _cpu_of_database(place)
                 figures[name] = place.run(
                     "est.drive", ready=ready, files=files, load={"first": first, "server": pid, **load}
@@ -81,15 +84,27 @@ def _workers(home: Path, workers: int) -> Iterator[None]:
 
 
 @contextmanager
-def _serving(place: Place) -> Iterator[tuple[int, dict[str, Any]]]:
+def _confined(cores: list[int]) -> Iterator[None]:
+    """Let processes that are started meanwhile run on these cores only."""
+    usual = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, usual)
+
+
+@contextmanager
+def _serving(place: Place, cores: list[int]) -> Iterator[tuple[int, dict[str, Any]]]:
     command = [sys.executable, "-m", "webapp", "serve", "--home", place.home, "--json"]
-    server = subprocess.Popen(  # noqa: S603  # our own module
-        [*command, "--https-port", "0", "--http-port", "0"],
-        cwd=ROOT,
-        env=clean_environment(place.variables),
-        stdout=subprocess.PIPE,
-        stdin=subprocess.DEVNULL,
-    )
+    with _confined(cores):
+        server = subprocess.Popen(  # noqa: S603  # our own module
+            [*command, "--https-port", "0", "--http-port", "0"],
+            cwd=ROOT,
+            env=clean_environment(place.variables),
+            stdout=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+        )
     try:
         yield server.pid, json.loads(server.stdout.readline())  # type: ignore[union-attr]  # a pipe, by the call above
     finally:
@@ -97,17 +112,23 @@ def _serving(place: Place) -> Iterator[tuple[int, dict[str, Any]]]:
         server.wait(60)
 
 
-def _cpu_of(pid: int) -> float:
-    """Return the CPU seconds a process and all below it have used so far."""
+def _stat(pid: str) -> list[int]:
+    """Return a process's parent and the ticks it used, and its ended children, in user mode and the kernel; OSError."""
+    fields = Path("/proc", pid, "stat").read_text().rpartition(")")[2].split()
+    return [int(fields[1]), *(int(one) for one in fields[11:15])]
+
+
+def _cpu_of(pid: int, *, ended: bool = False) -> float:
+    """Return the CPU seconds a process and all below it have used so far; on request its ended children's as well."""
     below: dict[int, list[int]] = {}
     used: dict[int, int] = {}
     for entry in Path("/proc").glob("[0-9]*"):
         try:
-            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            parent, user, system, ended_user, ended_system = _stat(entry.name)
         except OSError:
-            continue
-        below.setdefault(int(fields[1]), []).append(int(entry.name))
-        used[int(entry.name)] = int(fields[11]) + int(fields[12])
+            continue  # it ended meanwhile
+        below.setdefault(parent, []).append(int(entry.name))
+        used[int(entry.name)] = user + system + (ended_user + ended_system if ended else 0)
     total, waiting = 0, [pid]
     while waiting:
         one = waiting.pop()
@@ -117,17 +138,15 @@ def _cpu_of(pid: int) -> float:
 
 
 def _cpu_of_database(place: Place) -> float:
-    """Return the CPU seconds of the processes of PostgreSQL that serve this database, on this machine; 0 on SQLite."""
+    """Return the CPU seconds of the PostgreSQL server that has this database, on this machine; 0 on SQLite."""
     name = place.variables.get("PNCPKI_DATABASE_URL", "").partition("?")[0].rpartition("/")[2]
-    total = 0
     for entry in Path("/proc").glob("[0-9]*") if name else ():
         try:
             if f" {name} " in (entry / "cmdline").read_bytes().decode(errors="replace"):
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-                total += int(fields[11]) + int(fields[12])
+                return _cpu_of(_stat(entry.name)[0], ended=True)
         except OSError:
-            continue  # it ended meanwhile
-    return total / os.sysconf("SC_CLK_TCK")
+            continue
+    return 0
 
 
 def prepare(home: str, directory: str, count: int) -> dict[str, str]:
@@ -150,8 +169,9 @@ def prepare(home: str, directory: str, count: int) -> dict[str, str]:
     return {"certificate": str(place / "client.pem"), "bodies": str(place / "bodies")}
 
 
-def drive(home: str, ready: dict[str, str], files: dict[str, str], load: dict[str, int]) -> dict[str, Any]:  # noqa: ARG001  # every job of a place is told its home
+def drive(home: str, ready: dict[str, str], files: dict[str, str], load: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG001  # every job of a place is told its home
     """Job: send requests; returns latencies in ms and the seconds it all took."""
+    os.sched_setaffinity(0, load.get("cores") or os.sched_getaffinity(0))
     count, clients = load["count"], load["clients"]
     lines = Path(files["bodies"]).read_text(encoding="ascii").split("\n")[load["first"] : load["first"] + count]
     shares = [lines[number::clients] for number in range(clients)]
