@@ -7,7 +7,7 @@ from pki_core.model.contracts import ContractMessage
 from pki_core.model.cps import CpsSigner
 from pki_core.model.signer import KeyAlgorithm
 from pki_core.services.cps_signers import CpsSigners
-from pki_core.wire.contract_data import encode_message, sign_messages
+from pki_core.wire.contract_answers import signed_documents
 
 
 class ContractSigning:
@@ -41,5 +41,4 @@ class ContractSigning:
         if not messages:
             return []
         key = self._signers.key_of(signer)
-        signed = self._pace.run(messages, lambda piece: sign_messages(piece, key), before_piece)
-        return [encode_message(message) for message in signed]
+        return self._pace.run(messages, lambda piece: signed_documents(piece, key), before_piece)

@@ -244,18 +244,13 @@ class Kept:
         """Write a value."""
         bits = self._bits.get(value)
         if bits is None:
-            bits = self._older.get(value) or self.bits_of(value, name)
-            self.keep(value, bits)
+            bits = self._older.get(value) or self._bits_of(value, name)
+            if len(self._bits) >= self._most:
+                self._bits, self._older = {}, self._bits
+            self._bits[value] = bits
         writer.many(*bits)
 
-    def bits_of(self, value: object, name: str) -> tuple[int, int]:
-        """Return the bits of a value, as a number, and how many they are."""
+    def _bits_of(self, value: object, name: str) -> tuple[int, int]:
         own = BitWriter()
         self._inner.write(own, value, name)
         return own.written()
-
-    def keep(self, value: object, bits: tuple[int, int]) -> None:
-        """Remember the bits of a value that somebody else has made."""
-        if len(self._bits) >= self._most:
-            self._bits, self._older = {}, self._bits
-        self._bits[value] = bits

@@ -67,7 +67,6 @@ _CHAIN = Element(
     Child("SubCertificates", "sub_certificates_der", _SUB_CERTIFICATES, 0),
     attributes=(Attribute("Id", "id", ID, required=False),),
 )
-_CONTRACT_CHAIN = Kept(_CHAIN, 2048)  # written twice: to be signed, and in its answer
 _OCTETS = Element(IdentifiedOctets, attributes=(_ID_ATTRIBUTE,), content=Content("value", Octets(256)))
 _EMAID = Element(IdentifiedText, attributes=(_ID_ATTRIBUTE,), content=Content("value", Text(64)))
 _NOTIFICATION = Element(
@@ -91,7 +90,7 @@ _RESPONSE = Element(
     InstallationResponse2,
     Child("ResponseCode", "response_code", element_of(Enumeration(_RESPONSE_CODES))),
     Child("SAProvisioningCertificateChain", "cps_chain", Kept(_CHAIN)),
-    Child("ContractSignatureCertChain", "contract_chain", _CONTRACT_CHAIN),
+    Child("ContractSignatureCertChain", "contract_chain", _CHAIN),
     Child("ContractSignatureEncryptedPrivateKey", "encrypted_private_key", _OCTETS),
     Child("DHpublickey", "dh_public_key", _OCTETS),
     Child("eMAID", "emaid", _EMAID),
@@ -170,7 +169,7 @@ def response_fragments(response: InstallationResponse2) -> dict[str, bytes]:
     """
     parts = (
         (response.encrypted_private_key, (34, "ContractSignatureEncryptedPrivateKey", _OCTETS)),
-        (response.contract_chain, (33, "ContractSignatureCertChain", _CONTRACT_CHAIN)),
+        (response.contract_chain, (33, "ContractSignatureCertChain", _CHAIN)),
         (response.emaid, None),
         (response.dh_public_key, (45, "DHpublickey", _OCTETS)),
     )

@@ -6,7 +6,7 @@ XML-Signature alone. The key's algorithm says which hash and which identifiers b
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
@@ -45,16 +45,13 @@ _REFERENCE = Element(
         Attribute("URI", "uri", _URI, required=False),
     ),
 )
-_SIGNED_INFO_ELEMENT = Element(
+_SIGNED_INFO = Element(
     SignedInfo,
     Child("CanonicalizationMethod", "canonicalization_method", _algorithm(1, 3)),
     Child("SignatureMethod", "signature_method", _algorithm(2, 4)),
     Child("Reference", "references", _REFERENCE, 1, 0, _MOST_REFERENCES),
     attributes=(_ID_ATTRIBUTE,),
 )
-_SIGNED_INFO = Kept(_SIGNED_INFO_ELEMENT, 2048)  # written twice: to be signed, and with its signature
-_MOST_FORMS = 64
-_FORMS: dict[tuple[object, ...], tuple[int, int, tuple[int, ...]]] = {}
 _VALUE = Element(IdentifiedOctets, attributes=(_ID_ATTRIBUTE,), content=Content("value", Octets(132)))  # P-521: 2 x 66
 SIGNATURE = Element(
     MessageSignature,
@@ -67,34 +64,59 @@ SIGNATURE = Element(
 
 
 @dataclass(frozen=True, slots=True)
-class _Suite:
+class Suite:
+    """How messages are signed with keys of one algorithm."""
+
     signature_method: str
     digest_method: str
     digest: Callable[[bytes], bytes]
-    coordinate: int  # octets of r and of s; 0: the value is no pair
+    digest_octets: int
+    value_octets: int
+    is_pair: bool = True  # r and s side by side, not as DER has them
+
+    def info(self, digests: Mapping[str, bytes]) -> SignedInfo:
+        """Return what refers to parts by their Ids, in the order given."""
+        return SignedInfo(
+            canonicalization_method=CANONICAL_EXI,
+            signature_method=self.signature_method,
+            references=tuple(
+                SignedReference(
+                    uri=f"#{name}", transforms=(CANONICAL_EXI,), digest_method=self.digest_method, digest=digest
+                )
+                for name, digest in digests.items()
+            ),
+        )
+
+    def signature(self, digests: Mapping[str, bytes], value: bytes) -> MessageSignature:
+        """Return a signature as messages hold it."""
+        return MessageSignature(signed_info=self.info(digests), value=IdentifiedOctets(value=value))
 
 
 _SUITES = {
     # by V2G2-769 and V2G2-770
-    KeyAlgorithm.SECP256R1: _Suite(
+    KeyAlgorithm.SECP256R1: Suite(
         "http://www.w3.org/2001/04/xmldsig-more#ecdsa-sha256",
         "http://www.w3.org/2001/04/xmlenc#sha256",
         lambda octets: hashlib.sha256(octets).digest(),
         32,
+        64,
     ),
     # by V2G20-2473 and V2G20-2475
-    KeyAlgorithm.SECP521R1: _Suite(
+    KeyAlgorithm.SECP521R1: Suite(
         "http://www.w3.org/2001/04/xmldsig-more#ecdsa-sha512",
         "http://www.w3.org/2001/04/xmlenc#sha512",
         lambda octets: hashlib.sha512(octets).digest(),
-        66,
+        64,
+        132,
     ),
     # by V2G20-2474 and V2G20-2476; the length of the hash is RFC 8702 3.1's, ISO 15118-20 names none.
-    KeyAlgorithm.ED448: _Suite(
+    KeyAlgorithm.ED448: Suite(
         "urn:iso:std:iso:15118:-20:Security:xmldsig#Ed448",
         "urn:iso:std:iso:15118:-20:Security:xmlenc#SHAKE256",
         lambda octets: hashlib.shake_256(octets).digest(64),
-        0,
+        64,
+        114,
+        is_pair=False,
     ),
 }
 
@@ -114,72 +136,41 @@ def signed_info_exi(signed_info: SignedInfo) -> bytes:
     return fragment(32, 46, 6, _SIGNED_INFO, ("SignedInfo", signed_info))
 
 
+def suite_of(algorithm: KeyAlgorithm) -> Suite:
+    """Return how messages are signed with a key's algorithm."""
+    return _SUITES[algorithm]
+
+
 def sign_each(parts: Sequence[Mapping[str, bytes]], signer: Signer) -> list[MessageSignature]:
     """Return a signature over each message's fragments by their Ids, referred to in the order given.
 
-    The signer is called once for all of them.
+    The signer is called once for all of them; errors as of ``signature_values``.
+    """
+    suite = suite_of(signer.algorithm)
+    digests = [{name: suite.digest(exi) for name, exi in fragments.items()} for fragments in parts]
+    values = signature_values([signed_info_exi(suite.info(one)) for one in digests], signer)
+    return [suite.signature(one, value) for one, value in zip(digests, values, strict=True)]
+
+
+def signature_values(infos: Sequence[bytes], signer: Signer) -> list[bytes]:
+    """Return signatures over SignedInfo, each as written, by one call of the signer; verified before they leave.
 
     Raises:
         SignatureInvalidError: one of the token's signatures does not verify; none may be used.
         HsmUnavailableError: the token is away.
     """
-    suite, key = _SUITES[signer.algorithm], load_public_key(signer.spki_der)[1]
-    infos = [_info(fragments, suite) for fragments in parts]
-    for info in infos:
-        _keep_bits(info)
-    messages = [signed_info_exi(info) for info in infos]
-    signatures = []
-    for info, message, value in zip(infos, messages, signer.sign(messages), strict=True):
-        if not signature_is_valid(key, signer.algorithm, message, value):
+    suite, key = suite_of(signer.algorithm), load_public_key(signer.spki_der)[1]
+    values = []
+    for info, value in zip(infos, signer.sign(infos), strict=True):
+        if not signature_is_valid(key, signer.algorithm, info, value):
             raise SignatureInvalidError(f"key {signer.label} made a signature that does not verify")
-        octets = value
-        if suite.coordinate:
-            octets = b"".join(number.to_bytes(suite.coordinate) for number in decode_dss_signature(value))
-        signatures.append(MessageSignature(signed_info=info, value=IdentifiedOctets(value=octets)))
-    return signatures
+        values.append(_side_by_side(value, suite.value_octets) if suite.is_pair else value)
+    return values
 
 
-def _info(fragments: Mapping[str, bytes], suite: _Suite) -> SignedInfo:
-    return SignedInfo(
-        canonicalization_method=CANONICAL_EXI,
-        signature_method=suite.signature_method,
-        references=tuple(
-            SignedReference(
-                uri=f"#{name}",
-                transforms=(CANONICAL_EXI,),
-                digest_method=suite.digest_method,
-                digest=suite.digest(exi),
-            )
-            for name, exi in fragments.items()
-        ),
-    )
-
-
-def _keep_bits(info: SignedInfo) -> None:
-    """Make the bits of a SignedInfo of ours from the form it shares with others: its digests are set into zeros."""
-    shape = (info.signature_method, *[(one.uri, len(one.digest)) for one in info.references])
-    form = _FORMS.get(shape)
-    if form is None:
-        if len(_FORMS) >= _MOST_FORMS:
-            _FORMS.clear()
-        form = _FORMS[shape] = _form_of(info)
-    number, count, shifts = form
-    for one, shift in zip(info.references, shifts, strict=True):
-        number |= int.from_bytes(one.digest) << shift
-    _SIGNED_INFO.keep(info, (number, count))
-
-
-def _form_of(info: SignedInfo) -> tuple[int, int, tuple[int, ...]]:
-    """Return the bits with zeros for digests, how many they are, and how far from the end each digest stands."""
-    empty = [replace(one, digest=bytes(len(one.digest))) for one in info.references]
-    number, count = _SIGNED_INFO.bits_of(replace(info, references=tuple(empty)), "SignedInfo")
-    shifts = []
-    for place, one in enumerate(empty):
-        marked = [*empty]
-        marked[place] = replace(one, digest=one.digest[:-1] + b"\1")  # its last bit shows where it stands
-        with_mark, _ = _SIGNED_INFO.bits_of(replace(info, references=tuple(marked)), "SignedInfo")
-        shifts.append((with_mark ^ number).bit_length() - 1)
-    return number, count, tuple(shifts)
+def _side_by_side(value: bytes, octets: int) -> bytes:
+    r, s = decode_dss_signature(value)
+    return r.to_bytes(octets // 2) + s.to_bytes(octets // 2)
 
 
 def signature_fault(signature: MessageSignature | None, fragments: Mapping[str, bytes], spki_der: bytes) -> str:
@@ -197,8 +188,8 @@ def signature_fault(signature: MessageSignature | None, fragments: Mapping[str, 
     if fault := _reference_fault(signed_info, fragments, suite):
         return fault
     value = signature.value.value
-    if suite.coordinate:
-        r, s = value[: suite.coordinate], value[suite.coordinate :]
+    if suite.is_pair:
+        r, s = value[: suite.value_octets // 2], value[suite.value_octets // 2 :]
         if len(r) != len(s):
             return "the signature value is not r and s side by side"
         value = encode_dss_signature(int.from_bytes(r), int.from_bytes(s))
@@ -207,7 +198,7 @@ def signature_fault(signature: MessageSignature | None, fragments: Mapping[str, 
     return ""
 
 
-def _reference_fault(signed_info: SignedInfo, fragments: Mapping[str, bytes], suite: _Suite) -> str:
+def _reference_fault(signed_info: SignedInfo, fragments: Mapping[str, bytes], suite: Suite) -> str:
     if (signed_info.canonicalization_method, signed_info.signature_method) != (CANONICAL_EXI, suite.signature_method):
         return "the signature is not made in the way that belongs to the key"
     if sorted(reference.uri or "" for reference in signed_info.references) != sorted(f"#{name}" for name in fragments):
