@@ -14,7 +14,7 @@ from typing import Final, NoReturn
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, x448
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
+from cryptography.hazmat.primitives.serialization import load_der_public_key
 from cryptography.x509.oid import NameOID
 
 from pki_core.model.contracts import AadForm, KeyEnvelope
@@ -22,7 +22,7 @@ from pki_core.model.errors import CsrRejectedError, InvariantError, MalformedErr
 from pki_core.model.signer import KeyAlgorithm
 from pki_core.wire.contract_envelope import ContractKey, VehiclePublicKey, associated_data, wrap_2, wrap_20
 from pki_core.wire.pool_certificate import alternative_public_key
-from pki_core.wire.public_key import load_public_key, refuse_weak_key, spki_of
+from pki_core.wire.public_key import key_of_certificate, refuse_weak_key, spki_of
 
 _CURVES: Final = {KeyAlgorithm.SECP256R1: ec.SECP256R1(), KeyAlgorithm.SECP521R1: ec.SECP521R1()}
 _PRIME: Final = (1 << 448) - (1 << 224) - 1
@@ -69,12 +69,7 @@ def vehicle_key_of(certificate_der: bytes) -> VehiclePublicKey:
         MalformedError: not a certificate with a key of ISO 15118, or with one that keeps no secret.
     """
     try:
-        spki_der = (
-            x509.load_der_x509_certificate(certificate_der)
-            .public_key()
-            .public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        )
-        algorithm, key = load_public_key(spki_der)
+        algorithm, key, spki_der = key_of_certificate(x509.load_der_x509_certificate(certificate_der))
         refuse_weak_key(algorithm, spki_der)
     except (ValueError, x509.InvalidVersion, UnsupportedAlgorithm) as error:
         raise MalformedError("not a DER certificate with a key that is known") from error
@@ -111,8 +106,7 @@ def identity_of(certificate_der: bytes) -> tuple[str, KeyAlgorithm, bytes]:
     try:
         certificate = x509.load_der_x509_certificate(certificate_der)
         (name,) = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-        spki_der = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        algorithm, _ = load_public_key(spki_der)
+        algorithm, _, spki_der = key_of_certificate(certificate)
     except (ValueError, x509.InvalidVersion, UnsupportedAlgorithm) as error:
         raise MalformedError("not a DER certificate with a name and a key that is known") from error
     except CsrRejectedError as error:

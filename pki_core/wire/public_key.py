@@ -4,6 +4,7 @@ import hashlib
 from functools import lru_cache
 from typing import cast
 
+from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat import asn1
 from cryptography.hazmat.primitives.asymmetric import ec, ed448
@@ -40,6 +41,22 @@ def load_public_key(spki_der: bytes) -> tuple[KeyAlgorithm, PublicKey]:
         raise CsrRejectedError("key.type_not_allowed", "The key's type or curve is not one ISO 15118 uses.") from error
     except ValueError as error:
         raise CsrRejectedError("key.invalid", "The public key is not a valid point of its curve.") from error
+    return _known(key, spki_der)
+
+
+def key_of_certificate(certificate: x509.Certificate) -> tuple[KeyAlgorithm, PublicKey, bytes]:
+    """Return a certificate's key, as ``load_public_key`` does, and its DER SubjectPublicKeyInfo.
+
+    Raises:
+        ValueError, UnsupportedAlgorithm: cryptography does not read the key.
+        CsrRejectedError: it is none that ISO 15118 uses.
+    """
+    key = certificate.public_key()
+    spki_der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return *_known(key, spki_der), spki_der
+
+
+def _known(key: object, spki_der: bytes) -> tuple[KeyAlgorithm, PublicKey]:
     for algorithm, head in _SPKI_HEADS.items():
         if spki_der.startswith(head):
             return algorithm, cast("ec.EllipticCurvePublicKey", key)
