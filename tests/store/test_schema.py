@@ -1,5 +1,6 @@
 """The schema: migrations go up, down and up again, and end where the tables of the code are, on both databases."""
 
+import os
 import re
 import subprocess
 import sys
@@ -153,6 +154,20 @@ def test_certificates_lie_in_one_partition_a_year(postgres_database_url):
         ]
         fill = connection.scalar(text("SELECT reloptions::text FROM pg_class WHERE relname = 'certificate_status'"))
         assert "fillfactor=60" in fill
+
+
+@pytest.mark.postgres
+def test_contract_data_stays_in_its_row_on_postgresql(postgres_database_url):
+    with connected(postgres_database_url) as connection:
+        connection.execute(text("ALTER TABLE contract_data DROP CONSTRAINT fk_contract_data_emaid_contract"))
+        connection.execute(
+            text("INSERT INTO contract_data (emaid, signed_data) VALUES ('DEABCC12345678', :octets)"),
+            {"octets": os.urandom(6000)},
+        )
+        aside = connection.scalar(
+            text("SELECT pg_relation_size(reltoastrelid) FROM pg_class WHERE relname = 'contract_data'")
+        )
+        assert aside == 0
 
 
 def test_an_empty_database_is_not_current(empty_url):
