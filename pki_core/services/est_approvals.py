@@ -79,16 +79,17 @@ class Approvals:
             return Verdict()
         if known is not None and known.state is EstRequestState.APPROVED:
             return Verdict(approved_id=known.id)
-        self._keep(sought, request, csr_der)
+        self._keep(known, sought, request, csr_der)
         return Verdict()
 
-    def _keep(self, sought: Sought, request: IssueRequest, csr_der: bytes) -> None:
+    def _keep(self, known: EstRequest | None, sought: Sought, request: IssueRequest, csr_der: bytes) -> None:
+        """Keep a request of which nothing was known, or one that has come to its end."""
         now = self._clock.now()
         number = str(uuid.uuid4())
         with self._store.transaction() as work:
-            known = work.est_requests.find(sought)
-            if known is not None and known.state is EstRequestState.PENDING:
-                return  # the same request came twice at the same time
+            work.partners.lock(sought.partner_id)  # his requests one by one: none waits twice, none above the limit
+            if work.est_requests.find(sought) != known:
+                return  # it came twice at the same time, and may be decided already
             if work.est_requests.count_pending(sought.partner_id) >= self._max_pending:
                 raise TooManyRequestsError(f"{self._max_pending} requests of this partner wait for approval")
             work.est_requests.add(number, sought, csr_der, request.subject.common_name, now)

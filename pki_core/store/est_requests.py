@@ -40,7 +40,7 @@ class EstRequestGateway:
         )
 
     def find(self, sought: Sought) -> EstRequest | None:
-        """Return the newest request of this kind, None when there is none."""
+        """Return the request of this kind that is open, or else the newest; None when there is none."""
         table = tables.est_request.c
         row = self._connection.execute(
             select(tables.est_request)
@@ -50,7 +50,7 @@ class EstRequestGateway:
                 table.spki_sha256 == sought.spki_sha256,
                 table.subject_sha256 == sought.subject_sha256,
             )
-            .order_by(table.asked_at.desc(), table.id.desc())
+            .order_by(tables.OPEN_EST_REQUEST.desc(), table.asked_at.desc(), table.id.desc())
             .limit(1)
         ).first()
         return None if row is None else _record(row)

@@ -340,3 +340,14 @@ Index(
     est_request.c.spki_sha256,
     est_request.c.subject_sha256,
 )
+OPEN_EST_REQUEST = est_request.c.state.in_(("pending", "approved"))
+Index(  # RFC 7030 4.2.3: who asks again asks for the same certificate
+    "ix_est_request_open",
+    est_request.c.partner_id,
+    est_request.c.label,
+    est_request.c.spki_sha256,
+    est_request.c.subject_sha256,
+    unique=True,
+    sqlite_where=OPEN_EST_REQUEST,
+    postgresql_where=OPEN_EST_REQUEST,
+)

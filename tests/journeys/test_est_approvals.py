@@ -3,7 +3,9 @@
 import base64
 import json
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import timedelta
+from threading import Barrier
 
 import pytest
 from cryptography import x509
@@ -11,9 +13,12 @@ from sqlalchemy import text
 from typer.testing import CliRunner
 
 from pki_core.model.clock import SystemClock
-from pki_core.model.errors import ConflictError, MalformedError, NotFoundError
+from pki_core.model.errors import ConflictError, ConstraintError, MalformedError, NotFoundError, TooManyRequestsError
 from pki_core.model.est import EstRequestState
-from pki_core.services.est_approvals import Approvals
+from pki_core.runtime import open_runtime
+from pki_core.services.est_approvals import Approvals, Asking, Verdict
+from pki_core.store.est_requests import Sought
+from pki_core.wire.csr import parse_csr
 from tests.builders import SetClock, name, new_key, raw_csr, tlv
 from tests.journeys.acts import rows
 from tests.journeys.est_acts import STATION, certificates_in, est_client, station_csr
@@ -48,6 +53,68 @@ def test_a_request_waits_until_it_is_approved_and_then_gets_one_certificate(any_
     assert rows(any_client.runtime, "SELECT count(*) FROM certificate WHERE partner_id = 'demo-cpo'") == [(1,)]
     audited = rows(any_client.runtime, "SELECT actor, action FROM audit WHERE action LIKE 'est.%' ORDER BY id")
     assert audited == [("demo-cpo", "est.asked"), ("Ada", "est.approved")]
+
+
+def look_at_once(approvals, csr_ders):
+    """Ask for each certificate in a thread of its own, all at the same moment; what each was told."""
+    ready = Barrier(len(csr_ders))
+    asking = Asking(partner_id="demo-cpo", label="cpo")
+
+    def look(csr_der):
+        request = parse_csr("est", csr_der)
+        ready.wait(10)
+        try:
+            return approvals.look(asking, request, csr_der)
+        except TooManyRequestsError:
+            return None
+
+    with ThreadPoolExecutor(len(csr_ders)) as pool:
+        return list(pool.map(look, csr_ders))
+
+
+def test_a_request_that_comes_several_times_at_once_waits_once_and_gets_what_is_decided(any_home):
+    with closing(open_runtime(any_home)) as runtime:
+        approvals = runtime.approvals
+        for _ in range(8):
+            csr_der = station_csr(key=new_key())
+            assert look_at_once(approvals, [csr_der] * 6) == [Verdict()] * 6
+            (one,) = approvals.pending()
+            approvals.decide(one.id, EstRequestState.APPROVED, "Ada")
+            assert look_at_once(approvals, [csr_der]) == [Verdict(approved_id=one.id)]
+
+
+def test_requests_that_come_at_once_do_not_pass_the_limit_of_those_that_wait(any_home):
+    with closing(open_runtime(any_home)) as runtime:
+        approvals = Approvals(runtime.store, runtime.clock, "dev", 3)
+        told = look_at_once(approvals, [station_csr(key=new_key()) for _ in range(8)])
+        assert (told.count(Verdict()), told.count(None)) == (3, 5)
+        assert len(approvals.pending()) == 3
+
+
+def test_the_database_itself_lets_a_request_wait_only_once(any_home):
+    sought = Sought("demo-cpo", "cpo", "0" * 64, "1" * 64)
+
+    def keep(number):
+        with runtime.store.transaction() as work:
+            work.est_requests.add(number, sought, b"csr", STATION, runtime.clock.now())
+
+    with closing(open_runtime(any_home)) as runtime:
+        keep("first")
+        with pytest.raises(ConstraintError):
+            keep("second")
+        runtime.approvals.decide("first", EstRequestState.APPROVED, "Ada")
+        with pytest.raises(ConstraintError):  # its certificate is still to be fetched
+            keep("second")
+
+
+def test_an_open_request_is_found_before_one_that_ended_in_the_same_second(any_home):
+    sought, now = Sought("demo-cpo", "cpo", "0" * 64, "1" * 64), SystemClock().now()
+    with closing(open_runtime(any_home)) as runtime, runtime.store.transaction() as work:
+        work.est_requests.add("ended", sought, b"csr", STATION, now)
+        work.est_requests.decide("ended", EstRequestState.APPROVED, "Ada", now)
+        work.est_requests.close("ended", 1)
+        work.est_requests.add("anew", sought, b"csr", STATION, now)
+        assert work.est_requests.find(sought).id == "anew"
 
 
 def test_a_certificate_that_has_ended_is_not_given_again_and_the_request_waits_anew(home):

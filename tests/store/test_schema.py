@@ -270,3 +270,35 @@ def test_message_definitions_that_contradict_a_key_become_those_of_the_key(datab
         rows = connection.execute(text("SELECT pcid, namespace FROM provisioning_certificate"))
         found = {row.pcid: row.namespace for row in rows}
     assert found == {"P256AS20": 2, "P521AS2": 22, "ED448AS2": 22, "P256": 2, "P521AS20": 20, "P521AS22": 22}
+
+
+def test_of_requests_that_were_kept_twice_the_migration_leaves_the_approved_one_or_else_the_oldest(database_url):
+    run(database_url, command.downgrade, "0016")
+    kept = [  # id, key, state, asked_at
+        ("a1", "waits twice", "pending", 2),
+        ("a2", "waits twice", "pending", 1),
+        ("b1", "approved and waits", "pending", 1),
+        ("b2", "approved and waits", "approved", 2),
+        ("c1", "approved and refused", "approved", 1),
+        ("c2", "approved and refused", "refused", 1),
+        ("d1", "waits and refused", "refused", 1),
+        ("d2", "waits and refused", "pending", 1),
+        ("e1", "issued, then asked again", "issued", 1),
+        ("e2", "issued, then asked again", "pending", 2),
+        ("f1", "refused", "refused", 1),
+        ("g1", "waits", "pending", 1),
+    ]
+    with connected(database_url) as connection:
+        connection.execute(text("INSERT INTO partner (id, created_at) VALUES ('one', 1)"))
+        for number, key, state, asked_at in kept:
+            connection.execute(
+                text(
+                    "INSERT INTO est_request (id, partner_id, label, subject_sha256, spki_sha256, csr_der, common_name,"
+                    " state, asked_at) VALUES (:id, 'one', 'cpo', 's', :key, :csr, 'n', :state, :at)"
+                ),
+                {"id": number, "key": key, "csr": b"csr", "state": state, "at": asked_at},
+            )
+    migrate(database_url)
+    with connected(database_url) as connection:
+        left = set(connection.scalars(text("SELECT id FROM est_request")))
+    assert left == {"a2", "b2", "c1", "d2", "e1", "e2", "f1", "g1"}
