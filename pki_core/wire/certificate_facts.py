@@ -7,6 +7,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from pki_core.model.certificates import serial_text
 from pki_core.model.errors import MalformedError
+from pki_core.wire.unreadable import BY_CRYPTOGRAPHY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +30,7 @@ def read_facts(certificate_der: bytes) -> CertificateFacts:
         is_ca = isinstance(constraints, x509.BasicConstraints) and constraints.ca
         is_root = is_ca and certificate.subject == certificate.issuer  # names cost more than all else: of CAs only
         serial = certificate.serial_number
-    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+    except BY_CRYPTOGRAPHY as error:
         raise MalformedError("not a certificate") from error
     usage = found.get(x509.KeyUsage.oid)
     points = found.get(x509.CRLDistributionPoints.oid)

@@ -6,6 +6,7 @@ Read with asn1crypto, which also accepts the field's real certificates with an e
 from asn1crypto import x509
 
 from pki_core.model.errors import MalformedError
+from pki_core.wire.unreadable import BY_ASN1CRYPTO
 
 _SHORT = {
     "common_name": "CN",
@@ -31,6 +32,6 @@ def subject_text(certificate_der: bytes) -> str:
             for rdn in subject.chosen
             for attribute in rdn
         ]
-    except (ValueError, TypeError, KeyError) as error:
+    except BY_ASN1CRYPTO as error:
         raise MalformedError("not a DER certificate") from error
     return ", ".join(reversed(parts))

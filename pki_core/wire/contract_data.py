@@ -11,7 +11,6 @@ from functools import lru_cache
 from typing import TypeVar, cast
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from pki_core.model.contracts import (
@@ -36,6 +35,7 @@ from pki_core.model.profiles import Edition
 from pki_core.model.signer import Signer
 from pki_core.wire import exi_iso2, exi_iso20
 from pki_core.wire.exi_signature import sign_each, signature_fault
+from pki_core.wire.unreadable import BY_CRYPTOGRAPHY
 
 NO_CERTIFICATE_2 = "FAILED_NoCertificateAvailable"
 NO_CONTRACT_20 = "WARNING_NoContractMatchingPCIDFound"
@@ -116,7 +116,7 @@ def public_key_of(certificate_der: bytes) -> bytes:
     """Return the DER SubjectPublicKeyInfo of a certificate, anybody's; MalformedError when it cannot be read."""
     try:
         key = x509.load_der_x509_certificate(certificate_der).public_key()
-    except (ValueError, x509.InvalidVersion, UnsupportedAlgorithm) as error:
+    except BY_CRYPTOGRAPHY as error:
         raise MalformedError("not a DER certificate with a key that is known") from error
     return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
@@ -197,7 +197,7 @@ def end_of(chain: CertificateChain) -> datetime:
     ders = (chain.certificate_der, *chain.sub_certificates_der)
     try:
         return min(x509.load_der_x509_certificate(der).not_valid_after_utc for der in ders)
-    except (ValueError, x509.InvalidVersion) as error:
+    except BY_CRYPTOGRAPHY as error:
         raise MalformedError("not a DER certificate") from error
 
 

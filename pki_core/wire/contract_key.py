@@ -23,6 +23,7 @@ from pki_core.model.signer import KeyAlgorithm
 from pki_core.wire.contract_envelope import ContractKey, VehiclePublicKey, associated_data, wrap_2, wrap_20
 from pki_core.wire.pool_certificate import alternative_public_key
 from pki_core.wire.public_key import key_of_certificate, refuse_weak_key, spki_of
+from pki_core.wire.unreadable import BY_CRYPTOGRAPHY
 
 _CURVES: Final = {KeyAlgorithm.SECP256R1: ec.SECP256R1(), KeyAlgorithm.SECP521R1: ec.SECP521R1()}
 _PRIME: Final = (1 << 448) - (1 << 224) - 1
@@ -71,7 +72,7 @@ def vehicle_key_of(certificate_der: bytes) -> VehiclePublicKey:
     try:
         algorithm, key, spki_der = key_of_certificate(x509.load_der_x509_certificate(certificate_der))
         refuse_weak_key(algorithm, spki_der)
-    except (ValueError, x509.InvalidVersion, UnsupportedAlgorithm) as error:
+    except BY_CRYPTOGRAPHY as error:
         raise MalformedError("not a DER certificate with a key that is known") from error
     except CsrRejectedError as error:
         raise MalformedError(str(error)) from error
@@ -107,7 +108,7 @@ def identity_of(certificate_der: bytes) -> tuple[str, KeyAlgorithm, bytes]:
         certificate = x509.load_der_x509_certificate(certificate_der)
         (name,) = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
         algorithm, _, spki_der = key_of_certificate(certificate)
-    except (ValueError, x509.InvalidVersion, UnsupportedAlgorithm) as error:
+    except BY_CRYPTOGRAPHY as error:
         raise MalformedError("not a DER certificate with a name and a key that is known") from error
     except CsrRejectedError as error:
         raise MalformedError(str(error)) from error

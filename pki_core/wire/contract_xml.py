@@ -70,7 +70,8 @@ def decode_xml(octets: bytes) -> Message2:
         text = _LINE_ENDS.sub("\n", octets.decode("utf-8-sig"))
         if "<!" in text or "&" in text:  # document types, comments, entities: no message has them
             raise MalformedError("the XML holds more than elements")
-        root = ET.fromstring(text.encode())  # noqa: S314  # without document type and entities nothing can grow
+        # As text: it has been judged as UTF-8, whatever encoding it declares.
+        root = ET.fromstring(text)  # noqa: S314  # without document type and entities nothing can grow
     except (ValueError, ET.ParseError) as error:
         raise MalformedError("the contract data is not XML") from error
     if root.tag != f"{_MSG}V2G_Message":

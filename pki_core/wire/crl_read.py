@@ -13,6 +13,7 @@ from asn1crypto import crl as asn1_crl
 from asn1crypto import x509 as asn1_x509
 
 from pki_core.model.errors import MalformedError
+from pki_core.wire.unreadable import BY_ASN1CRYPTO
 
 AUTHORITY_KEY_IDENTIFIER = "2.5.29.35"
 CRL_NUMBER = "2.5.29.20"
@@ -169,7 +170,7 @@ def _read_extensions(explicit_der: bytes) -> dict[str, Any]:
             "distribution_point": _point(values.get("issuing_distribution_point")),
             "freshest_urls": _urls(values.get("freshest_crl")),
         }
-    except (ValueError, TypeError, KeyError) as error:
+    except BY_ASN1CRYPTO as error:
         raise MalformedError("the extensions of the CRL do not decode") from error
 
 

@@ -13,6 +13,7 @@ from pki_core.model.errors import CsrRejectedError, MalformedError
 from pki_core.model.requests import RequestedSubject
 from pki_core.wire.csr import read_subject
 from pki_core.wire.pem import CSR_LABELS, base64_to_der, pem_to_der
+from pki_core.wire.unreadable import BY_CRYPTOGRAPHY
 
 _WHITE_SPACE = b" \t\r\n"
 _SEQUENCE, _SET, _CONTEXT_0 = 0x30, 0x31, 0xA0
@@ -205,7 +206,7 @@ def same_names(csr_der: bytes, certificate_der: bytes) -> bool:
     try:
         asked = _comparable(x509.load_der_x509_csr(csr_der).subject)
         held = _comparable(x509.load_der_x509_certificate(certificate_der).subject)
-    except ValueError as error:
+    except BY_CRYPTOGRAPHY as error:
         raise CsrRejectedError("csr.subject_invalid", "The subject of the request cannot be read.") from error
     return asked == held
 

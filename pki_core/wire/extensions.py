@@ -16,6 +16,7 @@ from cryptography.x509.oid import AuthorityInformationAccessOID
 
 from pki_core.model.errors import MalformedError
 from pki_core.model.profiles import Extensions, KeyUsage
+from pki_core.wire.unreadable import BY_ASN1CRYPTO
 
 _KEY_USAGE_ARGUMENT = {
     KeyUsage.DIGITAL_SIGNATURE: "digital_signature",
@@ -141,7 +142,7 @@ def read_extensions(extensions: tuple[tuple[str, bool, bytes], ...]) -> Extensio
             decoded = structure.load(value, strict=True)
             found.update(reader(decoded))
             is_der = decoded.dump(force=True) == value  # asn1crypto also reads BER, and passes over what it need not
-        except (ValueError, TypeError, KeyError) as error:
+        except BY_ASN1CRYPTO as error:
             raise MalformedError(f"the extension {oid} does not decode") from error
         if not is_der:
             raise MalformedError(f"the extension {oid} is not DER, or holds more than it should")

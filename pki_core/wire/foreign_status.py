@@ -11,7 +11,7 @@ from typing import Any
 
 from asn1crypto import x509 as asn1_x509
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
 from cryptography.x509 import ocsp
@@ -20,6 +20,7 @@ from cryptography.x509.oid import CRLEntryExtensionOID, ExtendedKeyUsageOID, Ext
 from pki_core.model.errors import MalformedError
 from pki_core.model.foreign_status import StatusReport, StatusSources
 from pki_core.model.pools import ForeignStatus
+from pki_core.wire.unreadable import BY_ASN1CRYPTO, BY_CRYPTOGRAPHY
 
 _TOLERANCE = timedelta(minutes=5)  # between their clock and ours
 _WITHOUT_END = timedelta(days=1)  # RFC 6960 4.2.2.1: no nextUpdate = newer information is always there
@@ -64,7 +65,7 @@ def read_foreign(certificate_der: bytes, issuer_der: bytes) -> ForeignCertificat
             issuer_name_hash=hashlib.sha1(above.subject.dump(), usedforsecurity=False).digest(),
             issuer_key_hash=hashlib.sha1(bytes(above.public_key["public_key"]), usedforsecurity=False).digest(),
         )
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, UnsupportedAlgorithm) as error:
+    except (*BY_ASN1CRYPTO, *BY_CRYPTOGRAPHY) as error:
         raise MalformedError("a certificate cannot be read") from error
 
 
@@ -94,7 +95,7 @@ def read_ocsp(response_der: bytes, asked: ForeignCertificate, source: str, now: 
         for single in response.responses:
             if (single.issuer_name_hash, single.issuer_key_hash, single.serial_number) == wanted:
                 return _single(single, source, now)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except BY_CRYPTOGRAPHY as error:
         raise MalformedError("the response cannot be read") from error
     raise MalformedError("the response is about another certificate")
 
@@ -140,7 +141,7 @@ def _may_answer(candidate: x509.Certificate, issuer: x509.Certificate, now: date
     try:
         candidate.verify_directly_issued_by(issuer)
         usage = candidate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-    except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound, x509.DuplicateExtension):
+    except (*BY_CRYPTOGRAPHY, InvalidSignature, x509.ExtensionNotFound):
         return False
     return ExtendedKeyUsageOID.OCSP_SIGNING in usage
 
@@ -197,7 +198,7 @@ def read_crl(crl_der: bytes, issuer: x509.Certificate, source: str, now: datetim
             raise MalformedError("the CRL does not say when the next one is due")  # RFC 5280 5.1.2.5
         _check_time(parsed.last_update_utc, end, now)
         found = {extension.oid: extension for extension in parsed.extensions}
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+    except BY_CRYPTOGRAPHY as error:
         raise MalformedError("the CRL cannot be read") from error
     if ExtensionOID.DELTA_CRL_INDICATOR in found:
         raise MalformedError("the CRL is a delta")
@@ -243,7 +244,7 @@ def look_up(crl: ForeignCrl, asked: ForeignCertificate) -> StatusReport:
 def _reason(entry: x509.RevokedCertificate) -> str:
     try:
         value: Any = entry.extensions.get_extension_for_oid(CRLEntryExtensionOID.CRL_REASON).value
-    except (x509.ExtensionNotFound, ValueError):
+    except (*BY_CRYPTOGRAPHY, x509.ExtensionNotFound):
         return ""
     return str(value.reason.value)
 

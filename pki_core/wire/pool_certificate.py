@@ -15,6 +15,7 @@ from pki_core.model.errors import CsrRejectedError, MalformedError
 from pki_core.model.signer import KeyAlgorithm
 from pki_core.wire.certificate import signature_is_valid
 from pki_core.wire.public_key import load_public_key
+from pki_core.wire.unreadable import BY_ASN1CRYPTO
 
 MAX_OCTETS = 4096  # ISO 15118-20 allows 1600; roots of others carry more
 _ALTERNATIVE_PUBLIC_KEY = "2.5.29.72"
@@ -83,7 +84,7 @@ def read_certificate(certificate_der: bytes) -> PoolCertificate:
         raise MalformedError(f"a certificate has at most {MAX_OCTETS} octets")
     try:
         return _read(x509.Certificate.load(certificate_der, strict=True), certificate_der)
-    except (ValueError, TypeError, KeyError, OverflowError, AttributeError) as error:  # all of them leave asn1crypto
+    except BY_ASN1CRYPTO as error:
         raise MalformedError("not a DER certificate") from error
 
 
@@ -126,7 +127,7 @@ def leaf_fault(certificate_der: bytes) -> str:
         usage = parsed.key_usage_value
         allowed = None if usage is None else set(usage.native)
         unknown = sorted(set(parsed.critical_extensions) - _KNOWN_IN_LEAFS)
-    except (ValueError, TypeError, KeyError) as error:
+    except BY_ASN1CRYPTO as error:
         raise MalformedError("not a DER certificate") from error
     if allowed is not None and "digital_signature" not in allowed:
         return "may not make signatures: its key usage lacks digitalSignature"
@@ -146,7 +147,7 @@ def alternative_public_key(certificate_der: bytes) -> bytes:
         for extension in extensions:
             if extension["extn_id"].dotted == _ALTERNATIVE_PUBLIC_KEY:
                 return bytes(extension["extn_value"])
-    except (ValueError, TypeError, KeyError) as error:
+    except BY_ASN1CRYPTO as error:
         raise MalformedError("not a DER certificate") from error
     return b""
 
@@ -157,5 +158,5 @@ def domain_components_of(certificate_der: bytes) -> tuple[str, ...]:
         subject = x509.Certificate.load(certificate_der, strict=True).subject
         parts = [part for rdn in subject.chosen for part in rdn]
         return tuple(str(part["value"].native) for part in parts if part["type"].native == "domain_component")
-    except (ValueError, TypeError, KeyError) as error:
+    except BY_ASN1CRYPTO as error:
         raise MalformedError("not a DER certificate") from error

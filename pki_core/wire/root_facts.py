@@ -11,6 +11,7 @@ from asn1crypto import x509
 
 from pki_core.model.errors import MalformedError
 from pki_core.wire.certificate_text import subject_text
+from pki_core.wire.unreadable import BY_ASN1CRYPTO
 
 _ALGORITHMS = {"1.2.840.10045.4.3.2": "secp256r1", "1.2.840.10045.4.3.4": "secp521r1", "1.3.101.113": "ed448"}
 _KEPT = 256  # a pool has tens of roots
@@ -44,7 +45,7 @@ def read_root_facts(certificate_der: bytes) -> RootFacts:
         if identifier is None:  # RFC 5280 4.2.1.2, method 1
             identifier = hashlib.sha1(bytes(parsed.public_key["public_key"])).digest()  # noqa: S324  # a name, no proof
         algorithm = parsed["signature_algorithm"]["algorithm"].dotted
-    except (ValueError, TypeError, KeyError) as error:
+    except BY_ASN1CRYPTO as error:
         raise MalformedError("not a DER certificate") from error
     return RootFacts(
         distinguished_name=subject_text(certificate_der),

@@ -5,6 +5,7 @@ from functools import lru_cache
 from cryptography import x509
 
 from pki_core.model.errors import MalformedError
+from pki_core.wire.unreadable import BY_CRYPTOGRAPHY
 
 _REGISTRAR = x509.ObjectIdentifier("1.3.6.1.5.5.7.3.28")  # id-kp-cmcRA, RFC 6402 2.10
 
@@ -14,7 +15,7 @@ def serial_of(certificate_der: bytes) -> int:
     """Return the serial number of a certificate; MalformedError when it cannot be read."""
     try:
         return x509.load_der_x509_certificate(certificate_der).serial_number
-    except (ValueError, x509.InvalidVersion) as error:
+    except BY_CRYPTOGRAPHY as error:
         raise MalformedError("not a DER certificate") from error
 
 

@@ -5,11 +5,11 @@ from datetime import datetime
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.verification import ExtensionPolicy, PolicyBuilder, Store, VerificationError
 
 from pki_core.model.errors import SettingsError
+from pki_core.wire.unreadable import BY_CRYPTOGRAPHY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,13 +46,6 @@ def path_to_anchor(certificate_der: bytes, anchors: TrustAnchors, now: datetime)
     try:
         leaf = x509.load_der_x509_certificate(certificate_der)
         verified = policy.build_client_verifier().verify(leaf, list(anchors.below))
-    except (
-        VerificationError,
-        UnsupportedAlgorithm,
-        ValueError,
-        x509.InvalidVersion,
-        x509.DuplicateExtension,
-        x509.UnsupportedGeneralNameType,
-    ):
+    except (*BY_CRYPTOGRAPHY, VerificationError):
         return ()
     return tuple(one.public_bytes(Encoding.DER) for one in verified.chain)

@@ -1,6 +1,7 @@
 """Provisioning service and CCP over HTTP: generate, sign, install; in both dialects, in the words clients compare."""
 
 import base64
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -171,3 +172,17 @@ def test_the_signers_are_listed_with_their_chains_and_roots(api):
     assert api.good("mo", "GET", "/cps/signer")["cpsCertificates"] == listed
     opnc = api.good("cpo", "GET", "/opnc/v1/cps/cpsCertificates")["cpsCertificateDataCollection"]
     assert [one["cpsDistinguishedName"] for one in opnc] == [one["cpsDistinguishedName"] for one in listed]
+
+
+def test_a_vehicle_whose_certificate_nobody_can_read_gets_a_negative_answer(api, garage):
+    vehicle = garage.build()
+    generate(api)
+    leaf = bytearray(vehicle.chain.certificate_der)
+    leaf[leaf.rindex(bytes.fromhex("060355040a")) + 5] = 3  # the organization as a BIT STRING, which few names may be
+    vehicle.chain = replace(vehicle.chain, certificate_der=bytes(leaf))
+    answer = api.call("cpo", "POST", CCP, json=request_of(vehicle))
+    assert answer.status_code == 404
+    (content,) = answer.json["CCPResponse"]["emaidContent"]
+    message = decode_message(Edition.ISO_2, base64.b64decode(content["messageDef"]["certificateInstallationRes"]))
+    assert message.header.session_id == SESSION
+    assert message.body.response_code.startswith("FAILED_")
