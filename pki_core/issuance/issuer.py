@@ -111,7 +111,7 @@ class Issuer:
         windows: dict[datetime | None, tuple[datetime, datetime] | Finding] = {}
         for draft, serial in zip(drafts, serials, strict=True):
             if draft.not_after not in windows:
-                windows[draft.not_after] = self._validity(profile, draft.not_after, now)
+                windows[draft.not_after] = self.validity(profile, draft.not_after, now)
             validity = windows[draft.not_after]
             if isinstance(validity, Finding):
                 prepared.append(validity)
@@ -199,7 +199,11 @@ class Issuer:
             raise InvariantError(f"issuer {self.record.label!r} has no validity")
         return self.record.not_before, self.record.not_after
 
-    def _validity(self, profile: Profile, asked: datetime | None, now: datetime) -> tuple[datetime, datetime] | Finding:
+    def validity(self, profile: Profile, asked: datetime | None, now: datetime) -> tuple[datetime, datetime] | Finding:
+        """Return notBefore and notAfter of a certificate made now: neither profile nor issuer is outlived.
+
+        A Finding where the end that was asked for is past; InvariantError when the issuer has expired.
+        """
         first, last = self._window()
         not_before = max(now - timedelta(minutes=profile.backdate_minutes), first)
         longest = min(not_before + timedelta(days=profile.validity_days), last)

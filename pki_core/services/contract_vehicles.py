@@ -34,6 +34,7 @@ from pki_core.wire.contract_key import vehicle_key_of
 
 STATUS_UNAVAILABLE = "vehicle.status_unavailable"
 KEY_UNUSABLE = "vehicle.key_unusable"
+PERIOD_INVALID = "contract.period_invalid"
 _DUPLICATE = "Another order of this list names the same contract."
 
 
@@ -73,7 +74,7 @@ class ContractVehicles:
             found = _named(order, partner, algorithm, now)
             if not isinstance(found, Refused):
                 if found[0].canonical in seen:
-                    found = _refused(order, "row.duplicate_identifier", _DUPLICATE)
+                    found = refused(order, "row.duplicate_identifier", _DUPLICATE)
                 else:
                     seen.add(found[0].canonical)
             named.append(found)
@@ -90,9 +91,9 @@ class ContractVehicles:
             emaid, key = one
             vehicle = usable.get(key, "vehicle.not_available")
             if taken.get(emaid.canonical, key.pcid) != key.pcid:
-                judged.append(_refused(order, "contract.emaid_taken", EMAID_TAKEN))
+                judged.append(refused(order, "contract.emaid_taken", EMAID_TAKEN))
             elif isinstance(vehicle, str):
-                judged.append(_refused(order, vehicle, _SENTENCES[vehicle]))
+                judged.append(refused(order, vehicle, _SENTENCES[vehicle]))
             else:
                 row, public_key = vehicle
                 # A row may be older than the rule that its message definition has keys of its algorithm.
@@ -159,23 +160,24 @@ def _named(
         emaid = Emaid.parse(order.emaid)
         pcid = Pcid.parse(order.pcid, edition20=algorithm is not KeyAlgorithm.SECP256R1)
     except MalformedError as error:
-        return _refused(order, "identifier.invalid", str(error))
+        return refused(order, "identifier.invalid", str(error))
     if partner is not None and emaid.provider_prefix not in partner.provider_prefixes:
         message = f"{emaid.as_issued} starts with {emaid.provider_prefix}, which is not one of {partner.id}'s prefixes."
-        return _refused(order, "identifier.outside_prefixes", message)
+        return refused(order, "identifier.outside_prefixes", message)
     if order.ends <= now:
-        return _refused(order, "contract.ended", CONTRACT_ENDED)
+        return refused(order, "contract.ended", CONTRACT_ENDED)
     if order.begins >= order.ends:
-        return _refused(order, "contract.period_invalid", "The contract ends before it begins.")
+        return refused(order, PERIOD_INVALID, "The contract ends before it begins.")
     if not 0 <= order.renew_days <= LONGEST_RENEWAL:
-        return _refused(order, "contract.renewal_invalid", f"A contract is renewed for 1 to {LONGEST_RENEWAL} days.")
+        return refused(order, "contract.renewal_invalid", f"A contract is renewed for 1 to {LONGEST_RENEWAL} days.")
     return emaid, ProvisioningKey(pcid.canonical, algorithm)
 
 
 def unusable(order: ContractOrder) -> Refused:
     """Return the refusal of an order whose vehicle nothing can be encrypted for."""
-    return _refused(order, KEY_UNUSABLE, _SENTENCES[KEY_UNUSABLE])
+    return refused(order, KEY_UNUSABLE, _SENTENCES[KEY_UNUSABLE])
 
 
-def _refused(order: ContractOrder, code: str, message: str) -> Refused:
+def refused(order: ContractOrder, code: str, message: str) -> Refused:
+    """Return the refusal of an order."""
     return Refused(reference=order.reference, code=code, message=message, common_name=order.emaid[:COMMON_NAME_LIMIT])

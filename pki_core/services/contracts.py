@@ -2,7 +2,7 @@
 
 In the acts of ``enroll.issue``, and what a power cut leaves behind each:
 
-1. *judge*    vehicles and EMAIDs: nothing stored.
+1. *judge*    vehicles, EMAIDs and periods: nothing stored.
 2. *wrap*     a key pair an order, each key encrypted for its vehicle and forgotten: nothing stored.
 3. *reserve, sign*  as for every certificate, then each answer by the provisioning service: a reservation to void.
 4. *record*   certificate, contract data, events and audit in one transaction: all or nothing.
@@ -16,23 +16,25 @@ from datetime import datetime
 from typing import NamedTuple
 
 from pki_core.issuance.issuer import Issuer
-from pki_core.model.clock import Clock
+from pki_core.issuance.lint import Finding
+from pki_core.model.clock import Clock, rfc3339
 from pki_core.model.contract_orders import ContractOrder
 from pki_core.model.contracts import AadForm, CertificateChain, ContractMessage, KeyEnvelope
 from pki_core.model.cps import CpsSigner
 from pki_core.model.errors import RequestError, VehicleChangedError
 from pki_core.model.pools import Namespace
+from pki_core.model.profiles import Profile
 from pki_core.model.requests import Issued, IssueRequest, Outcome, OwnKeyProof, Refused, RequestedSubject
 from pki_core.model.signer import KeyAlgorithm
 from pki_core.services.contract_signing import ContractSigning
-from pki_core.services.contract_vehicles import ContractVehicles, Vehicle, unusable
+from pki_core.services.contract_vehicles import PERIOD_INVALID, ContractVehicles, Vehicle, refused, unusable
 from pki_core.services.enroll import Enrollment, IssueHooks, NoHooks
 from pki_core.services.orders import Order
 from pki_core.services.pool_events import CREATED, STREAM, UPDATED, told_both
 from pki_core.services.pool_issued import OwnChain, OwnChains
 from pki_core.store.audit import AuditEntry
 from pki_core.store.contract_making import MadeRow
-from pki_core.store.times import to_seconds
+from pki_core.store.times import from_seconds, to_seconds
 from pki_core.store.unit_of_work import Store, UnitOfWork
 from pki_core.wire.certificate import key_identifier_of
 from pki_core.wire.contract_data import answer_2, answer_20
@@ -115,7 +117,7 @@ class Contracts:
             subject=subject,
             spki_der=spki_der,
             proof=OwnKeyProof(),
-            not_after=one.ends.replace(microsecond=0),
+            not_after=_end_of(one),
         )
 
     def sign(
@@ -123,6 +125,23 @@ class Contracts:
     ) -> list[bytes]:
         """Return signed contract data as it is stored."""
         return self._signing.signed(messages, signer, before_piece)
+
+    def period_fault(self, issuer: Issuer, profile: Profile, one: ContractOrder) -> Refused | None:
+        """Return why an order's contract could never be in force, None when it can.
+
+        Its end is the one that the certificate and its CAs leave it: who begins at it, or behind it, has no contract.
+        """
+        now = self._clock.now()
+        window = issuer.validity(profile, _end_of(one), now)
+        if isinstance(window, Finding):
+            return refused(one, window.code, window.message)
+        not_before, not_after = window
+        ends = min(to_seconds(not_after), self.chain_of(issuer).ends)
+        if max(to_seconds(one.begins), to_seconds(not_before), to_seconds(now)) < ends:
+            return None
+        latest = rfc3339(from_seconds(ends))
+        message = f"A contract that is made now ends on {latest} at the latest; this one would begin then, or later."
+        return refused(one, PERIOD_INVALID, message)
 
     @property
     def aad_form(self) -> AadForm:
@@ -200,6 +219,9 @@ class _Making(NoHooks):
 
     def _wrapped(self, one: ContractOrder, vehicle: Vehicle) -> _Wrapped | Refused:
         """Make a contract's key and encrypt it for its vehicle; the key itself goes no further."""
+        fault = self._contracts.period_fault(self._issuer, self._order.profile, one)
+        if fault is not None:
+            return fault
         key = NewContractKey(self._algorithm)
         try:
             if self._algorithm is KeyAlgorithm.SECP256R1:
@@ -272,3 +294,8 @@ class _Making(NoHooks):
             updated_at=now,
             checked_at=now,
         )
+
+
+def _end_of(one: ContractOrder) -> datetime:
+    """Return the end an order asks for; certificates know whole seconds (RFC 5280 4.1.2.5)."""
+    return one.ends.replace(microsecond=0)
