@@ -29,6 +29,7 @@ from pki_core.services.foreign_status import ForeignStatuses
 from pki_core.services.known_certificates import KnownCertificate, KnownCertificates
 from pki_core.store.credentials import Standing
 from pki_core.store.unit_of_work import Store, UnitOfWork
+from pki_core.wire.shown_certificate import key_shown
 from pki_core.wire.trust_anchors import TrustAnchors, path_to_anchor
 
 _MAX_SECRET = 512
@@ -124,10 +125,15 @@ class Callers:
         if known is None:
             for one in self._guarantors:
                 if path := path_to_anchor(certificate_der, one.anchors, now):
-                    return _Held(one.partner_id, path=path, revocation=one.revocation)
+                    standing = work.credentials.standing(None, one.partner_id, (), key_shown(certificate_der))
+                    _refuse_compromised(standing)
+                    return _Held(one.partner_id, partner=standing.partner, path=path, revocation=one.revocation)
             return None
-        standing = work.credentials.standing(sha256_text(certificate_der), known.record.partner_id, known.serials)
+        standing = work.credentials.standing(
+            sha256_text(certificate_der), known.record.partner_id, known.serials, known.key
+        )
         _refuse_ended(work, known, standing, now)
+        _refuse_compromised(standing)
         if standing.credential is not None:
             if not _is_in_force(standing.credential, CredentialKind.CERTIFICATE, now):
                 raise NotAuthorizedError("the client certificate was withdrawn as a credential")
@@ -160,6 +166,12 @@ def _refuse_ended(work: UnitOfWork, known: KnownCertificate, standing: Standing,
         own, *_ = known.serials
         which = "a CA above the client certificate" if work.certificates.are_good([own]) else "the client certificate"
         raise NotAuthorizedError(f"{which} is revoked")
+
+
+def _refuse_compromised(standing: Standing) -> None:
+    """Check that nobody reported the key: who holds it may be anybody, whatever certificate of it he shows."""
+    if standing.is_compromised:
+        raise NotAuthorizedError("the key of the client certificate was reported as compromised")
 
 
 def _by_secret(work: UnitOfWork, user: str, secret: str, now: datetime) -> str:

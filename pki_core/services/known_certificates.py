@@ -10,7 +10,7 @@ from pki_core.model.certificates import CertificateRecord, serial_text
 from pki_core.model.errors import MalformedError
 from pki_core.model.issuers import IssuerRecord
 from pki_core.store.unit_of_work import UnitOfWork
-from pki_core.wire.shown_certificate import serial_of
+from pki_core.wire.shown_certificate import key_shown, serial_of
 
 _REMEMBERED = 4096
 
@@ -21,6 +21,7 @@ class KnownCertificate(NamedTuple):
     record: CertificateRecord  # its state is that of the day it was looked up: ask ``serials`` instead
     path: tuple[IssuerRecord, ...]  # from its issuer to the root
     serials: tuple[tuple[int, str], ...]  # (issuer id, serial) of itself and of every CA of the path
+    key: str  # as ``compromised_key`` names it
 
 
 class KnownCertificates:
@@ -48,7 +49,8 @@ class KnownCertificates:
         path = _path(work.issuers.all(), record.issuer_label)
         # A CA's serial counts under its parent, that of a root under itself.
         above = [(one.parent_id or one.id, serial_text(serial_of(one.certificate_der))) for one in path]
-        known = KnownCertificate(record, tuple(path), ((path[0].id, record.serial), *above))
+        serials = ((path[0].id, record.serial), *above)
+        known = KnownCertificate(record, tuple(path), serials, key_shown(certificate_der))
         if len(self._known) >= _REMEMBERED:
             self._known.clear()
         self._known[certificate_der] = known

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, bindparam, func, or_, select
+from sqlalchemy import Connection, Row, Select, bindparam, false, func, or_, select
 
 from pki_core.model.certificates import CertificateRecord
 from pki_core.model.states import CertificateState
@@ -164,5 +164,5 @@ def counting_good(count: int) -> Select[int]:
     return (
         select(func.count())
         .select_from(tables.certificate_status)
-        .where(or_(*keys), status.status == CertificateState.GOOD.value)
+        .where(or_(false(), *keys), status.status == CertificateState.GOOD.value)
     )

@@ -5,7 +5,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, String, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Select, String, bindparam, exists, func, insert, select, update
 
 from pki_core.model.credentials import Credential, CredentialKind
 from pki_core.model.partners import Partner
@@ -25,11 +25,12 @@ _OF_PARTNER = (
 
 
 class Standing(NamedTuple):
-    """What the store says of a shown certificate: as a credential, whose it is, and of its status and its CAs'."""
+    """What the store says of a shown certificate: as a credential, whose it is, its status and its CAs', its key."""
 
     credential: Credential | None
     partner: Partner | None
     are_good: bool
+    is_compromised: bool  # its key, by whatever certificate that was learnt
 
 
 class CredentialGateway:
@@ -60,23 +61,26 @@ class CredentialGateway:
         row = run(self._connection, _BY_HASH, {"wanted": sha256}).fetchone()
         return None if row is None else _credential(*row)
 
-    def standing(self, sha256: str, own_partner_id: str | None, serials: Sequence[tuple[int, str]]) -> Standing:
-        """Return all that decides about a certificate of ours that is shown, in one look.
+    def standing(
+        self, sha256: str | None, own_partner_id: str | None, serials: Sequence[tuple[int, str]], key: str
+    ) -> Standing:
+        """Return all that the store knows about a certificate that is shown, in one look.
 
         The partner is that of the credential with the certificate's hash, else ``own_partner_id``; ``serials`` are
-        (issuer id, serial) of the certificate and of the CAs above it.
+        (issuer id, serial) of the certificate and of the CAs above it. Of another CA's there is no hash and no serial.
+        ``key`` is its public key, as ``compromised_key`` names it.
         """
-        values: dict[str, int | str | None] = {"wanted": sha256, "own": own_partner_id}
+        values: dict[str, int | str | None] = {"wanted": sha256, "own": own_partner_id, "key": key}
         distinct = sorted(set(serials))
         for number, (issuer_id, serial) in enumerate(distinct):
             values[f"i{number}"], values[f"s{number}"] = issuer_id, serial
         rows = run(self._connection, _standing(len(distinct)), values).fetchall()
-        *shown, known_partner_id, _, _, good = rows[0]
+        *shown, known_partner_id, _, _, good, is_compromised = rows[0]
         partner = None
         if known_partner_id is not None:
-            partner = partner_of(known_partner_id, [(row[-3], row[-2]) for row in rows])
+            partner = partner_of(known_partner_id, [(row[-4], row[-3]) for row in rows])
         credential = None if shown[0] is None else _credential(*shown)
-        return Standing(credential, partner, are_good=good == len(distinct))
+        return Standing(credential, partner, good == len(distinct), bool(is_compromised))
 
     def of_partner(self, partner_id: str) -> list[Credential]:
         """Return every credential of a partner, in the order they were made."""
@@ -121,6 +125,7 @@ def _standing(count: int) -> Select[Any]:
         scope.c.kind.label("scope_kind"),
         scope.c.value.label("scope_value"),
         counting_good(count).scalar_subquery().label("good"),
+        exists().where(tables.compromised_key.c.spki_sha256 == bindparam("key")).label("is_compromised"),
     ).select_from(
         asked.outerjoin(credential, credential.c.sha256 == asked.c.sha256)
         .outerjoin(partner, partner.c.id == whose)

@@ -124,9 +124,9 @@ def fingerprint(certificate_der):
     return hashlib.sha256(certificate_der).hexdigest()
 
 
-def device(common_name="device 1", ca_name="Manufacturer Root", days=(-1, 30)):
+def device(common_name="device 1", ca_name="Manufacturer Root", days=(-1, 30), key=None):
     """A manufacturer's root and a device certificate below it."""
-    root_key, key = new_key(), new_key()
+    root_key, key = new_key(), key or new_key()
     now = SystemClock().now()
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, ca_name)])
 

@@ -1,35 +1,14 @@
 """What an enrolment costs on PostgreSQL: trips to the server, counted where the driver makes them."""
 
-from contextlib import contextmanager
-
-import psycopg._connection_base
-import psycopg._cursor_base
 import pytest
 
 from pki_core.model.revocations import Reason
 from tests.builders import make_csr, new_key
 from tests.journeys.acts import rows
 from tests.journeys.est_acts import certificates_in, est_client, station_csr
+from tests.journeys.trips import ON_POSTGRES, counted
 
 pytest_plugins = ["tests.journeys.environments"]
-
-ON_POSTGRES = pytest.mark.parametrize("any_home", [pytest.param("postgres", marks=pytest.mark.postgres)], indirect=True)
-
-
-@contextmanager
-def counted():
-    """The trips made in a block."""
-    trips = []
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (psycopg._cursor_base, psycopg._connection_base.generators):
-            execute = module.execute
-
-            def counting(connection, _execute=execute):
-                trips.append(connection)
-                return _execute(connection)
-
-            patch.setattr(module, "execute", counting)
-        yield trips
 
 
 @ON_POSTGRES
