@@ -1,8 +1,8 @@
 """Answers to vehicles (ISO 15118-2 8.4.3.11; OPCP, CCP): installation requests in EXI in, contract data in EXI out.
 
 Nothing here signs: what a vehicle gets was signed when it was stored.
-A vehicle is believed when the PCP holds the key of its certificate and the request verifies with it. Its contracts are
-those that it can decrypt, that are in force, and that were signed below a V2G root it knows.
+A vehicle is believed when the PCP holds the key of its certificate, that is in force, and the request verifies with it.
+Its contracts are those that may be shown, that are in force, and that were signed below a V2G root it knows.
 """
 
 import hashlib
@@ -20,7 +20,14 @@ from pki_core.model.contracts import (
 from pki_core.model.errors import InvariantError, MalformedError, NotAuthorizedError, NotFoundError
 from pki_core.model.identifiers import Emaid, Pcid, provider_of
 from pki_core.model.partners import Partner
-from pki_core.model.pools import CONTRACT_OR_VEHICLE_NOT_FOUND, Event, EventType, Namespace, ProvisioningKey
+from pki_core.model.pools import (
+    CONTRACT_OR_VEHICLE_NOT_FOUND,
+    Event,
+    EventType,
+    Namespace,
+    ProvisioningKey,
+    ProvisioningRow,
+)
 from pki_core.model.profiles import Edition
 from pki_core.model.signer import KeyAlgorithm
 from pki_core.model.states import CertificateState
@@ -95,7 +102,7 @@ class _Ready(NamedTuple):
 class _Held(NamedTuple):
     """What a vehicle has."""
 
-    keys: frozenset[tuple[KeyAlgorithm, bytes]]  # of its provisioning certificates in force: algorithm and hash
+    certificates: list[ProvisioningRow]  # in force, as far as we can tell ourselves
     contracts: list[HeldContract]
     fallen: frozenset[bytes]  # certificates of signers nobody believes any more
 
@@ -127,7 +134,7 @@ class Installations:
         Raises:
             NotAuthorizedError: this partner hands no requests of vehicles in.
             MalformedError: it is none.
-            UnavailableError: a foreign CA has not told the status of its contract for a day.
+            UnavailableError: a foreign CA has not told the status of its contract, or its own, for a day.
         """
         if not _READERS & partner.roles:
             raise NotAuthorizedError("installation requests are handed in by charge point operators and OEMs")
@@ -145,12 +152,12 @@ class Installations:
         Raises:
             NotFoundError: there is none of that vehicle's, or none whose signer could be trusted now.
             NotAuthorizedError: the vehicle is another OEM's.
-            UnavailableError: a foreign CA has not told its status for a day.
+            UnavailableError: a foreign CA has not told its status, or the vehicle's, for a day.
         """
         vehicle, wanted = own_vehicle(partner, pcid), Emaid.parse(emaid).canonical
         held = self._held([ProvisioningKey(vehicle, algorithm) for algorithm in KeyAlgorithm])
         named = [one for one in held.contracts if one.emaid == wanted]
-        ready = [self._ready(one, held.fallen) for one in self._shown.among(self._in_force(held, named))]
+        ready = [self._ready(one, held.fallen) for one in self._shown.among(self._in_force(named), held.certificates)]
         if not ready or ready[0] is None:
             raise NotFoundError(CONTRACT_OR_VEHICLE_NOT_FOUND)
         message, told = ready[0].message, ready[0].told
@@ -166,21 +173,12 @@ class Installations:
             contracts = work.contract_making.held_by(pcid) if known else []
             fallen = work.cps_signers.fallen() if contracts else frozenset()
         now = self._clock.now()
-        good = frozenset(
-            (row.key.algorithm, row.key_sha256) for row, state in known if now < row.valid_to and state in _IN_FORCE
-        )
+        good = [row for row, state in known if now < row.valid_to and state in _IN_FORCE]
         return _Held(good, contracts, fallen)
 
-    def _in_force(self, held: _Held, contracts: Sequence[HeldContract]) -> list[HeldContract]:
-        """Return which of a vehicle's contracts it can decrypt and use now."""
+    def _in_force(self, contracts: Sequence[HeldContract]) -> list[HeldContract]:
         now = self._clock.now()
-        return [
-            one
-            for one in contracts
-            if (one.algorithm, one.key_sha256) in held.keys
-            and one.valid_from <= now < one.valid_to
-            and one.state in _IN_FORCE
-        ]
+        return [one for one in contracts if one.valid_from <= now < one.valid_to and one.state in _IN_FORCE]
 
     def _ready(self, one: HeldContract, fallen: frozenset[bytes]) -> _Ready | None:
         """Return a contract whose signer a vehicle would believe now."""
@@ -199,7 +197,7 @@ class Installations:
         if "cpo" not in partner.roles and pcid.wmi not in partner.wmis:
             return missing  # every vehicle comes to a station; to its maker come his own
         held = self._held([ProvisioningKey(pcid.canonical, algorithm)])
-        if (algorithm, hashlib.sha256(spki_der).digest()) not in held.keys:
+        if hashlib.sha256(spki_der).digest() not in {row.key_sha256 for row in held.certificates}:
             return missing
         if message_fault(asked.message, asked.leaf_der):
             return BAD_SIGNATURE
@@ -210,13 +208,13 @@ class Installations:
         contracts = _of_default(held.contracts) if asked.edition is Edition.ISO_2 else held.contracts
         found = [
             one
-            for one in self._in_force(held, contracts)
+            for one in self._in_force(contracts)
             if one.namespace.is_edition_20 == (asked.edition is Edition.ISO_20)
             and self._roots.is_known(one.cps_fingerprint, asked.serials)
         ]
         ready: list[_Ready] = []
         wanted = _in_order(found, asked.emaids) if asked.most else []  # a vehicle has room for none: 0 is said, too
-        for one in self._shown.among(wanted):
+        for one in self._shown.among(wanted, held.certificates):
             usable = self._ready(one, held.fallen)
             if usable is not None:
                 ready.append(usable)

@@ -157,12 +157,12 @@ class ContractPool:
 
         Raises:
             NotFoundError: there is none that could be trusted now.
-            UnavailableError: a foreign CA has not told its status for a day.
+            UnavailableError: a foreign CA has not told its status, or its vehicle's, for a day.
         """
         with self._store.reading() as work:
             contract = self._own(work, partner, emaid)
-            live = [one for one in self._live(work, contract.key.pcid) if one.emaid == contract.emaid]
-        for one in self._shown.among(live):
+            live, vehicles = self._live(work, contract.key.pcid)
+        for one in self._shown.among([one for one in live if one.emaid == contract.emaid], vehicles):
             return one
         raise NotFoundError(CONTRACT_NOT_FOUND)
 
@@ -170,8 +170,8 @@ class ContractPool:
         """Return the contracts of an OEM's own vehicle, the default first; UnavailableError as ``get``."""
         vehicle = own_vehicle(partner, pcid)
         with self._store.reading() as work:
-            live = self._live(work, vehicle)
-        return list(self._shown.among(live))
+            live, vehicles = self._live(work, vehicle)
+        return list(self._shown.among(live, vehicles))
 
     def set_default(self, partner: Partner, pcid: str, emaid: str) -> None:
         """Make a contract the default of an OEM's own vehicle; NotFoundError when it is not that vehicle's."""
@@ -210,17 +210,17 @@ class ContractPool:
                 return contract
         raise NotFoundError(CONTRACT_NOT_FOUND)
 
-    def _live(self, work: UnitOfWork, pcid: str) -> list[ContractRow]:
-        """Return a vehicle's contracts that it can decrypt now and that are in force, whatever sweeps have not seen."""
+    def _live(self, work: UnitOfWork, pcid: str) -> tuple[list[ContractRow], list[ProvisioningRow]]:
+        """Return a vehicle's contracts and certificates that are in force, whatever sweeps have not seen."""
         now = self._clock.now()
 
         def stands(row: ProvisioningRow | ContractRow) -> bool:
             is_good = row.certificate_id is None or work.certificates.is_in_force(row.certificate_id)
             return row.valid_to > now and is_good
 
-        hashes = {row.key: row.key_sha256 for row in work.provisioning_pool.of_pcid(pcid) if stands(row)}
-        of_vehicle = work.contract_pool.of_pcid(pcid) if hashes else []
-        return [one for one in of_vehicle if hashes.get(one.key) == one.key_sha256 and stands(one)]
+        vehicles = [row for row in work.provisioning_pool.of_pcid(pcid) if stands(row)]
+        contracts = work.contract_pool.of_pcid(pcid) if vehicles else []
+        return [one for one in contracts if stands(one)], vehicles
 
 
 def own_vehicle(partner: Partner, pcid: str) -> str:

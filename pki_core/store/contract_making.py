@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from sqlalchemy import BigInteger, Connection, and_, bindparam, case, cast, select, update
 
-from pki_core.model.pools import Namespace
+from pki_core.model.pools import Namespace, ProvisioningKey
 from pki_core.model.signer import KeyAlgorithm
 from pki_core.model.states import CertificateState
 from pki_core.store import tables
@@ -114,6 +114,11 @@ class HeldContract(NamedTuple):
     state: CertificateState | None  # of a certificate of ours; revoked where a CA above it is
     meta: str
     checked_at: datetime
+
+    @property
+    def key(self) -> ProvisioningKey:
+        """The vehicle's key it is for."""
+        return ProvisioningKey(self.pcid, self.algorithm)
 
     @property
     def is_own(self) -> bool:
