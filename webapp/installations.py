@@ -95,8 +95,8 @@ def _installing(views: InstallationViews) -> list[Route]:
         view=views.install,
         summary="Answer a vehicle's installation request: a station's operator or an OEM hands it in.",
         details="ISO 15118-2 gets the default contract, -20 a list. Without a contract the answer is 404, with a "
-        "negative answer for the vehicle where alwaysReturnEXI is true; so it is when the vehicle's certificate is revoked or "
-        "has ended. Where a foreign CA has not told the status of vehicle or contract for a day, it is 503.",
+        "negative answer for the vehicle where alwaysReturnEXI is true; so it is when the vehicle's certificate is "
+        "revoked or has ended. Where a foreign CA has not told the status of vehicle or contract for a day, it is 503.",
         answers=refusals(400, 413),
         roles=("cpo", "oem"),
         parameters=(

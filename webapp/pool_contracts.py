@@ -90,8 +90,8 @@ def _reading(views: ContractViews) -> list[Route]:
         method="GET",
         view=views.get,
         summary="Show a contract: to its operator, or to the OEM of its vehicle.",
-        details="Shown is what its vehicle would get: 404 when it or the vehicle's certificate is revoked or has ended, 503 where a "
-        "foreign CA has not told the status of one of them for a day.",
+        details="404 when it or the vehicle's certificate is revoked or has ended; 503 where a foreign CA has not told "
+        "the status of one of them for a day.",
         answers=refusals(400, 404),
         roles=("mo", "oem"),
         parameters=(IN_EMAID, IN_NAMESPACE),
@@ -100,8 +100,8 @@ def _reading(views: ContractViews) -> list[Route]:
         method="GET",
         view=views.of_vehicle,
         summary="List the contracts in force of a vehicle, the default first: to its OEM.",
-        details="None where the vehicle's certificate is revoked or has ended; 503 where a foreign CA has not told the status of it, or "
-        "of all its contracts, for a day.",
+        details="None where the vehicle's certificate is revoked or has ended; 503 where a foreign CA has not told the "
+        "status of it, or of all its contracts, for a day.",
         answers=refusals(400),
         roles=("oem",),
         parameters=(replace(IN_PCID, name="identifier"), IN_NAMESPACE),
