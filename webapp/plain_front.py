@@ -22,6 +22,8 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+from webapp.host_field import is_host_field
+
 _NO_BODY = frozenset({"GET", "HEAD"})
 _LOOK_EVERY = 0.5  # seconds
 _CROWDED = 0.75  # of all threads wait for bodies: then there is less patience
@@ -54,11 +56,15 @@ class BodyGuard:
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:  # noqa: ANN401
         """Read the body, then answer; what granian lets through and RFC 9112 does not (3.2, 6.1) is refused."""
-        if not environ.get("HTTP_HOST") and environ.get("SERVER_PROTOCOL") == "HTTP/1.1":
+        host = environ.get("HTTP_HOST")  # granian says "" when there is none
+        if not is_host_field(host) if host else environ.get("SERVER_PROTOCOL") == "HTTP/1.1":
             return _refused(start_response, HTTPStatus.BAD_REQUEST)
         if environ.get("HTTP_TRANSFER_ENCODING", "chunked").lower() != "chunked":
             return _refused(start_response, HTTPStatus.NOT_IMPLEMENTED)
-        if environ["REQUEST_METHOD"] not in _NO_BODY:
+        method: str = environ["REQUEST_METHOD"]
+        if not method.isupper():  # RFC 9110 9.1: "get" is none that anybody knows; Flask would take it for GET
+            return _refused(start_response, HTTPStatus.NOT_IMPLEMENTED)
+        if method not in _NO_BODY:
             body = self._read(environ)
             if len(body) > self._limits.octets:
                 start_response("413 Content Too Large", [("Content-Length", "0")])

@@ -7,6 +7,7 @@ from typing import Final
 from gunicorn.http import errors
 
 from webapp.errors import RETRY_AFTER_SECONDS
+from webapp.host_field import is_host_field
 
 _TOO_LONG: Final = {errors.LimitRequestLine: 414, errors.LimitRequestHeaders: 431}
 _OTHERS: Final = {errors.UnsupportedTransferCoding: 501, errors.ExpectationFailed: 417}
@@ -14,8 +15,9 @@ _OURS = (errors.InvalidResponseHeader, errors.InvalidResponseHeaderName)
 
 
 def check_head(version: tuple[int, int], headers: Sequence[tuple[str, str]]) -> None:
-    """Raise what gunicorn's parser leaves out (RFC 9112 3.2, 6.1): no Host, and codings that nobody here undoes."""
-    if version >= (1, 1) and sum(name == "HOST" for name, _ in headers) != 1:
+    """Raise what gunicorn's parser leaves out (RFC 9112 3.2, 6.1): a wrong Host, and codings that nobody here undoes."""
+    hosts = [value for name, value in headers if name == "HOST"]
+    if len(hosts) > 1 or not all(is_host_field(value) for value in hosts) or (version >= (1, 1) and not hosts):
         raise errors.InvalidHeader("HOST")
     for name, value in headers:
         if name == "TRANSFER-ENCODING" and value.strip(" \t").lower() != "chunked":

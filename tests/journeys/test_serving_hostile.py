@@ -173,6 +173,45 @@ def test_the_plain_listener_refuses_what_rfc_9112_does(served, rest, status):
         assert said(connection, b"GET /healthz HTTP/1.0\r\n\r\n")[9:12] == b"200"
 
 
+BAD_HOSTS = {
+    "none": b"",
+    "two": b"Host: a\r\nHost: b\r\n",
+    "one and none": b"Host: a\r\nHost:\r\n",
+    "the same one twice": b"Host: a\r\nHost: a\r\n",
+    "empty": b"Host:\r\n",
+    "with a path": b"Host: a b/c\r\n",
+    "with a user": b"Host: u@h\r\n",
+    "no ASCII": b"Host: \xff\xfe\r\n",
+    "an address of IPv6 without brackets": b"Host: ::1\r\n",
+}
+
+
+@pytest.mark.parametrize("hosts", BAD_HOSTS.values(), ids=BAD_HOSTS)
+@pytest.mark.parametrize("listener", ["https", "plain"])
+@pytest.mark.parametrize("version", [b"1.1", b"1.0"])
+def test_a_request_whose_host_is_not_one_valid_host_is_400_on_both_listeners(served, hosts, listener, version):
+    with served.connect() if listener == "https" else connected(served, served.http_port) as connection:
+        answer = said(connection, b"GET /healthz HTTP/" + version + b"\r\n" + hosts + b"Connection: close\r\n\r\n")
+    may_lack_it = {b"": {"https", "plain"}, b"Host:\r\n": {"plain"}}  # in HTTP/1.0; granian shows "" for none
+    is_fine = version == b"1.0" and listener in may_lack_it.get(hosts, ())
+    assert answer[9:12] == (b"200" if is_fine else b"400")
+
+
+@pytest.mark.parametrize("host", [b"pki.example:8080", b"[::1]:8080", b"127.0.0.1"])
+@pytest.mark.parametrize("listener", ["https", "plain"])
+def test_a_valid_host_is_taken_whatever_it_names(served, host, listener):
+    with served.connect() if listener == "https" else connected(served, served.http_port) as connection:
+        answer = said(connection, b"GET /healthz HTTP/1.1\r\nHost: " + host + b"\r\nConnection: close\r\n\r\n")
+    assert answer[9:12] == b"200"
+
+
+@pytest.mark.parametrize("path", [b"/healthz", b"/crl/cpo-sub2.crl", b"/ocsp/MEIwQDA"])
+def test_a_method_in_small_letters_is_not_implemented_by_the_plain_listener(served, path):
+    with connected(served, served.http_port) as connection:
+        answer = said(connection, b"get " + path + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert answer[9:12] == b"501"
+
+
 BAD_TRAILERS = {
     "host": b"Host: x\r\n",
     "length": b"Content-Length: 5\r\n",
