@@ -56,7 +56,7 @@ class BodyGuard:
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:  # noqa: ANN401
         """Read the body, then answer; what granian lets through and RFC 9112 does not (3.2, 6.1) is refused."""
-        host = environ.get("HTTP_HOST")  # granian says "" when there is none
+        host = environ.get("HTTP_HOST")  # granian says "" of none, and of one that is not ASCII
         if not is_host_field(host) if host else environ.get("SERVER_PROTOCOL") == "HTTP/1.1":
             return _refused(start_response, HTTPStatus.BAD_REQUEST)
         if environ.get("HTTP_TRANSFER_ENCODING", "chunked").lower() != "chunked":

@@ -15,7 +15,7 @@ _OURS = (errors.InvalidResponseHeader, errors.InvalidResponseHeaderName)
 
 
 def check_head(version: tuple[int, int], headers: Sequence[tuple[str, str]]) -> None:
-    """Raise what gunicorn's parser leaves out (RFC 9112 3.2, 6.1): a wrong Host, and codings that nobody here undoes."""
+    """Raise what gunicorn's parser leaves out (RFC 9112 3.2, 6.1): a wrong Host, codings that nobody here undoes."""
     hosts = [value for name, value in headers if name == "HOST"]
     if len(hosts) > 1 or not all(is_host_field(value) for value in hosts) or (version >= (1, 1) and not hosts):
         raise errors.InvalidHeader("HOST")
