@@ -11,6 +11,7 @@ from pki_core.model.errors import UnavailableError
 from pki_core.runtime import Runtime
 from webapp.api_docs import docs_blueprint
 from webapp.batch_routes import batches_blueprint
+from webapp.conditions import ReadableDates
 from webapp.crls import crls_blueprint
 from webapp.errors import register_error_answers
 from webapp.est_revocation import revocation_blueprint
@@ -45,6 +46,7 @@ def create_app(runtime: Runtime, metrics: Metrics | None = None) -> Flask:
     app.register_blueprint(repository_blueprint(runtime))
     app.register_blueprint(health_blueprint(runtime, metrics or Metrics()))
     app.register_blueprint(docs_blueprint(runtime))
+    app.wsgi_app = ReadableDates(app.wsgi_app)  # type: ignore[method-assign]  # as Flask says to do it
     return app
 
 

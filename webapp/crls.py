@@ -3,7 +3,7 @@
 A list past its next update is not served: nobody may rely on it, and a 503 is seen where a stale list is not.
 """
 
-from email.utils import format_datetime, parsedate_to_datetime
+from email.utils import format_datetime
 from itertools import chain
 
 from flask import Blueprint, Response, request
@@ -12,6 +12,7 @@ from pki_core.model.errors import NotFoundError, PkiError
 from pki_core.runtime import Runtime
 from pki_core.services.crl_shelf import ServedCrl
 from webapp.api_routes import OCTETS, PLAIN_TEXT, TEXT, Answer, Parameter, Route, add_routes, failures
+from webapp.conditions import http_date, names_tag
 from webapp.errors import empty_answer, message_of, note, status_of, text_answer
 
 MAX_AGE_SECONDS = 3600  # a cache between looks again after an hour, also while the list would be valid for days
@@ -36,7 +37,7 @@ def crls_blueprint(runtime: Runtime) -> Blueprint:
             )
             answer.headers["Cache-Control"] = "no-store"
             return answer
-        answer = empty_answer(304) if _is_known(found) else _whole(runtime, found)
+        answer = empty_answer(304) if _is_known(runtime, found) else _whole(runtime, found)
         answer.headers["ETag"] = _tag(found)
         answer.headers["Last-Modified"] = format_datetime(found.record.this_update, usegmt=True)
         # Neither a copy past its next update, nor one transformed on the way (no gzip: signed octets, hardly smaller).
@@ -87,15 +88,12 @@ def _tag(found: ServedCrl) -> str:
     return f'"{found.record.sha256}"'
 
 
-def _is_known(found: ServedCrl) -> bool:
-    """Tell whether the caller has this very list already (RFC 9110 13.1.2, 13.1.3)."""
+def _is_known(runtime: Runtime, found: ServedCrl) -> bool:
+    """Tell whether the caller has this very list already (RFC 9110 13.1.2, 13.1.3: tags go before dates)."""
     if (asked := request.headers.get("If-None-Match")) is not None:
-        tags = {tag.strip().removeprefix("W/") for tag in asked.split(",")}
-        return "*" in tags or _tag(found) in tags
-    if (since := request.headers.get("If-Modified-Since")) is not None:
-        try:
-            moment = parsedate_to_datetime(since)
-        except ValueError:
-            return False
-        return moment.tzinfo is not None and found.record.this_update <= moment
-    return False
+        return names_tag(asked, _tag(found))
+    since = request.headers.get("If-Modified-Since")
+    # Two lists of one second have one Last-Modified, and a list of a clock that ran ahead has a later one than what
+    # took its place (8.8.2.2): a date tells of a list only when it is that list's own, and no other's.
+    is_its_date = since is not None and http_date(since) == found.record.this_update
+    return is_its_date and runtime.crl_shelf.is_only_one_of_its_time(found.record)

@@ -5,15 +5,15 @@ What OCSP has to say, errors too, travels in 200; HTTP's own errors are for what
 """
 
 import binascii
-from collections.abc import Callable, Iterable
-from email.utils import formatdate, parsedate_to_datetime
+from collections.abc import Iterable
+from email.utils import formatdate
 from functools import lru_cache
 from typing import Any, Protocol
 
 from pki_core.model.clock import Clock
 from pki_core.model.ocsp import Answer
+from webapp.conditions import WsgiApp, http_date, names_tag
 
-WsgiApp = Callable[[dict[str, Any], Any], Iterable[bytes]]
 Headers = list[tuple[str, str]]
 
 _CONTENT_TYPE = ("Content-Type", "application/ocsp-response")
@@ -129,21 +129,12 @@ def _is_known(environ: dict[str, Any], answer: Answer) -> bool:
     """Tell whether the client has this answer already (RFC 9110 13.1.2, 13.1.3: tags go before dates)."""
     tags = environ.get("HTTP_IF_NONE_MATCH")
     if tags is not None:
-        listed = [tag.strip().removeprefix("W/") for tag in tags.split(",")]
-        return "*" in listed or f'"{answer.etag}"' in listed
+        return names_tag(tags, f'"{answer.etag}"')
     # Within one second a certificate may have been good and revoked, under one Last-Modified (RFC 9110 8.8.2.2): only
     # a date behind that second says which of the answers the client has.
     since = environ.get("HTTP_IF_MODIFIED_SINCE")
-    return since is not None and _seconds(since) > answer.this_update
-
-
-@lru_cache(maxsize=1024)
-def _seconds(date: str) -> float:
-    """Return a date of HTTP in seconds since 1970; what cannot be read is before everything (RFC 9110 13.1.3)."""
-    try:
-        return parsedate_to_datetime(date).timestamp()
-    except (ValueError, TypeError):
-        return -1.0
+    moment = None if since is None else http_date(since)
+    return moment is not None and moment.timestamp() > answer.this_update
 
 
 def _refuse(start_response: Any, status: str, *headers: tuple[str, str]) -> Iterable[bytes]:  # noqa: ANN401

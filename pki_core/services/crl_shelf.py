@@ -49,6 +49,11 @@ class CrlShelf:
                 return ServedCrl(record=record, is_expired=left <= 0, seconds_left=left)
         raise NotFoundError("there is no such CRL")
 
+    def is_only_one_of_its_time(self, record: CrlRecord) -> bool:
+        """Tell whether no other list of its scope and kind was issued in its second, or later."""
+        with self._store.reading() as work:
+            return not work.crls.has_another_since(record)
+
     def octets(self, record: CrlRecord) -> Iterator[bytes]:
         """Yield a CRL piece by piece.
 

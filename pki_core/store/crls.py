@@ -182,9 +182,23 @@ class CrlGateway:
                     removed += self._connection.execute(delete(table).where(key.in_(ids))).rowcount
         return removed
 
+    def has_another_since(self, record: CrlRecord) -> bool:
+        """Tell whether a list of the same scope and kind, but this one, was issued at its time or after it."""
+        crl, lists = tables.crl.c, _of_scope(record.issuer_id, record.scope, record.kind)
+        others = lists.where(crl.id != record.id, crl.this_update >= to_seconds(record.this_update)).limit(1)
+        return self._connection.execute(others).first() is not None
+
     def drop_old(self, issuer_id: int, scope: str, kind: CrlKind, keep: int) -> None:
-        """Remove all but the newest lists of a scope; what is published stays."""
-        ids = [row.id for row in self._connection.execute(_of_scope(issuer_id, scope, kind).offset(keep).limit(100))]
+        """Remove all but the newest lists of a scope; what is published stays, and so does what is not past yet.
+
+        A list of a clock that ran ahead is kept until a later one has been issued: ``has_another_since`` is to see it.
+        """
+        lists = _of_scope(issuer_id, scope, kind)
+        before = self._connection.execute(lists.offset(1).limit(1)).first()
+        if before is None:
+            return
+        old = self._connection.execute(lists.offset(keep).limit(100))
+        ids = [row.id for row in old if row.this_update <= before.this_update]
         served = select(tables.crl_publication.c.crl_id).where(tables.crl_publication.c.crl_id.is_not(None))
         with small_cache(self._connection):
             for table, key in ((tables.crl_piece, tables.crl_piece.c.crl_id), (tables.crl, tables.crl.c.id)):

@@ -7,6 +7,7 @@ import pytest
 
 from pki_core.model.errors import StoreUnavailableError
 from pki_core.services.crls import Approval
+from tests.journeys.acts import rows
 from tests.journeys.crl_acts import LABEL, der_of, leaf, opened, published, revoke
 from webapp import create_app
 
@@ -62,6 +63,51 @@ def test_l20_who_has_the_list_already_is_told_so(runtime, client):
         assert answer.status_code == status, headers
         assert answer.headers["ETag"] == tag
         assert bool(answer.data) is (status == 200)
+
+
+def test_a_date_does_not_tell_two_lists_of_one_second_apart(runtime, client):
+    date = client.get(f"/crl/{LABEL}.crl").headers["Last-Modified"]
+    runtime.clock.moment = published(runtime).this_update
+    serial, _ = leaf(runtime)
+    revoke(runtime, serial)
+    runtime.crls.publish(LABEL)
+    answer = client.get(f"/crl/{LABEL}.crl", headers={"If-Modified-Since": date})
+    assert (answer.status_code, answer.headers["Last-Modified"]) == (200, date)
+    assert answer.data == der_of(runtime, LABEL)
+    runtime.clock.advance(seconds=1)
+    runtime.crls.publish(LABEL)  # the only one of its second
+    date = client.get(f"/crl/{LABEL}.crl").headers["Last-Modified"]
+    assert client.get(f"/crl/{LABEL}.crl", headers={"If-Modified-Since": date}).status_code == 304
+
+
+def test_who_has_a_list_of_a_clock_that_ran_ahead_gets_what_took_its_place(runtime, client):
+    right = Approval(guards=frozenset({"g4"}))
+    runtime.clock.advance(hours=3)
+    runtime.crls.publish(LABEL)
+    ahead = runtime.clock.now()
+    date = client.get(f"/crl/{LABEL}.crl").headers["Last-Modified"]
+    wrong = client.get(f"/crl/{LABEL}.crl").data
+    runtime.clock.advance(hours=-3)
+    serial, _ = leaf(runtime)
+    revoke(runtime, serial)
+    runtime.crls.publish(LABEL, approval=right)
+    moments = [runtime.clock.now() + timedelta(minutes=minutes) for minutes in (0, 30, 60, 90)]
+    for moment in [*moments, ahead]:  # in the end a right list of the very second the wrong one was of
+        runtime.clock.moment = moment
+        runtime.crls.publish(LABEL)
+        answer = client.get(f"/crl/{LABEL}.crl", headers={"If-Modified-Since": date})
+        assert answer.status_code == 200
+        assert answer.data == der_of(runtime, LABEL) != wrong
+    assert answer.headers["Last-Modified"] == date
+    for minutes in (1, 2, 3, 4):
+        runtime.clock.moment = ahead + timedelta(minutes=minutes)
+        runtime.crls.publish(LABEL)
+    assert len(rows(runtime, f"SELECT id FROM crl WHERE issuer_id = {published(runtime).issuer_id}")) == 3  # noqa: S608
+
+
+def test_a_date_behind_that_of_the_list_tells_nothing_of_it(runtime, client):
+    later = format_datetime(published(runtime).this_update + timedelta(seconds=1), usegmt=True)
+    assert client.get(f"/crl/{LABEL}.crl", headers={"If-Modified-Since": later}).status_code == 200
 
 
 def test_a_new_list_is_served_at_once(runtime, client):
