@@ -199,6 +199,12 @@ class LeaseExpiredError(LeaseLostError):
     code = "lease.expired"
 
 
+class OvertakenError(UnavailableError):
+    """A key was reported, or a CA revoked, while certificates were being signed: what was signed is void."""
+
+    code = "issuance.overtaken"
+
+
 class VehicleChangedError(UnavailableError):
     """A vehicle or its contract was changed by somebody else meanwhile; nothing was made, the next try will see it."""
 

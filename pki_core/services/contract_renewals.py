@@ -16,6 +16,7 @@ from pki_core.model.errors import (
     HsmUnavailableError,
     LeaseLostError,
     NotFoundError,
+    OvertakenError,
     RequestError,
     StoreUnavailableError,
     UnavailableError,
@@ -85,7 +86,7 @@ class ContractRenewals:
             except (HsmUnavailableError, StoreUnavailableError):
                 done.unfinished = done.is_over = True
                 return
-            except (LeaseLostError, VehicleChangedError):
+            except (LeaseLostError, OvertakenError, VehicleChangedError):
                 done.unfinished = True
             except (RequestError, UnavailableError) as error:
                 done.failures[f"{group[0]}, {group[1]}: {error}"] += len(contracts)

@@ -8,6 +8,9 @@ The order of acts, and what a power cut leaves behind each:
 4. *sign*     exactly those bytes, outside any transaction, the lease renewed meanwhile: signatures nobody saw.
 5. *record*   certificate, status, audit and the caller's rows in one transaction: all or nothing.
 
+Reserve and record both ask whether the CA stands and no key is compromised. What was reported in between voids the
+list, which starts over once at 2; the reservation then refuses whom it concerns, and lets the others through.
+
 A reservation that was not recorded is voided, its serials burned, and new ones drawn: no bytes are signed twice.
 """
 
@@ -23,6 +26,7 @@ from pki_core.model.clock import Clock
 from pki_core.model.errors import (
     CsrRejectedError,
     IssuerRevokedError,
+    OvertakenError,
     PartnerSuspendedError,
     PkiError,
     StoreUnavailableError,
@@ -46,7 +50,7 @@ MAX_REQUESTS = 2000  # one reservation; larger lists are the caller's to cut
 
 
 class IssueHooks(Protocol):
-    """What a caller writes in the same transactions."""
+    """What a caller writes in the same transactions; all of it again where a list starts over."""
 
     def reserved(self, work: UnitOfWork, reservation: int) -> None:
         """Write beside the reservation."""
@@ -132,9 +136,23 @@ class Enrollment:
         """
         if order.partner is not None and order.partner.is_suspended:
             raise PartnerSuspendedError(f"partner {order.partner.id} is suspended: what is meant for him waits")
+        refused: dict[int, Outcome] = {}
+        drafts = self._judge(order, requests, refused)
         hooks = hooks or NoHooks()
-        outcomes: dict[int, Outcome] = {}
-        drafts = self._judge(order, requests, outcomes)
+        try:
+            return self._issue(issuer, order, requests, (drafts, dict(refused)), hooks)
+        except OvertakenError:
+            return self._issue(issuer, order, requests, (drafts, refused), hooks)
+
+    def _issue(
+        self,
+        issuer: Issuer,
+        order: Order,
+        requests: Sequence[IssueRequest],
+        judged: tuple[Sequence[tuple[int, Draft, JudgedName]], dict[int, Outcome]],
+        hooks: IssueHooks,
+    ) -> list[Outcome]:
+        drafts, outcomes = judged
         prepared = self._prepare(issuer, order, drafts, outcomes)
         lease, plain = None, hooks
         if prepared and order.profile.pool == PCP:
@@ -269,6 +287,7 @@ class Enrollment:
                 one.not_after,
                 certificate_der,
                 hashlib.sha256(certificate_der).digest(),
+                key_name(one.spki_der),
             )
             for one, certificate_der in zip(*signed, strict=True)
         ]

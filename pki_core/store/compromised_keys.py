@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from functools import lru_cache
 
-from sqlalchemy import Connection, Select, bindparam, select
+from sqlalchemy import BindParameter, ColumnElement, Connection, Select, bindparam, exists, select
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
@@ -11,6 +11,11 @@ from pki_core.store.bulk import is_in_list, list_of
 from pki_core.store.driver import run
 from pki_core.store.engine import is_postgres
 from pki_core.store.tables import compromised_key
+
+
+def is_any_compromised(keys: BindParameter[object], *, postgres: bool) -> ColumnElement[bool]:
+    """Return the condition that one of a list of keys is remembered; ``keys`` takes what ``list_of`` gives."""
+    return exists().where(is_in_list(compromised_key.c.spki_sha256, keys, postgres=postgres))
 
 
 class CompromisedKeyGateway:

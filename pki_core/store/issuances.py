@@ -33,6 +33,12 @@ _FALLEN = is_fallen(literal_column("%(issuer_id)s::integer", Integer)).compile(
 )
 
 
+def _sound(count: int) -> str:
+    """Return the condition that the issuer stands and none of the keys is compromised, as of the statement's start."""
+    keys = ", ".join(f"%(k{place})s" for place in range(count))
+    return f"NOT {_FALLEN} AND NOT EXISTS (SELECT 1 FROM compromised_key WHERE spki_sha256 IN ({keys}))"  # noqa: S608  # our own words
+
+
 @lru_cache(maxsize=_FEW)
 def _reserving(count: int) -> str:
     """Return the statement for a number of certificates.
@@ -41,12 +47,11 @@ def _reserving(count: int) -> str:
     given as arrays, whose length the server can only guess: it would plan each call anew, longer than it works on it.
     """
     drawn = ", ".join(f"({place}, %(s{place})s::text, %(e{place})s::bigint)" for place in range(count))
-    keys = ", ".join(f"%(k{place})s" for place in range(count))
     return f"""
 WITH opened AS (
     INSERT INTO reservation (issuer_id, profile_id, runner, created_at, lease_until)
     SELECT %(issuer_id)s::integer, %(profile_id)s::integer, %(runner)s, %(now)s::bigint, %(lease_until)s::bigint
-    WHERE NOT {_FALLEN} AND NOT EXISTS (SELECT 1 FROM compromised_key WHERE spki_sha256 IN ({keys}))
+    WHERE {_sound(count)}
     RETURNING number
 ), drawn AS (
     INSERT INTO certificate_status (issuer_id, serial, certificate_id, status, not_after)
@@ -66,7 +71,8 @@ def _recording(count: int) -> str:
     """Return the statement for a number of certificates.
 
     All hangs on ``closed``: a reservation that is lost changes nothing, and one that somebody is voiding is waited for
-    before anything of it is touched.
+    before anything of it is touched. What was asked when it was made is asked again: a key may have been reported, or
+    the issuer revoked, while the token signed.
     """
     signed = ", ".join(
         f"({place}, %(s{place})s::text, %(n{place})s::text, %(b{place})s::bigint, %(e{place})s::bigint,"
@@ -77,7 +83,7 @@ def _recording(count: int) -> str:
     return f"""
 WITH closed AS (
     DELETE FROM reservation
-    WHERE number = %(number)s::bigint AND runner = %(runner)s AND lease_until > %(now)s::bigint
+    WHERE number = %(number)s::bigint AND runner = %(runner)s AND lease_until > %(now)s::bigint AND {_sound(count)}
     RETURNING issuer_id
 ), taken AS (
     DELETE FROM intent USING closed WHERE reservation = %(number)s::bigint RETURNING serials
@@ -128,6 +134,7 @@ class Signed(NamedTuple):
     not_after: datetime
     certificate_der: bytes
     sha256: bytes
+    key: str  # as ``compromised_key`` names it
 
 
 class IssuanceGateway:
@@ -181,19 +188,20 @@ class IssuanceGateway:
 
         Raises:
             LeaseLostError: it is no longer this runner's, or its lease ran out.
+            OvertakenError: a key was reported meanwhile, or the issuer or a CA above it revoked or put on hold.
             InvariantError: it holds other certificates than those signed, or the database dropped a row.
         """
         if not self._is_one_statement(signed):
             self._record_sets(number, issuance, signed, now)
             return
         values: dict[str, Any] = {**issuance._asdict(), "number": number, "now": to_seconds(now)}
-        for place, (serial, name, begins, ends, certificate_der, digest) in enumerate(signed):
-            values[f"s{place}"], values[f"n{place}"] = serial, name
+        for place, (serial, name, begins, ends, certificate_der, digest, key) in enumerate(signed):
+            values[f"s{place}"], values[f"n{place}"], values[f"k{place}"] = serial, name, key
             values[f"b{place}"], values[f"e{place}"] = to_seconds(begins), to_seconds(ends)
             values[f"d{place}"], values[f"h{place}"] = certificate_der, digest
         row = run_text(self._connection, _recording(len(signed)), values).fetchone()
         if row is None:
-            raise self._reservations.loss(number, issuance.runner)
+            raise self._reservations.loss(number, issuance.runner, now)
         serials, settled, recorded, kept, told = row
         if serials != " ".join([one.serial for one in signed]):
             raise _other_certificates(number, len(signed))
@@ -204,14 +212,15 @@ class IssuanceGateway:
         seconds, first = to_seconds(now), number * POSITIONS
         issuer_id, profile_id, partner_id, actor, _ = issuance
         rows, ders, entries = [], [], []
-        for certificate_id, (serial, name, begins, ends, certificate_der, digest) in enumerate(signed, start=first):
+        for certificate_id, (serial, name, begins, ends, certificate_der, digest, _) in enumerate(signed, start=first):
             not_before, not_after = to_seconds(begins), to_seconds(ends)
             rows.append(
                 (certificate_id, issuer_id, serial, profile_id, partner_id, name, not_before, not_after, seconds)
             )
             ders.append((certificate_id, not_after, certificate_der))
             entries.append(AuditEntry(actor, _ACTION, issuer_id, serial, profile_id, digest))
-        if self._reservations.close(number, issuance.runner, now, len(rows)) != [one.serial for one in signed]:
+        closed = self._reservations.close(number, issuance.runner, now, [one.key for one in signed])
+        if closed != [one.serial for one in signed]:
             raise _other_certificates(number, len(signed))
         CertificateGateway(self._connection).record(rows, ders)
         AuditGateway(self._connection).append(_STREAM, now, entries)

@@ -9,11 +9,13 @@ from datetime import datetime
 from functools import lru_cache
 
 from sqlalchemy import Connection, Update, bindparam, delete, insert, select, update
+from sqlalchemy.sql.dml import ReturningDelete
 
-from pki_core.model.errors import InvariantError, LeaseExpiredError, LeaseLostError
+from pki_core.model.errors import InvariantError, LeaseExpiredError, LeaseLostError, OvertakenError
 from pki_core.model.states import CertificateState
 from pki_core.store import tables
 from pki_core.store.bulk import insert_rows, is_in_list, list_of
+from pki_core.store.compromised_keys import is_any_compromised
 from pki_core.store.driver import run
 from pki_core.store.engine import is_postgres
 from pki_core.store.issuers import is_fallen
@@ -37,15 +39,6 @@ _OPEN = (
     .returning(tables.reservation.c.number)
 )
 _INTENT = insert(tables.intent)
-_CLOSE = (
-    delete(tables.reservation)
-    .where(
-        tables.reservation.c.number == bindparam("held"),
-        tables.reservation.c.runner == bindparam("holder"),
-        tables.reservation.c.lease_until > bindparam("now"),
-    )
-    .returning(tables.reservation.c.issuer_id)
-)
 _TAKE_SERIALS = (
     delete(tables.intent).where(tables.intent.c.reservation == bindparam("held")).returning(tables.intent.c.serials)
 )
@@ -109,22 +102,30 @@ class ReservationGateway:
             .values(lease_until=to_seconds(times[1]))
         ).rowcount
         if renewed != 1:
-            raise self.loss(number, runner)
+            raise self.loss(number, runner, times[0])
 
-    def close(self, number: int, runner: str, now: datetime, count: int) -> list[str]:
+    def close(self, number: int, runner: str, now: datetime, keys: Sequence[str]) -> list[str]:
         """Turn a reservation's serials good, drop it, and return them in their order.
+
+        ``keys`` are the public keys that are being recorded, one for each certificate.
 
         Raises:
             LeaseLostError: it is no longer this runner's, or its lease ran out.
+            OvertakenError: a key was reported meanwhile, or the issuer or a CA above it revoked or put on hold.
             InvariantError: it holds another number of certificates than are being recorded.
         """
-        held = {"held": number, "holder": runner, "now": to_seconds(now)}
-        closed = run(self._connection, _CLOSE, held).fetchall()
+        held = {
+            "held": number,
+            "holder": runner,
+            "now": to_seconds(now),
+            "keys": list_of(self._connection, keys),
+        }
+        closed = run(self._connection, _closing(postgres=is_postgres(self._connection)), held).fetchall()
         if not closed:
-            raise self.loss(number, runner)
+            raise self.loss(number, runner, now)
         serials = self._settle(number, closed[0][0], CertificateState.GOOD)
-        if len(serials) != count:
-            raise InvariantError(f"reservation {number} does not hold the {count} certificates that were signed")
+        if len(serials) != len(keys):
+            raise InvariantError(f"reservation {number} does not hold the {len(keys)} certificates that were signed")
         return serials
 
     def void(self, number: int) -> int:
@@ -153,12 +154,18 @@ class ReservationGateway:
         )
         return [(row.number, row.runner) for row in rows]
 
-    def loss(self, number: int, runner: str) -> LeaseLostError:
+    def loss(self, number: int, runner: str, now: datetime) -> LeaseLostError | OvertakenError:
         """Return why a reservation cannot be closed or held on."""
         held = tables.reservation.c
-        mine = select(held.number).where(held.number == number, held.runner == runner)
-        if self._connection.scalar(mine) is None:
+        lease_until = self._connection.scalar(
+            select(held.lease_until).where(held.number == number, held.runner == runner)
+        )
+        if lease_until is None:
             return LeaseLostError(f"reservation {number} is no longer held by this runner")
+        if lease_until > to_seconds(now):
+            return OvertakenError(
+                f"a key of reservation {number} was reported as compromised, or its CA revoked, while it was signed"
+            )
         return LeaseExpiredError(f"the lease of reservation {number} ran out before everything was signed")
 
     def _settle(self, number: int, issuer_id: int, state: CertificateState) -> list[str]:
@@ -177,6 +184,23 @@ class ReservationGateway:
         if settled != len(serials):
             raise InvariantError(f"reservation {number} holds {len(serials)} intents but {settled} reserved serials")
         return serials
+
+
+@lru_cache(maxsize=2)
+def _closing(*, postgres: bool) -> ReturningDelete[tuple[int]]:
+    """Built once, see above. What ``_OPEN`` and the look for compromised keys asked is asked again: it may be hours."""
+    held = tables.reservation.c
+    return (
+        delete(tables.reservation)
+        .where(
+            held.number == bindparam("held"),
+            held.runner == bindparam("holder"),
+            held.lease_until > bindparam("now"),
+            ~is_fallen(held.issuer_id),
+            ~is_any_compromised(bindparam("keys"), postgres=postgres),
+        )
+        .returning(held.issuer_id)
+    )
 
 
 @lru_cache(maxsize=2)

@@ -10,6 +10,7 @@ from pki_core.store.reservations import POSITIONS
 from tests.builders import NOW, PARTNER
 
 LATER = NOW + timedelta(days=365)
+KEYS = ("00",) * 3
 RUNNER, OTHER_RUNNER = "host/boot/ns/1/2/aa", "host/boot/ns/3/4/bb"
 
 

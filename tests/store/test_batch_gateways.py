@@ -10,7 +10,7 @@ from pki_core.model.states import BatchState
 from pki_core.store.reservations import POSITIONS
 from pki_core.store.unit_of_work import Store
 from tests.builders import NOW, PARTNER, profile
-from tests.store.rows import LATER, OTHER_RUNNER, RUNNER, add_batch, issuer_columns, record, reserve
+from tests.store.rows import KEYS, LATER, OTHER_RUNNER, RUNNER, add_batch, issuer_columns, record, reserve
 
 # --- batches
 
@@ -91,7 +91,7 @@ def test_results_come_in_pieces_in_the_order_of_the_rows(store, ids):
     number = add_batch(store, ids)
     reservation = reserve(store, ids)
     with store.transaction() as work:
-        work.reservations.close(reservation, RUNNER, NOW, 3)
+        work.reservations.close(reservation, RUNNER, NOW, KEYS)
         record(work, ids, reservation)
         issued = [verdict(seq, reservation * POSITIONS + at, "issued") for at, seq in enumerate((0, 3, 4))]
         work.batches.add_verdicts(number, [verdict(1), verdict(2), *issued])

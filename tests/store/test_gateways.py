@@ -21,7 +21,18 @@ from pki_core.model.states import CertificateState
 from pki_core.store.audit import AuditEntry
 from pki_core.store.reservations import POSITIONS
 from tests.builders import NOW, PARTNER, profile
-from tests.store.rows import LATER, OTHER_RUNNER, RUNNER, issuer_columns, record, reserve, state_of, states, tbs_of
+from tests.store.rows import (
+    KEYS,
+    LATER,
+    OTHER_RUNNER,
+    RUNNER,
+    issuer_columns,
+    record,
+    reserve,
+    state_of,
+    states,
+    tbs_of,
+)
 
 TOKEN = TokenIdentity(kind="softhsm", label="pncpki-dev", serial="abc123")
 
@@ -196,7 +207,7 @@ def test_a_reservation_holds_its_serials_and_bytes(store, ids):
 def test_a_closed_reservation_makes_its_serials_good_and_is_gone(store, ids):
     number = reserve(store, ids)
     with store.transaction() as work:
-        work.reservations.close(number, RUNNER, NOW, 3)
+        work.reservations.close(number, RUNNER, NOW, KEYS)
         record(work, ids, number)
     assert states(store, ids) == {CertificateState.GOOD}
     with store.reading() as work:
@@ -216,7 +227,7 @@ def test_a_closed_reservation_makes_its_serials_good_and_is_gone(store, ids):
 def test_a_reservation_is_closed_by_its_runner_within_its_lease_only(store, ids, runner, seconds):
     number = reserve(store, ids)
     with pytest.raises(LeaseLostError), store.transaction() as work:
-        work.reservations.close(number, runner, NOW + timedelta(seconds=seconds), 3)
+        work.reservations.close(number, runner, NOW + timedelta(seconds=seconds), KEYS)
     assert states(store, ids) == {CertificateState.RESERVED}
 
 
@@ -224,7 +235,7 @@ def test_a_reservation_is_closed_by_its_runner_within_its_lease_only(store, ids,
 def test_a_reservation_is_closed_with_all_its_certificates_only(store, ids, count):
     number = reserve(store, ids)
     with pytest.raises(InvariantError), store.transaction() as work:
-        work.reservations.close(number, RUNNER, NOW, count)
+        work.reservations.close(number, RUNNER, NOW, KEYS[:1] * count)
     assert states(store, ids) == {CertificateState.RESERVED}
 
 
@@ -235,7 +246,7 @@ def test_a_voided_reservation_burns_its_serials_for_good(store, ids):
         assert work.reservations.void(number) == 0
     assert states(store, ids) == {CertificateState.VOID}
     with pytest.raises(LeaseLostError), store.transaction() as work:
-        work.reservations.close(number, RUNNER, NOW, 3)
+        work.reservations.close(number, RUNNER, NOW, KEYS)
     with pytest.raises(ConflictError):
         reserve(store, ids)
 
@@ -261,7 +272,7 @@ def test_a_serial_is_drawn_once_an_issuer(store, ids):
 def test_a_good_serial_is_never_reserved_again(store, ids):
     number = reserve(store, ids)
     with store.transaction() as work:
-        work.reservations.close(number, RUNNER, NOW, 3)
+        work.reservations.close(number, RUNNER, NOW, KEYS)
         record(work, ids, number)
     with pytest.raises(ConflictError):
         reserve(store, ids, count=1)
@@ -293,7 +304,7 @@ def test_leases_that_ran_out_are_listed(store, ids):
 def test_a_second_record_of_a_certificate_is_refused(store, ids):
     number = reserve(store, ids)
     with store.transaction() as work:
-        work.reservations.close(number, RUNNER, NOW, 3)
+        work.reservations.close(number, RUNNER, NOW, KEYS)
         record(work, ids, number)
     with pytest.raises(ConflictError), store.transaction() as work:
         record(work, ids, number)
@@ -303,7 +314,7 @@ def test_certificates_are_read_in_pieces_in_their_order(store, ids):
     for first in (0x10, 0x20):
         number = reserve(store, ids, first=first)
         with store.transaction() as work:
-            work.reservations.close(number, RUNNER, NOW, 3)
+            work.reservations.close(number, RUNNER, NOW, KEYS)
             record(work, ids, number, first=first)
     with store.reading() as work:
         pieces = list(work.certificates.ders(4))

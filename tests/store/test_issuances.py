@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
-from pki_core.model.errors import ConflictError, InvariantError, LeaseLostError, StoreUnavailableError
+from pki_core.model.errors import ConflictError, InvariantError, LeaseLostError, OvertakenError, StoreUnavailableError
 from pki_core.model.states import CertificateState
 from pki_core.store.issuances import Issuance, Signed
 from pki_core.store.reservations import POSITIONS
@@ -32,9 +32,10 @@ def reserved(store, ids, count, first=0xA0, keys=()):
         )
 
 
-def signed(count, first=0xA0):
+def signed(count, first=0xA0, keys=()):
+    keys = keys or ["00"] * count
     return [
-        Signed(f"{first + at:02x}", f"CN {at}", OPENING, LATER, b"der" + bytes((at,)), bytes((at,)) * 32)
+        Signed(f"{first + at:02x}", f"CN {at}", OPENING, LATER, b"der" + bytes((at,)), bytes((at,)) * 32, keys[at])
         for at in range(count)
     ]
 
@@ -212,3 +213,33 @@ def test_nothing_is_reserved_for_a_list_with_a_compromised_key(store, ids, count
         assert work.compromised_keys.among([*keys, known]) == {known}
         assert work.reservations.held() == []
     assert reserved(store, ids, count, keys=keys) is not None
+
+
+@pytest.mark.parametrize("count", FEW_AND_MANY)
+def test_nothing_is_recorded_when_one_of_its_keys_was_reported_since_the_reservation(store, ids, count):
+    keys = [f"{at:064x}" for at in range(count)]
+    number = reserved(store, ids, count, keys=keys)
+    with store.transaction() as work:
+        work.compromised_keys.add([keys[-1]])
+    with pytest.raises(OvertakenError, match="reported as compromised, or its CA revoked"):
+        record(store, ids, number, signed(count, keys=keys))
+    assert states(store, ids, count) == {CertificateState.RESERVED}
+    assert audited(store) == []
+    with store.reading() as work:
+        assert work.reservations.held() == [(number, RUNNER)]
+        assert work.certificates.count() == 0
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+@pytest.mark.parametrize("count", [2, 6])
+def test_a_report_that_is_not_committed_yet_holds_no_record_up(store, ids, count):
+    keys = [f"{at:064x}" for at in range(count)]
+    number = reserved(store, ids, count, keys=keys)
+    with store.transaction() as reporting:
+        reporting.compromised_keys.add([keys[0]])
+        recorder = threading.Thread(target=record, args=(store, ids, number, signed(count, keys=keys)))
+        recorder.start()
+        recorder.join(20)
+        assert not recorder.is_alive()
+    assert states(store, ids, count) == {CertificateState.GOOD}  # issued, then reported

@@ -53,7 +53,7 @@ def test_a_state_is_moved_only_from_what_it_is_thought_to_be(store, ids):
     number = reserve(store, ids, count=1)
     with store.transaction() as work:
         record(work, ids, number, count=1)
-        work.reservations.close(number, "host/boot/ns/1/2/aa", NOW, 1)
+        work.reservations.close(number, "host/boot/ns/1/2/aa", NOW, ["00"])
     key, said = (ids[0], "a0"), (NOW, Reason.SUPERSEDED)
     with store.transaction() as work:
         assert not work.revocations.move(key, HOLD, REVOKED, said)
