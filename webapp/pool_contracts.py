@@ -13,8 +13,9 @@ from pki_core.model.clock import rfc3339
 from pki_core.model.partners import Partner
 from pki_core.model.pools import ContractRow, Namespace
 from pki_core.runtime import Runtime
+from pki_core.wire.root_facts import read_root_facts
 from webapp import pool_fields as fields
-from webapp.api_routes import Parameter, Route, refusals
+from webapp.api_routes import TEXT, Parameter, Route, refusals
 from webapp.pool_gate import Dialect, Words, in_dialects
 from webapp.pool_schemas import (
     BASE64,
@@ -44,6 +45,7 @@ CONTRACT = named(
         "certValidFrom": MOMENT,
         "certValidTo": MOMENT,
         "cpsV2GRootCertificateFingerprint": HEX_256,
+        "cpsRootCertificateDN": TEXT,
     },
     needed=("pcid", "emaid", "xsdMsgDefNamespace", "contractCertificate", "defaultContract"),
 )
@@ -56,16 +58,17 @@ class ContractViews:
 
     def __init__(self, runtime: Runtime) -> None:
         self._pool = runtime.pools.contracts
+        self._roots = runtime.pools.cps_roots
 
     def get(self, dialect: Dialect, partner: Partner, emaid: str) -> Response:
         """Show a contract of the partner's own, or of one of his vehicles."""
         row = self._pool.get(partner, fields.emaid_of(emaid, dialect))
-        return _collection([row] if _chosen(row) else [], dialect)
+        return self._collection([row], dialect)
 
     def of_vehicle(self, dialect: Dialect, partner: Partner, identifier: str) -> Response:
         """List the contracts of an OEM's own vehicle."""
         rows = self._pool.of_vehicle(partner, fields.pcid_of(identifier))
-        return _collection([row for row in rows if _chosen(row)], dialect)
+        return self._collection(rows, dialect)
 
     def delete(self, dialect: Dialect, partner: Partner, identifier: str) -> Response:
         """Remove an operator's own contract."""
@@ -77,6 +80,27 @@ class ContractViews:
         """Make a contract the one a vehicle of ISO 15118-2 gets."""
         self._pool.set_default(partner, fields.pcid_of(pcid), fields.emaid_of(emaid, dialect))
         return jsonify({})
+
+    def _collection(self, rows: list[ContractRow], dialect: Dialect) -> Response:
+        shown = [self._shown(row) for row in rows if _chosen(row)]
+        return jsonify(XMLContracts=shown) if dialect is Dialect.OPCP else jsonify(contractDataCollection=shown)
+
+    def _shown(self, row: ContractRow) -> dict[str, Any]:
+        shown: dict[str, Any] = {
+            "pcid": row.key.pcid,
+            "emaid": row.emaid_as_issued,
+            "xsdMsgDefNamespace": row.namespace.urn,
+            "contractCertificate": fields.base64_of(row.leaf_der),
+            "defaultContract": row.is_default,
+            "certValidFrom": rfc3339(row.valid_from),
+            "certValidTo": rfc3339(row.valid_to),
+        }
+        if row.cps_fingerprint:
+            shown["cpsV2GRootCertificateFingerprint"] = row.cps_fingerprint
+        root_der = self._roots.certificate_of(row.cps_fingerprint)
+        if root_der is not None:
+            shown["cpsRootCertificateDN"] = read_root_facts(root_der).distinguished_name
+        return shown
 
 
 def contract_routes(runtime: Runtime) -> list[Route]:
@@ -166,23 +190,3 @@ def _changing(views: ContractViews) -> list[Route]:
 def _chosen(row: ContractRow) -> bool:
     urn = fields.query_text("xsdMsgDefNamespace")
     return not urn or Namespace.of_urn(urn).is_edition_20 == row.namespace.is_edition_20
-
-
-def _collection(rows: list[ContractRow], dialect: Dialect) -> Response:
-    shown = [_shown(row) for row in rows]
-    return jsonify(XMLContracts=shown) if dialect is Dialect.OPCP else jsonify(contractDataCollection=shown)
-
-
-def _shown(row: ContractRow) -> dict[str, Any]:
-    shown: dict[str, Any] = {
-        "pcid": row.key.pcid,
-        "emaid": row.emaid_as_issued,
-        "xsdMsgDefNamespace": row.namespace.urn,
-        "contractCertificate": fields.base64_of(row.leaf_der),
-        "defaultContract": row.is_default,
-        "certValidFrom": rfc3339(row.valid_from),
-        "certValidTo": rfc3339(row.valid_to),
-    }
-    if row.cps_fingerprint:
-        shown["cpsV2GRootCertificateFingerprint"] = row.cps_fingerprint
-    return shown

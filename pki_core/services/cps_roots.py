@@ -3,6 +3,7 @@
 import hashlib
 from datetime import datetime, timedelta
 from threading import Lock
+from typing import NamedTuple
 
 from pki_core.model.clock import Clock
 from pki_core.model.pools import RootKind
@@ -13,14 +14,19 @@ from pki_core.wire.pool_certificate import read_certificate
 _LOOK_EVERY = timedelta(minutes=1)
 
 
+class _Root(NamedTuple):
+    serial: int
+    certificate_der: bytes
+
+
 class CpsRoots:
-    """The serials of our own roots and of the V2G roots of the RCP, by fingerprint; kept for a minute."""
+    """Our own roots and the V2G roots of the RCP, by fingerprint; kept for a minute."""
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
         self._lock = Lock()
-        self._serials: dict[str, int] = {}
+        self._roots: dict[str, _Root] = {}
         self._look_at: datetime | None = None
 
     def is_known(self, fingerprint: str, serials: frozenset[int]) -> bool:
@@ -28,18 +34,23 @@ class CpsRoots:
 
         Contract data whose root nobody named is given to every vehicle, which judges by itself.
         """
-        serial = self._known().get(fingerprint)
-        return not fingerprint or (serial is not None and serial in serials)
+        root = self._known().get(fingerprint)
+        return not fingerprint or (root is not None and root.serial in serials)
 
     def stands(self, fingerprint: str) -> bool:
         """Tell whether a root is ours or in the RCP, and has not ended; nobody can say it of one that nobody named."""
         return not fingerprint or fingerprint in self._known()
 
+    def certificate_of(self, fingerprint: str) -> bytes | None:
+        """Return a root that stands, in DER; None for others."""
+        root = self._known().get(fingerprint)
+        return None if root is None else root.certificate_der
+
     def standing(self) -> list[str]:
         """Return the fingerprints of all that stand."""
         return sorted(self._known())
 
-    def _known(self) -> dict[str, int]:
+    def _known(self) -> dict[str, _Root]:
         now = self._clock.now()
         with self._lock:
             if self._look_at is None or not self._look_at <= now < self._look_at + _LOOK_EVERY:
@@ -48,8 +59,10 @@ class CpsRoots:
                     ders = [one.certificate_der for one in own if one.not_after is not None and now < one.not_after]
                     pool = work.root_pool.active(RootKind.V2G)
                     ders += [root.certificate_der for root in pool if now < root.valid_to]
-                self._serials = {
-                    hashlib.sha256(der).hexdigest(): int(read_certificate(der).serial, 16) for der in ders if der
+                self._roots = {
+                    hashlib.sha256(der).hexdigest(): _Root(int(read_certificate(der).serial, 16), der)
+                    for der in ders
+                    if der
                 }
                 self._look_at = now
-            return self._serials
+            return self._roots

@@ -2,12 +2,14 @@
 
 import base64
 from dataclasses import replace
+from hashlib import sha256
 from itertools import pairwise
 
 import pytest
 from cryptography import x509
 
 from pki_core.model.profiles import Edition
+from pki_core.wire.certificate_text import subject_text
 from pki_core.wire.contract_data import NO_CERTIFICATE_2, decode_message
 from tests.builders import new_key
 from tests.contract_chains import Entity
@@ -186,3 +188,12 @@ def test_a_vehicle_whose_certificate_nobody_can_read_gets_a_negative_answer(api,
     message = decode_message(Edition.ISO_2, base64.b64decode(content["messageDef"]["certificateInstallationRes"]))
     assert message.header.session_id == SESSION
     assert message.body.response_code.startswith("FAILED_")
+
+
+def test_a_contract_is_shown_with_the_root_of_its_provisioning_service(api, garage):
+    garage.build()
+    generate(api)
+    (one,) = api.good("mo", "GET", f"/v1/ccp/lookupContract/{EMAID}")["XMLContracts"]
+    (root,) = [one for one in api.runtime.certificates.issuers() if one.label == "v2g-root"]
+    assert one["cpsV2GRootCertificateFingerprint"] == sha256(root.certificate_der).hexdigest()
+    assert one["cpsRootCertificateDN"] == subject_text(root.certificate_der)
