@@ -37,7 +37,7 @@ class ResignReport(NamedTuple):
     """What became of contract data whose signer is revoked, has ended or ends soon."""
 
     resigned: int
-    waiting: int  # there is no newer signer below their V2G root: a ceremony makes one
+    waiting: int  # no newer signer below their V2G root, or none small enough: a ceremony makes one
     postponed: int  # of other CAs, and their status is not known now
     refused: int  # the stored signature does not hold: nothing that we would put ours below
     unfinished: bool  # it stopped at a dependency that is away; the next run goes on

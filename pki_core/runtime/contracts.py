@@ -16,7 +16,7 @@ from pki_core.services.contract_resigning import ContractResigning
 from pki_core.services.contract_signing import ContractSigning
 from pki_core.services.contract_vehicles import ContractVehicles
 from pki_core.services.contracts import ContractNames, Contracts
-from pki_core.services.cps_signers import CpsSigners, signer_octets
+from pki_core.services.cps_signers import CpsSigners, answer_parts
 from pki_core.services.enroll import Enrollment
 from pki_core.services.installations import Installations
 from pki_core.services.issuers import Issuers
@@ -71,7 +71,7 @@ class ContractServices:
             SettingsError: they would not fit; the sum is in the text.
         """
         with self._parts.store.reading() as work:
-            issuers, signers = work.issuers.all(), signer_octets(work)
+            issuers, signers = answer_parts(work, self._parts.clock.now())
         try:
             check_ocpp_budget(self._parts.profiles, issuers, self._parts.settings.certificates.organization, signers)
         except CeremonyError as error:

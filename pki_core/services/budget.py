@@ -6,6 +6,8 @@ six certificates share 3398: contract leaf, MO Sub-CA 2 and 1, CPS leaf, CPS Sub
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import product
+from typing import NamedTuple
 
 from pki_core.issuance.subject import Subject, build_subject
 from pki_core.model.errors import CeremonyError
@@ -20,41 +22,50 @@ MAX_OCTETS = 3398
 MAX_CHARACTERS = 5600
 _REST_OCTETS = 802  # of the answer: message, key, signature
 
-_LEAFS = {"mo": ("contract_leaf", "DEPNC0000000019"), "cps": ("cps_leaf", "CPS 2026.1 QA")}
+
+class _Leaf(NamedTuple):
+    """A leaf of an answer."""
+
+    branch: str
+    profile: str
+    common_name: str  # as long as one may be that is not made yet
+
+
+_LEAFS = _Leaf("mo", "contract_leaf", "DEPNC0000000019"), _Leaf("cps", "cps_leaf", "CPS 2026.1 QA")
 _HEADER = 4  # of the outer SEQUENCE
 _LARGEST_SERIAL = (1 << 143) - 1
 
 
-def check_ocpp_budget(
-    profiles: Mapping[str, Profile], issuers: Sequence[IssuerRecord], organization: str, signer_octets: int = 0
-) -> int:
-    """Return the octets of the six certificates, 0 while the hierarchy is not complete; the newest CAs count.
+class SignerSize(NamedTuple):
+    """A CPS leaf in force, as far as answers are measured."""
 
-    ``organization`` is what contract certificates say: a setting, of 40 characters at most.
-    ``signer_octets`` is the size of the CPS leaf of ISO 15118-2 that signs; 0 = what the profile would make.
+    issuer_id: int  # of its Sub-CA 2
+    octets: int
+
+
+def check_ocpp_budget(
+    profiles: Mapping[str, Profile],
+    issuers: Sequence[IssuerRecord],
+    organization: str,
+    signers: Sequence[SignerSize] = (),
+) -> int:
+    """Return the octets of the six certificates of the largest answer there can be, 0 while nobody could make one.
+
+    ``issuers`` are the CAs that may be chosen, ``signers`` the CPS leafs; where there is none, one that the profile
+    would make counts. ``organization`` is what contract certificates say: a setting, of 40 characters at most.
 
     Raises:
         CeremonyError: they would not fit; the sum is in the text.
     """
-    parts: dict[str, int] = {}
-    for branch, (leaf_profile, name) in _LEAFS.items():
-        for level in (Level.SUB1, Level.SUB2):
-            made = [
-                issuer
-                for issuer in issuers
-                if (issuer.branch, issuer.level, issuer.edition) == (branch, level, Edition.ISO_2)
-                and issuer.certificate_der
-            ]
-            if not made:
-                return 0
-            parts[made[-1].label] = len(made[-1].certificate_der)
-            if level is Level.SUB2:
-                profile = profiles[leaf_profile]
-                requested = RequestedSubject(common_name=name, organization=organization, country="DE")
-                subject = build_subject(profile.subject, requested, name)
-                parts[leaf_profile] = certificate_octets(profile, made[-1], subject)
-    parts["cps_leaf"] = signer_octets or parts["cps_leaf"]
-    total = sum(parts.values())
+    contract_leaf, cps_leaf = _LEAFS
+    mo, cps = _pairs(issuers, contract_leaf.branch), _pairs(issuers, cps_leaf.branch)
+    own = [_parts(pair, contract_leaf, _planned_octets(profiles, contract_leaf, pair, organization)) for pair in mo]
+    made = [_parts(pair, cps_leaf, one.octets) for pair in cps for one in signers if one.issuer_id == pair[1].id]
+    made = made or [_parts(pair, cps_leaf, _planned_octets(profiles, cps_leaf, pair, organization)) for pair in cps]
+    if not own or not made:
+        return 0
+    parts = max(own, key=_sum) | max(made, key=_sum)
+    total = _sum(parts)
     if total > MAX_OCTETS:
         shares = ", ".join(f"{label} {octets}" for label, octets in parts.items())
         raise CeremonyError(
@@ -64,9 +75,44 @@ def check_ocpp_budget(
     return total
 
 
+def _pairs(issuers: Sequence[IssuerRecord], branch: str) -> list[tuple[IssuerRecord, IssuerRecord]]:
+    """Return each Sub-CA 1 of a branch with each Sub-CA 2 below it; with any, where no Sub-CA 2 is below one yet."""
+    ones, twos = (
+        [
+            issuer
+            for issuer in issuers
+            if (issuer.branch, issuer.level, issuer.edition) == (branch, level, Edition.ISO_2)
+            and issuer.certificate_der
+        ]
+        for level in (Level.SUB1, Level.SUB2)
+    )
+    every = list(product(ones, twos))
+    return [(one, two) for one, two in every if two.parent_id == one.id] or every
+
+
+def _parts(pair: tuple[IssuerRecord, IssuerRecord], leaf: _Leaf, octets: int) -> dict[str, int]:
+    return {**{issuer.label: len(issuer.certificate_der) for issuer in pair}, leaf.profile: octets}
+
+
+def _planned_octets(
+    profiles: Mapping[str, Profile], leaf: _Leaf, pair: tuple[IssuerRecord, IssuerRecord], organization: str
+) -> int:
+    requested = RequestedSubject(common_name=leaf.common_name, organization=organization, country="DE")
+    return leaf_octets(profiles[leaf.profile], pair[1], requested)
+
+
+def _sum(parts: Mapping[str, int]) -> int:
+    return sum(parts.values())
+
+
 def characters_of(octets: int) -> int:
     """Return how many characters of base64 an answer with so many octets of certificates has."""
     return -(-(octets + _REST_OCTETS) // 3) * 4
+
+
+def leaf_octets(profile: Profile, issuer: IssuerRecord, requested: RequestedSubject) -> int:
+    """Return ``certificate_octets`` of a leaf; CsrRejectedError when its profile makes none with these names."""
+    return certificate_octets(profile, issuer, build_subject(profile.subject, requested, requested.common_name))
 
 
 def certificate_octets(profile: Profile, issuer: IssuerRecord, subject: Subject) -> int:

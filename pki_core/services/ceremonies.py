@@ -147,7 +147,8 @@ class Ceremonies:
         profile = self._environment.profiles[plan.profile]
         parent = self._parent_of(plan, profile, note)
         begun, pending = self._records.begun(plan)
-        if total := check_size(plan, self._environment, parent.record if parent else None, self._store):
+        above = parent.record if parent else None
+        if total := check_size(plan, self._environment, above, self._store, self._clock.now()):
             note(f"verified: the six certificates of an installation answer have {total} of {MAX_OCTETS} octets")
         if pending is not None:
             signer = self._keys.take_up(plan, profile, pending, note)

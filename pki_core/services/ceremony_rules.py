@@ -3,6 +3,7 @@
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 from pki_core.issuance.subject import Subject, build_subject
@@ -12,8 +13,8 @@ from pki_core.model.issuers import IssuerRecord
 from pki_core.model.limits import NAME_LIMIT
 from pki_core.model.profiles import Edition, Level, Profile
 from pki_core.model.requests import RequestedSubject
-from pki_core.services.budget import certificate_octets, check_ocpp_budget
-from pki_core.services.cps_signers import signer_octets
+from pki_core.services.budget import SignerSize, certificate_octets, check_ocpp_budget
+from pki_core.services.cps_signers import answer_parts
 from pki_core.store.unit_of_work import Store, UnitOfWork
 from pki_core.wire.certificate import name_der
 from pki_core.wire.csr import read_subject
@@ -101,15 +102,16 @@ def check_names(plan: CeremonyPlan, profile: Profile, work: UnitOfWork) -> None:
 
 
 def check_size(
-    plan: CeremonyPlan, environment: CeremonyEnvironment, parent: IssuerRecord | None, store: Store
+    plan: CeremonyPlan, environment: CeremonyEnvironment, parent: IssuerRecord | None, store: Store, now: datetime
 ) -> int | None:
-    """Measure the planned certificate, alone and in its installation answer, before a key is made for it.
+    """Measure the planned certificate, alone and in the largest of its answers, before a key is made for it.
+
+    Answers without it do not count: what is too large by now has to have a successor.
 
     Returns the octets of the certificates of that answer, None when the plan is no part of one.
 
     Raises:
-        CeremonyError: it is larger than its profile allows.
-        ConflictError: the answer would not fit.
+        CeremonyError: it is larger than its profile allows, or the answer would not fit.
     """
     profiles = environment.profiles
     profile = profiles[plan.profile]
@@ -133,14 +135,16 @@ def check_size(
     octets = certificate_octets(profile, parent or planned, subject)
     if octets > profile.max_der_octets:
         raise CeremonyError(f"the certificate would have {octets} octets; {profile.max_der_octets} are allowed")
-    if parent is None:
+    if parent is None or plan.act is Act.CREATE_RESPONDER or profile.edition is not Edition.ISO_2:
         return None
     with store.reading() as work:
-        issuers, signers = work.issuers.all(), signer_octets(work)
-    measured = replace(planned, certificate_der=bytes(octets))
-    if (plan.act, profile.edition) == (Act.CREATE_CPS_SIGNER, Edition.ISO_2):
-        signers = octets
-    return check_ocpp_budget(profiles, [*issuers, measured], environment.organization, signers)
+        issuers, signers = answer_parts(work, now)
+    instead = parent if plan.act is Act.CREATE_CPS_SIGNER else replace(planned, certificate_der=bytes(octets))
+    if instead is parent:
+        signers = [SignerSize(parent.id, octets)]
+    kind = instead.branch, instead.level, instead.edition
+    others = [one for one in issuers if (one.branch, one.level, one.edition) != kind]
+    return check_ocpp_budget(profiles, [*others, instead], environment.organization, signers)
 
 
 def _comparable(subject_der: bytes) -> list[str]:

@@ -6,6 +6,7 @@ A vehicle that cannot read what it is sent has no contract, and nobody learns wh
 from collections.abc import Mapping
 from typing import Final
 
+from pki_core.model.cps import CpsSigner
 from pki_core.model.errors import CsrRejectedError, MalformedError
 from pki_core.model.signer import KeyAlgorithm
 from pki_core.services.budget import MAX_CHARACTERS, MAX_OCTETS, characters_of
@@ -54,6 +55,17 @@ def check_answer(octets: Mapping[str, int], characters: int = 0) -> None:
             f"an installation answer has at most {MAX_CHARACTERS} characters, not {length}: its certificates have "
             f"{total} octets ({shares}), and about {MAX_OCTETS} fit"
         )
+
+
+def check_answer_by(signer: CpsSigner, contract_octets: Mapping[str, int]) -> None:
+    """Hold the answer that a signer of ours would make to the same length, before it is signed.
+
+    Raises:
+        MalformedError: as ``check_answer``.
+    """
+    if signer.algorithm is KeyAlgorithm.SECP256R1:
+        cps = named(signer.chain.certificate_der, signer.chain.sub_certificates_der, is_cps=True)
+        check_answer({**contract_octets, **cps})
 
 
 def check_own_data(leaf: PoolCertificate, kind: KeyAlgorithm, dh_public_key: bytes) -> None:

@@ -17,6 +17,7 @@ from pki_core.model.cps import CpsSigner
 from pki_core.model.errors import MalformedError, UnavailableError
 from pki_core.model.pools import STATUS_MAX_AGE
 from pki_core.model.profiles import Edition
+from pki_core.services.contract_form import check_answer_by, named
 from pki_core.services.contract_signing import ContractSigning
 from pki_core.services.cps_signers import CpsSigners
 from pki_core.services.expire import note_run
@@ -105,7 +106,7 @@ class ContractResigning:
                 unknown.setdefault(number, []).append(row.emaid)
             if number not in plan.due:
                 continue
-            if number not in plan.successors:
+            if not _has_successor(plan, number, due):
                 waiting += 1
             elif due is None:
                 refused += 1
@@ -137,6 +138,19 @@ class ContractResigning:
                     )
             work.audit.append(STREAM, self._clock.now(), entries)
         return len(entries)
+
+
+def _has_successor(plan: _Plan, number: int, due: _Due | None) -> bool:
+    """Tell whether there is a next signer whose answer stations could carry: its certificates may be larger."""
+    signer = plan.successors.get(number)
+    if signer is None or due is None:
+        return signer is not None
+    chain = chains_of(due.message)[1]
+    try:
+        check_answer_by(signer, named(chain.certificate_der, chain.sub_certificates_der))
+    except MalformedError:
+        return False
+    return True
 
 
 def _read(plan: _Plan, row: SignedContractRow) -> tuple[int, _Due | None]:

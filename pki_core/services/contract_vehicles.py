@@ -34,6 +34,7 @@ from pki_core.wire.contract_key import vehicle_key_of
 
 STATUS_UNAVAILABLE = "vehicle.status_unavailable"
 KEY_UNUSABLE = "vehicle.key_unusable"
+TOO_LONG = "contract.answer_too_long"
 PERIOD_INVALID = "contract.period_invalid"
 _DUPLICATE = "Another order of this list names the same contract."
 

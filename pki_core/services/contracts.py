@@ -2,7 +2,7 @@
 
 In the acts of ``enroll.issue``, and what a power cut leaves behind each:
 
-1. *judge*    vehicles, EMAIDs and periods: nothing stored.
+1. *judge*    vehicles, EMAIDs, periods and the length of answers: nothing stored.
 2. *wrap*     a key pair an order, each key encrypted for its vehicle and forgotten: nothing stored.
 3. *reserve, sign*  as for every certificate, then each answer by the provisioning service: a reservation to void.
 4. *record*   certificate, contract data, events and audit in one transaction: all or nothing.
@@ -21,13 +21,15 @@ from pki_core.model.clock import Clock, rfc3339
 from pki_core.model.contract_orders import ContractOrder
 from pki_core.model.contracts import AadForm, CertificateChain, ContractMessage, KeyEnvelope
 from pki_core.model.cps import CpsSigner
-from pki_core.model.errors import RequestError, VehicleChangedError
+from pki_core.model.errors import CsrRejectedError, MalformedError, RequestError, VehicleChangedError
 from pki_core.model.pools import Namespace
 from pki_core.model.profiles import Profile
 from pki_core.model.requests import Issued, IssueRequest, Outcome, OwnKeyProof, Refused, RequestedSubject
 from pki_core.model.signer import KeyAlgorithm
+from pki_core.services.budget import leaf_octets
+from pki_core.services.contract_form import check_answer_by, named
 from pki_core.services.contract_signing import ContractSigning
-from pki_core.services.contract_vehicles import PERIOD_INVALID, ContractVehicles, Vehicle, refused, unusable
+from pki_core.services.contract_vehicles import PERIOD_INVALID, TOO_LONG, ContractVehicles, Vehicle, refused, unusable
 from pki_core.services.enroll import Enrollment, IssueHooks, NoHooks
 from pki_core.services.orders import Order
 from pki_core.services.pool_events import CREATED, STREAM, UPDATED, told_both
@@ -107,14 +109,16 @@ class Contracts:
         """Return what stands above contract certificates."""
         return self._chains.of(issuer.record)
 
+    def subject_of(self, vehicle: Vehicle) -> RequestedSubject:
+        """Return what a contract's certificate says of whom it is for."""
+        emaid, names = vehicle.emaid.as_issued, self._names
+        return RequestedSubject(common_name=emaid, organization=names.organization, country=names.country)
+
     def request_of(self, one: ContractOrder, vehicle: Vehicle, spki_der: bytes) -> IssueRequest:
         """Return what a contract's certificate is asked for with."""
-        subject = RequestedSubject(
-            common_name=vehicle.emaid.as_issued, organization=self._names.organization, country=self._names.country
-        )
         return IssueRequest(
             reference=one.reference,
-            subject=subject,
+            subject=self.subject_of(vehicle),
             spki_der=spki_der,
             proof=OwnKeyProof(),
             not_after=_end_of(one),
@@ -179,6 +183,7 @@ class _Making(NoHooks):
         self._hooks = hooks
         self._algorithm = self._order.profile.key_algorithms[0]
         self._chain = contracts.chain_of(self._issuer)
+        self._faults: dict[int, str] = {}  # characters of an EMAID -> what is wrong with such answers, "" = nothing
         self._judged = [
             self._wrapped(one, vehicle) if isinstance(vehicle, Vehicle) else vehicle
             for one, vehicle in zip(wanted, judged, strict=True)
@@ -222,6 +227,8 @@ class _Making(NoHooks):
         fault = self._contracts.period_fault(self._issuer, self._order.profile, one)
         if fault is not None:
             return fault
+        if too_long := self._length_fault(vehicle):
+            return refused(one, TOO_LONG, too_long)
         key = NewContractKey(self._algorithm)
         try:
             if self._algorithm is KeyAlgorithm.SECP256R1:
@@ -234,6 +241,22 @@ class _Making(NoHooks):
         except RequestError:
             return unusable(one)
         return _Wrapped(one, vehicle, key.spki_der, envelope)
+
+    def _length_fault(self, vehicle: Vehicle) -> str:
+        """Say why no station could carry the answer: of certificates, EMAIDs of one length share theirs."""
+        characters = len(vehicle.emaid.as_issued)
+        if characters not in self._faults:
+            subject = self._contracts.subject_of(vehicle)
+            try:
+                octets = leaf_octets(self._order.profile, self._issuer.record, subject)
+                check_answer_by(self._signer, named(bytes(octets), self._chain.certificates))
+            except CsrRejectedError:
+                self._faults[characters] = ""  # enrolment says of which name no certificate is made
+            except MalformedError as error:
+                self._faults[characters] = str(error)
+            else:
+                self._faults[characters] = ""
+        return self._faults[characters]
 
     def _answer(self, outcome: Issued, one: _Wrapped) -> ContractMessage:
         chain = CertificateChain(certificate_der=outcome.certificate_der, sub_certificates_der=self._chain.certificates)

@@ -15,9 +15,10 @@ from pki_core.model.contracts import CertificateChain
 from pki_core.model.cps import SIGNER_NOT_FOUND, CpsSigner, CpsSignerRecord
 from pki_core.model.errors import ConflictError, KeyRejectedError, SignerUnavailableError
 from pki_core.model.issuers import IssuerRecord
-from pki_core.model.profiles import Edition, Level
+from pki_core.model.profiles import Level
 from pki_core.model.signer import KeyAlgorithm, KeyStore, Signer
 from pki_core.model.states import CertificateState
+from pki_core.services.budget import SignerSize
 from pki_core.store.unit_of_work import Store, UnitOfWork
 from pki_core.wire.contract_data import end_of, public_key_of
 
@@ -46,18 +47,8 @@ class CpsSigners:
 
     def standings(self) -> list[SignerStanding]:
         """Return how every signer stands, those out of force too, the newest first."""
-        now = self._clock.now()
         with self._store.reading() as work:
-            records, issuers = work.cps_signers.all(), {one.id: one for one in work.issuers.all()}
-            good = {one.ca_id for one in work.responders.standings() if one.state is CertificateState.GOOD}
-        found = []
-        for record in records:
-            path = _path(issuers, record.issuer_id)
-            ends = min([record.not_after, *(one.not_after or record.not_after for one in path)])
-            is_good = record.state is CertificateState.GOOD and all(one.id in good and one.not_after for one in path)
-            is_in_force = is_good and record.not_before <= now < ends
-            found.append(SignerStanding(_signer(record, path), ends, is_in_force))
-        return found
+            return _standings(work, self._clock.now())
 
     def choose(self, algorithm: KeyAlgorithm, root_sha256: str = "") -> CpsSigner:
         """Return the signer of new contract data.
@@ -103,17 +94,24 @@ def may_be_shown(chain: CertificateChain, fallen: frozenset[bytes], now: datetim
     return chain.certificate_der not in fallen and now < end_of(chain)
 
 
-def signer_octets(work: UnitOfWork) -> int:
-    """Return the size of the newest good signer of ISO 15118-2, the one that signs; 0 when there is none."""
-    editions = {one.id: one.edition for one in work.issuers.all()}
-    return next(
-        (
-            len(one.certificate_der)
-            for one in work.cps_signers.all()
-            if one.state is CertificateState.GOOD and editions[one.issuer_id] is Edition.ISO_2
-        ),
-        0,
-    )
+def answer_parts(work: UnitOfWork, now: datetime) -> tuple[list[IssuerRecord], list[SignerSize]]:
+    """Return what an answer may be made with now: the CAs that stand and have not ended, and the signers in force."""
+    issuers = [one for one in work.issuers.standing() if one.not_after is not None and now < one.not_after]
+    records = [one.signer.record for one in _standings(work, now) if one.is_in_force]
+    return issuers, [SignerSize(one.issuer_id, len(one.certificate_der)) for one in records]
+
+
+def _standings(work: UnitOfWork, now: datetime) -> list[SignerStanding]:
+    records, issuers = work.cps_signers.all(), {one.id: one for one in work.issuers.all()}
+    good = {one.ca_id for one in work.responders.standings() if one.state is CertificateState.GOOD}
+    found = []
+    for record in records:
+        path = _path(issuers, record.issuer_id)
+        ends = min([record.not_after, *(one.not_after or record.not_after for one in path)])
+        is_good = record.state is CertificateState.GOOD and all(one.id in good and one.not_after for one in path)
+        is_in_force = is_good and record.not_before <= now < ends
+        found.append(SignerStanding(_signer(record, path), ends, is_in_force))
+    return found
 
 
 def _path(issuers: dict[int, IssuerRecord], issuer_id: int) -> list[IssuerRecord]:

@@ -16,7 +16,7 @@ from pki_core.model.identifiers import Emaid, Pcid
 from pki_core.model.partners import Partner
 from pki_core.model.pools import CONTRACT_ENDED, ContractUpload, ProvisioningKey
 from pki_core.model.signer import KeyAlgorithm
-from pki_core.services.contract_form import check_answer, check_own_data, check_sizes, named
+from pki_core.services.contract_form import check_answer_by, check_own_data, check_sizes, named
 from pki_core.services.contract_signing import ContractSigning
 from pki_core.services.pool_chains import ChainChecks, CheckedChain, read_chain
 from pki_core.services.pool_contracts import ROOTS, ContractPool
@@ -73,7 +73,7 @@ class OwnContracts:
         wanted = [(it.kind, one.root_sha256) for one, it in zip(contracts, checked, strict=True)]
         signers = {one: self._signing.choose(*one) for one in dict.fromkeys(wanted)}
         for one, choice in zip(contracts, wanted, strict=True):
-            _check_length(one, choice[0], signers[choice])
+            check_answer_by(signers[choice], named(one.leaf_der, _subs(one)))
         signed: dict[int, bytes] = {}
         for choice, signer in signers.items():
             places = [place for place, one in enumerate(wanted) if one == choice]
@@ -161,13 +161,6 @@ def _kind_of(one: OwnContract) -> KeyAlgorithm:
     if kind is None or one.namespace.is_edition_20 == (kind is KeyAlgorithm.SECP256R1):
         raise MalformedError("the lengths of dHpublickey and of the encrypted private key are not this edition's")
     return kind
-
-
-def _check_length(one: OwnContract, kind: KeyAlgorithm, signer: CpsSigner) -> None:
-    """Refuse what no station could carry, before it is signed."""
-    if kind is KeyAlgorithm.SECP256R1:
-        cps = named(signer.chain.certificate_der, signer.chain.sub_certificates_der, is_cps=True)
-        check_answer(named(one.leaf_der, _subs(one)) | cps)
 
 
 def _subs(one: OwnContract) -> tuple[bytes, ...]:

@@ -1,14 +1,34 @@
 """Signers of contract data: made and rotated by ceremonies, chosen by algorithm and root, never too large."""
 
+import re
+from dataclasses import replace
+from datetime import timedelta
+
 import pytest
 
 from pki_core.model.ceremonies import Act
 from pki_core.model.contracts import AadForm
 from pki_core.model.errors import CeremonyError, ConflictError, KeyRejectedError, SettingsError
+from pki_core.model.requests import Issued
 from pki_core.model.revocations import Reason
 from pki_core.runtime.wiring import open_runtime
-from tests.journeys.acts import artefact, edit, hold, plan_for, rows
-from tests.journeys.contract_acts import ED448, EMAID, LABEL, P256, P521, Garage, contract, make, signed_data, wanted
+from pki_core.services.uploads import issuer_for
+from tests.journeys.acts import artefact, edit, hold, order_for, plan_for, rows
+from tests.journeys.contract_acts import (
+    ED448,
+    EMAID,
+    LABEL,
+    OTHER_EMAID,
+    P256,
+    P521,
+    Garage,
+    contract,
+    demo_mo,
+    make,
+    signed_data,
+    wanted,
+)
+from tests.journeys.pool_acts import opened
 from tests.journeys.signer_acts import signer
 from tests.vehicle import InstallationRefusedError
 from webapp import create_app
@@ -123,6 +143,106 @@ def test_the_organization_that_is_set_counts_before_a_contract_says_it(environme
             hold(changed, signer("cps-signer-3", common_name="ß" * 64, organization="ß" * 64))
     finally:
         changed.close()
+
+
+@pytest.fixture
+def narrow(environment):
+    """An environment where an answer by an older, large signer hardly fits; the newest one is small."""
+    hold(environment, signer(common_name="ß" * 64, organization="ß" * 64))
+    hold(environment, signer("cps-signer-3"))
+    return environment
+
+
+def test_an_older_signer_counts_as_long_as_it_may_be_chosen(narrow):
+    large = mo_sub2(organization="w" * 60, common_name="w" * 60)
+    words = r"5600 characters, not 5\d\d\d, has room for 3398 octets of certificates, not 3\d\d\d: .*mo-sub2-b \d+"
+    with pytest.raises(CeremonyError, match=words):
+        hold(narrow, large)
+    (record,) = [one.record for one in narrow.contracts.signers.active() if one.record.label == "cps-signer-2"]
+    narrow.revocations.revoke(record.serial, Reason.SUPERSEDED, actor="test")
+    lines = []
+    hold(narrow, large, lines.append)
+    assert any("of 3398 octets" in line for line in lines)
+
+
+def test_an_older_signer_keeps_a_service_from_starting_until_it_is_revoked_and_a_smaller_one_may_be_made(narrow):
+    record = next(one.record for one in narrow.contracts.signers.active() if one.record.label == "cps-signer-2")
+    narrow.close()
+    edit(narrow.home, r"\Z", f'\n[certificates]\norganization = "{"ß" * 40}"\n')
+    changed = open_runtime(narrow.home)
+    try:
+        with pytest.raises(SettingsError, match=rf"cps_leaf {len(record.certificate_der)}(\D|$)"):
+            changed.contracts.check_budget()
+        hold(changed, signer("cps-signer-4"))  # what is to come in its place does not depend on it
+        changed.revocations.revoke(record.serial, Reason.SUPERSEDED, actor="test")
+        changed.contracts.check_budget()
+    finally:
+        changed.close()
+
+
+def test_a_signer_that_has_ended_does_not_count(home):
+    with opened(home) as runtime:
+        hold(runtime, signer(common_name="ß" * 64, organization="ß" * 64))
+        record = runtime.contracts.signers.choose(P256).record
+        runtime.clock.moment = record.not_after - timedelta(days=1)
+        hold(runtime, signer("cps-signer-3"))
+        large = mo_sub2(organization="w" * 60, common_name="w" * 60)
+        with pytest.raises(CeremonyError, match="3398"):
+            hold(runtime, large)
+        runtime.clock.moment = record.not_after
+        hold(runtime, large)
+
+
+def mo_sub2(label="mo-sub2-b", **changes):
+    return plan_for(Act.CREATE_SUB_CA, label, "mo_sub2", "mo-sub1", **changes)
+
+
+def make_as(runtime, *orders, ocsp_url):
+    """Make contracts by a profile as it was when their table came in."""
+    known = runtime.profiles["contract_leaf"]
+    profile = replace(known, extensions=replace(known.extensions, ocsp_url=ocsp_url))
+    record = issuer_for(profile, runtime.certificates.issuers())
+    order = order_for(runtime, profile, demo_mo(runtime))
+    return runtime.contracts.making.issue(runtime.issuers.get(record.label), order, orders)
+
+
+def test_an_answer_that_no_station_carries_is_not_made_and_the_sum_is_told(environment):
+    hold(environment, signer(common_name="ß" * 64, organization="ß" * 64))
+    Garage(environment).build()
+    orders = wanted(environment), wanted(environment, OTHER_EMAID, "WPNNOSUCHCAR00001")
+    refused, other = make_as(environment, *orders, ocsp_url="http://127.0.0.1:8080/" + "o" * 44)
+    assert (refused.reference, refused.code, other.code) == (
+        EMAID,
+        "contract.answer_too_long",
+        "vehicle.not_available",
+    )
+    shares = re.fullmatch(
+        r"an installation answer has at most 5600 characters, not 56\d\d: its certificates have (\d+) octets \("
+        r"contractCertificate (\d+), contractSubCa2Certificate (\d+), contractSubCa1Certificate (\d+), "
+        r"cpsCertificate (\d+), cpsSubCa2Certificate (\d+), cpsSubCa1Certificate (\d+)\), and about 3398 fit",
+        refused.message,
+    )
+    total, *each = map(int, shares.groups())
+    assert total == sum(each) > 3398
+    assert rows(environment, "SELECT count(*) FROM contract") == [(0,)]
+    assert rows(environment, "SELECT count(*) FROM reservation") == [(0,)]
+    (made,) = make_as(environment, orders[0], ocsp_url="http://127.0.0.1:8080/" + "o" * 20)
+    assert isinstance(made, Issued)
+    assert 5550 < -(-len(signed_data(environment)) // 3) * 4 <= 5600
+
+
+def test_data_is_not_signed_anew_by_a_signer_whose_answer_no_station_would_carry(environment):
+    Garage(environment).build()
+    make_as(environment, wanted(environment), ocsp_url="http://127.0.0.1:8080/" + "o" * 44)
+    before = signed_data(environment)
+    first = environment.contracts.signers.choose(P256).record
+    hold(environment, signer(common_name="ß" * 64, organization="ß" * 64))
+    environment.revocations.revoke(first.serial, Reason.SUPERSEDED, actor="test")
+    waiting = 0, 1, 0, 0, False
+    assert environment.contracts.resigning.run(dry_run=True) == environment.contracts.resigning.run() == waiting
+    assert signed_data(environment) == before
+    hold(environment, signer("cps-signer-3"))
+    assert environment.contracts.resigning.run().resigned == 1
 
 
 @pytest.mark.parametrize("form", list(AadForm))

@@ -11,15 +11,15 @@ from pki_core.model.profiles import Edition, Level
 from pki_core.model.requests import RequestedSubject
 from pki_core.model.signer import KeyAlgorithm
 from pki_core.services import budget
-from pki_core.services.budget import MAX_OCTETS, certificate_octets
+from pki_core.services.budget import MAX_OCTETS, SignerSize, certificate_octets
 from tests.builders import MemorySigner, draft, issuer_for, issuer_name, issuer_record, prepare, profile, profiles
 
 SIGNER = MemorySigner()
 CAS = [(branch, level) for branch in ("mo", "cps") for level in (Level.SUB1, Level.SUB2)]
 
 
-def check_ocpp_budget(known, issuers, organization="Example Mobility Ltd"):
-    return budget.check_ocpp_budget(known, issuers, organization)
+def check_ocpp_budget(known, issuers, organization="Example Mobility Ltd", signers=()):
+    return budget.check_ocpp_budget(known, issuers, organization, signers)
 
 
 def ca(branch, level, octets=550, **changes):
@@ -27,8 +27,22 @@ def ca(branch, level, octets=550, **changes):
     return issuer_record(SIGNER, level, **fields)
 
 
-def hierarchy(**octets):
-    return [ca(branch, level, octets.get(f"{branch}_{level}", 550)) for branch, level in CAS]
+def hierarchy(generation=0, **octets):
+    """Two CAs of each branch, one below the other; those of a later generation have other numbers and labels."""
+    return [
+        ca(
+            branch,
+            level,
+            octets.get(f"{branch}_{level}", 550),
+            label=f"{branch}-{level}" + (f"-{generation}" if generation else ""),
+            id=10 * generation + place,
+            parent_id=10 * generation + place - 1,
+        )
+        for place, (branch, level) in enumerate(CAS, 1)
+    ]
+
+
+CPS_SUB2 = 4  # its number in the first generation
 
 
 def test_a_lean_hierarchy_fits_and_the_sum_is_told():
@@ -78,10 +92,37 @@ def test_what_does_not_fit_is_refused_with_the_sum_and_every_share():
     assert sum(map(int, shares.values())) == MAX_OCTETS + 1
 
 
-def test_the_newest_ca_of_a_kind_counts():
+@pytest.mark.parametrize(("branch", "level"), CAS)
+def test_the_larger_of_two_generations_counts_whichever_is_the_newer(branch, level):
+    """The older one goes on where the newer is revoked, and signers below an older root are chosen by its name."""
     total = check_ocpp_budget(profiles(), hierarchy())
-    newer = ca("mo", Level.SUB2, 540, label="mo-sub2-b")
-    assert check_ocpp_budget(profiles(), [*hierarchy(), newer]) < total
+    small, large = hierarchy(), hierarchy(1, **{f"{branch}_{level}": 590})
+    for issuers in ([*small, *large], [*large, *small]):
+        assert check_ocpp_budget(profiles(), issuers) == total + 40
+
+
+def test_a_ca_is_measured_with_those_above_and_below_it_alone():
+    total = check_ocpp_budget(profiles(), hierarchy())
+    issuers = [*hierarchy(mo_sub1=590), *hierarchy(1, mo_sub2=590)]
+    assert check_ocpp_budget(profiles(), issuers) == total + 40
+
+
+def test_a_sub_ca_1_that_nothing_stands_below_yet_is_measured_with_the_largest_sub_ca_2():
+    total = check_ocpp_budget(profiles(), hierarchy())
+    planned = ca("mo", Level.SUB1, 560, id=0, label="planned", parent_id=None)
+    others = [one for one in [*hierarchy(), *hierarchy(1, mo_sub2=570)] if (one.branch, one.level) != CAS[0]]
+    assert check_ocpp_budget(profiles(), [*others, planned]) == total + 10 + 20
+
+
+def test_every_signer_counts_with_the_cas_it_is_below_of():
+    bare = check_ocpp_budget(profiles(), hierarchy(), signers=[SignerSize(CPS_SUB2, 0)])
+    both = [SignerSize(CPS_SUB2, 500), SignerSize(CPS_SUB2, 450)]
+    for signers in (both, both[::-1]):
+        assert check_ocpp_budget(profiles(), hierarchy(), signers=signers) == bare + 500
+    issuers = [*hierarchy(cps_sub1=600), *hierarchy(1)]
+    older, newer = SignerSize(CPS_SUB2, 500), SignerSize(10 + CPS_SUB2, 520)
+    assert check_ocpp_budget(profiles(), issuers, signers=[newer, older]) == bare + 50 + 500
+    assert check_ocpp_budget(profiles(), issuers, signers=[newer]) == bare + 520  # no answer has the larger CA
 
 
 def test_leafs_are_measured_under_their_sub_ca_2():
