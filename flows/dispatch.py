@@ -4,7 +4,7 @@ from prefect import flow
 from prefect.artifacts import create_table_artifact
 
 from flows.chunk_worker import environment_runtime
-from flows.sign_batches import sign_each, tell_waiting
+from flows.sign_batches import sign_each, tell_unsigned
 
 
 @flow(name="dispatch", persist_result=False)
@@ -12,11 +12,11 @@ def dispatch(at_most: int = 10, workers: int = 1, *, dry_run: bool = False) -> d
     """Sign up to ``at_most`` queued batches; returns how many certificates each got, dry: 0 for each that waits.
 
     Raises:
-        OverdueError: batches wait for an operator; all others were signed (deployments/RUNBOOK.md).
+        OverdueError: batches fail or wait for an operator; all others were signed (deployments/RUNBOOK.md).
     """
     queued = environment_runtime().maintenance.queued()
-    signed, waiting = (dict.fromkeys(queued[:at_most], 0), []) if dry_run else sign_each(queued, workers, at_most)
+    signed, unsigned = (dict.fromkeys(queued[:at_most], 0), []) if dry_run else sign_each(queued, workers, at_most)
     table = [{"batch": batch_id, "issued": issued} for batch_id, issued in signed.items()]
     create_table_artifact(table=table, key="dispatch", description="batches that were queued")
-    tell_waiting(waiting)
+    tell_unsigned(unsigned)
     return signed

@@ -23,35 +23,48 @@ from flows.chunk_worker import (
     sign_chunks,
     worker_processes,
 )
-from pki_core.model.errors import OverdueError, UnavailableError, WaitsForOperatorError
+from pki_core.model.errors import (
+    HsmPinRejectedError,
+    HsmUnavailableError,
+    OverdueError,
+    PkiError,
+    StoreUnavailableError,
+    UnavailableError,
+    WaitsForOperatorError,
+)
 
 # Each thread waits for one worker process; signing itself never shares a process.
 _THREADS: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=32)
+# What no batch is signed without; a token that refused the PIN locks itself when it is asked again and again.
+_NEEDED_BY_ALL = (HsmUnavailableError, HsmPinRejectedError, StoreUnavailableError)
 
 
 def sign_each(
     batch_ids: Iterable[str], workers: int = 1, at_most: int | None = None
 ) -> tuple[dict[str, int], list[str]]:
-    """Sign several batches; returns how many certificates each of ``at_most`` got, and why others wait for an operator.
+    """Sign several batches; returns how many certificates each of ``at_most`` got, and why others are not signed.
 
-    One that waits stops none of those behind it; a token or a database that is away stops them all.
+    One that waits for an operator, or fails by a fault of its own or of ours, stops none of those behind it; a token or
+    a database that is away stops them all.
     """
     issued: dict[str, int] = {}
-    waiting: list[str] = []
+    unsigned: list[str] = []
     for batch_id in batch_ids:
         if len(issued) == at_most:
             break
         try:
             issued[batch_id] = sign_batches(batch_id, workers)["issued"]
-        except WaitsForOperatorError as error:
-            waiting.append(f"batch {batch_id}: {error}")
-    return issued, waiting
+        except _NEEDED_BY_ALL:
+            raise
+        except PkiError as error:
+            unsigned.append(f"batch {batch_id}: {error}")
+    return issued, unsigned
 
 
-def tell_waiting(waiting: Sequence[str]) -> None:
-    """Fail with the batches that wait for an operator; OverdueError."""
-    if waiting:
-        raise OverdueError("batches are not signed: " + "; ".join(waiting))
+def tell_unsigned(unsigned: Sequence[str]) -> None:
+    """Fail with the batches that are not signed; OverdueError."""
+    if unsigned:
+        raise OverdueError("batches are not signed: " + "; ".join(unsigned))
 
 
 def _may_retry(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:

@@ -6,7 +6,7 @@ from prefect import flow
 from prefect.artifacts import create_table_artifact
 
 from flows.chunk_worker import environment_runtime
-from flows.sign_batches import sign_each, tell_waiting
+from flows.sign_batches import sign_each, tell_unsigned
 
 
 @flow(name="sweep-stuck", persist_result=False)
@@ -14,7 +14,7 @@ def sweep_stuck(*, dry_run: bool = False, resume: bool = True) -> dict[str, Any]
     """Void, discard and free; with ``resume`` sign the batches that have no living runner. Returns the counts.
 
     Raises:
-        OverdueError: batches wait for an operator; all others were signed (deployments/RUNBOOK.md).
+        OverdueError: batches fail or wait for an operator; all others were signed (deployments/RUNBOOK.md).
     """
     report = environment_runtime().maintenance.sweep_stuck(dry_run=dry_run)
     found: dict[str, Any] = {
@@ -26,6 +26,6 @@ def sweep_stuck(*, dry_run: bool = False, resume: bool = True) -> dict[str, Any]
         "resumable": list(report.resumable),
     }
     create_table_artifact(table=[found], key="sweep-stuck", description="what dead runners left")
-    _, waiting = sign_each(report.resumable if resume and not dry_run else ())
-    tell_waiting(waiting)
+    _, unsigned = sign_each(report.resumable if resume and not dry_run else ())
+    tell_unsigned(unsigned)
     return found

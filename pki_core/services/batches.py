@@ -3,9 +3,10 @@
 A chunk is claimed under a lease, issued through ``enroll.issue``, and finished in the transaction that records its
 certificates and verdicts; one of contracts through ``contracts.issue``, which ends in the same place. Running again
 equals running once: what is open is read from SQL each time. A chunk whose runner died is taken over and its
-reservation voided; one that keeps killing its runners is cut smaller until the row that does it stands alone and is
-quarantined. A cancelled batch goes the same way, but its chunks are refused instead of signed: whoever runs it, and
-however often that breaks off.
+reservation voided; one that keeps killing its runners, or that the database refuses again and again, is cut smaller
+until the row that does it stands alone and is quarantined. What failed twice stands behind the others. A cancelled
+batch goes the same way, but its chunks are refused instead of signed: whoever runs it, and however often that breaks
+off.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +17,6 @@ from pki_core.model.batches import BatchCounts, BatchItem, BatchKind, BatchRecor
 from pki_core.model.clock import Clock
 from pki_core.model.errors import (
     ConflictError,
-    ConstraintError,
     CsrRejectedError,
     LeaseExpiredError,
     PkiError,
@@ -38,7 +38,7 @@ from pki_core.store.unit_of_work import Store
 from pki_core.wire.contract_rows import parse_order
 from pki_core.wire.csr import parse_csr
 
-MAX_ATTEMPTS = 3  # deaths of a runner over one chunk before it is cut smaller, and over one row before quarantine
+MAX_ATTEMPTS = 3  # failures of a runner over one chunk before it is cut smaller, and over one row before quarantine
 _SLICES = 10
 _STILL_LOADING = "this batch is still being loaded"
 _CANCELLED = "The batch was cancelled before this row was signed."
@@ -198,9 +198,10 @@ class Batches:
             innocent = chunk.first_seq == chunk.last_seq
             raise
         except (PkiError, KeyboardInterrupt) as error:
-            # What a row asks for cannot be, and nobody saw which: counted, so that it comes to stand alone. Whatever
-            # else has a name is not these rows, nor is what the database refuses.
-            innocent = not isinstance(error, RequestError) or isinstance(error, ConstraintError)
+            # What a row asks for cannot be, or the database does not take it, and nobody saw which: counted, so that
+            # it comes to stand alone. A clash with another writer is over at the next attempt. Whatever else has a name
+            # is not these rows.
+            innocent = not isinstance(error, RequestError)
             raise
         finally:
             if not finished:

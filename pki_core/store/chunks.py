@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, case, func, insert, or_, select, update
 
 from pki_core.model.batches import Chunk
 from pki_core.model.errors import LeaseExpiredError, LeaseLostError
@@ -13,6 +13,8 @@ from pki_core.store import batch_tables
 from pki_core.store.times import to_seconds
 
 _CHUNK = batch_tables.batch_chunk.c
+# One failure says nothing of a chunk; what fails again and again holds up no other, and takes turns with its like.
+_PATIENCE = case((_CHUNK.attempts > 1, _CHUNK.attempts), else_=0)
 
 
 class ChunkGateway:
@@ -41,7 +43,7 @@ class ChunkGateway:
             self._connection.execute(insert(batch_tables.batch_chunk), rows)
 
     def claim(self, number: int, runner: str, now: datetime, lease_until: datetime) -> tuple[Chunk, str] | None:
-        """Take the first open chunk, or one whose lease ran out; None when there is none.
+        """Take the first open chunk, or one whose lease ran out; those that failed twice come last. None without any.
 
         Returns the chunk as it is now and the runner it was taken from ("" when it was open).
         """
@@ -52,7 +54,7 @@ class ChunkGateway:
         row = self._connection.execute(
             select(batch_tables.batch_chunk)
             .where(_CHUNK.batch_number == number, free)
-            .order_by(_CHUNK.first_seq)
+            .order_by(_PATIENCE, _CHUNK.first_seq)
             .limit(1)
             .with_for_update(skip_locked=True)  # SQLite has one writer and leaves the clause out
         ).first()

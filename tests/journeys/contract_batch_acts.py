@@ -1,5 +1,7 @@
 """Tables of contracts: handed in, signed, and what became of their rows."""
 
+from dataclasses import replace
+
 from pki_core.model.batches import BatchKind
 from pki_core.services.runners import runner_token
 from pki_core.services.uploads import Upload
@@ -19,9 +21,13 @@ def pcid_of(number):
 
 
 def submit(runtime, table, profile="contract_leaf", header=HEADER, kind=BatchKind.CONTRACT, name="contracts.csv"):
-    path = write_rows(runtime.home / name, table, header)
-    upload = Upload(path=path, source_name=name, partner_id="demo-mo", profile_name=profile, kind=kind)
+    upload = replace(upload_of_contracts(runtime, table, header, name), profile_name=profile, kind=kind)
     return runtime.uploads.submit(upload)[0]
+
+
+def upload_of_contracts(runtime, table, header=HEADER, name="contracts.csv"):
+    path, kind = write_rows(runtime.home / name, table, header), BatchKind.CONTRACT
+    return Upload(path=path, source_name=name, partner_id="demo-mo", profile_name="contract_leaf", kind=kind)
 
 
 def sign(runtime, batch):

@@ -8,17 +8,36 @@ import pytest
 
 from pki_core.issuance import pace
 from pki_core.model.batches import BatchKind
-from pki_core.model.errors import ConflictError, MalformedError, NotFoundError, SignerUnavailableError
+from pki_core.model.errors import (
+    ConflictError,
+    ConstraintError,
+    MalformedError,
+    NotFoundError,
+    SignerUnavailableError,
+)
 from pki_core.model.revocations import Reason
 from pki_core.runtime.wiring import Runtime
 from pki_core.services.batches import MAX_ATTEMPTS
 from pki_core.services.contracts import Contracts
 from pki_core.services.runners import runner_token
 from pki_core.services.uploads import Upload
+from pki_core.store.contract_making import ContractMakingGateway
 from tests.builders import SetClock
-from tests.journeys.acts import copy_home, rows
+from tests.journeys.acts import copy_home, rows, uploads_with
 from tests.journeys.contract_acts import ED448, P256, P521, SUFFIX, Garage, contract, signed_data
-from tests.journeys.contract_batch_acts import BEGINS, ENDS, HEADER, codes, emaid_of, pcid_of, sign, submit
+from tests.journeys.contract_batch_acts import (
+    BEGINS,
+    ENDS,
+    HEADER,
+    codes,
+    emaid_of,
+    pcid_of,
+    sign,
+    submit,
+    upload_of_contracts,
+)
+from tests.journeys.crash_faults import INTEGRITY, refusing
+from tests.journeys.pool_acts import emaids
 from tests.journeys.rest_acts import api_of
 from webapp.batch_jobs import BatchJobs, load_file
 
@@ -119,6 +138,43 @@ def test_a_row_that_is_refused_with_its_whole_chunk_ends_up_alone_and_the_others
             sign(environment, batch)
             break
     assert codes(environment, batch) == dict.fromkeys((0, 1, 3), "issued") | {2: "row.quarantined"}
+
+
+def test_a_row_that_the_database_never_takes_ends_up_alone_and_the_others_are_contracts(any_environment):
+    runtime, last = any_environment, 7
+    Garage(runtime).build_many([pcid_of(number) for number in range(last + 1)])
+    table = [(emaid_of(number), pcid_of(number), BEGINS, ENDS) for number in range(last + 1)]
+    batch = uploads_with(runtime, 4).submit(upload_of_contracts(runtime, table))[0]
+    url, raised = str(runtime.store._engine.url.render_as_string(hide_password=False)), 0
+    with refusing(url, "contract", f"NEW.emaid = '{emaid_of(2)}'", INTEGRITY):
+        for run in range(20):
+            try:
+                sign(runtime, batch)
+                break
+            except ConstraintError:
+                raised += 1
+            if run == 2:  # the chunk that failed stood in nobody's way
+                assert codes(runtime, batch) == dict.fromkeys(range(4, last + 1), "issued")
+    assert codes(runtime, batch) == dict.fromkeys({*range(last + 1)} - {2}, "issued") | {2: "row.quarantined"}
+    assert raised == 2 * MAX_ATTEMPTS
+    assert emaids(runtime) == [emaid_of(number) for number in range(last + 1) if number != 2]
+
+
+def test_a_clash_with_another_writer_costs_a_chunk_nothing(environment, monkeypatch):
+    Garage(environment).build(pcid_of(0))
+    batch = submit(environment, [(emaid_of(0), pcid_of(0), BEGINS, ENDS)])
+    plain, clashes = ContractMakingGateway.put, iter(range(MAX_ATTEMPTS - 1))
+
+    def clashing(gateway, *arguments):
+        if next(clashes, None) is not None:
+            raise ConstraintError("somebody was quicker")
+        plain(gateway, *arguments)
+
+    monkeypatch.setattr(ContractMakingGateway, "put", clashing)
+    for _ in range(MAX_ATTEMPTS - 1):
+        with pytest.raises(ConstraintError):
+            sign(environment, batch)
+    assert sign(environment, batch).issued == 1
 
 
 def test_a_table_waits_for_a_signer_and_goes_on_when_there_is_one(environment):

@@ -14,12 +14,20 @@ from flows.chunk_worker import process_runtime
 from flows.run_now import NOT_DRY
 from flows.sample_batch import write_sample
 from flows.schedules import FLOWS, SCHEDULES
-from pki_core.model.errors import HsmUnavailableError, InvariantError, OverdueError
+from pki_core.model.errors import (
+    ConstraintError,
+    HsmPinRejectedError,
+    HsmUnavailableError,
+    InvariantError,
+    OverdueError,
+    StoreUnavailableError,
+)
 from pki_core.model.revocations import Reason
 from pki_core.model.signer import KeyAlgorithm
 from pki_core.model.states import BatchState
 from pki_core.runtime.founding import Founding, found_environment
 from pki_core.services.batches import Batches
+from pki_core.services.runners import running
 from pki_core.services.uploads import Upload
 from pki_core.wire.pool_certificate import read_certificate
 from tests.builders import make_csr, new_key
@@ -145,6 +153,56 @@ def test_a_batch_that_waits_for_an_operator_stops_none_behind_it_and_is_told(run
     assert (dispatch(), sweep_stuck()["resumable"]) == ({}, [])
     runtime.partners.resume("demo-mo", by="test")
     assert dispatch() == {waits: 1}
+
+
+def test_a_batch_that_fails_stops_none_behind_it_and_is_told(runtime, submit, monkeypatch):
+    from flows.dispatch import dispatch
+    from flows.sweep_stuck import sweep_stuck
+
+    dispatch()  # what another test left queued
+    fails, stuck, goes = submit(10), submit(20), submit(10)
+    with running() as runner:
+        runtime.batches.sign_next_chunk(stuck, runner)
+    real, faults = Batches.sign_next_chunk, [InvariantError("our own fault"), ConstraintError("refused")]
+
+    def failing(batches, batch_id, runner):
+        if batch_id == fails:
+            raise faults[-1]
+        return real(batches, batch_id, runner)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Batches, "sign_next_chunk", failing)
+        with pytest.raises(OverdueError, match=f"^batches are not signed: batch {fails}: refused$"):
+            dispatch()
+        assert runtime.batches.status(goes)[1].issued == 10
+        faults.pop()
+        with runtime.store.transaction() as work:  # begun, and left by its runner
+            work.batches.move(runtime.batches.get(fails), BatchState.RUNNING, runtime.clock.now())
+        with pytest.raises(OverdueError, match=f"^batches are not signed: batch {fails}: our own fault$"):
+            sweep_stuck()
+        assert runtime.batches.status(stuck)[1].issued == 20
+    assert fails in sweep_stuck()["resumable"]
+    assert runtime.batches.status(fails)[1].issued == 10
+
+
+@pytest.mark.parametrize("error", [HsmUnavailableError, HsmPinRejectedError, StoreUnavailableError])
+def test_what_no_batch_is_signed_without_is_asked_for_once(submit, monkeypatch, error):
+    from flows.dispatch import dispatch
+
+    asked = []
+
+    def away(_batches, batch_id):
+        asked.append(batch_id)
+        raise error("not now")
+
+    first, second = submit(10), submit(10)
+    with monkeypatch.context() as patched:
+        patched.setattr(Batches, "check_ready", away)
+        with pytest.raises(error):
+            dispatch()
+    assert len(asked) == 1
+    signed = dispatch()
+    assert (signed[first], signed[second]) == (10, 10)
 
 
 def test_a_batch_whose_runner_died_is_swept_up_and_signed(runtime, submit):
