@@ -16,6 +16,7 @@ from webapp.crls import crls_blueprint
 from webapp.errors import register_error_answers
 from webapp.est_revocation import revocation_blueprint
 from webapp.est_routes import est_blueprint
+from webapp.few_reads import FewReads
 from webapp.health import health_blueprint
 from webapp.listeners import HTTPS, PLAIN, PartnersOnly, PublicOnly
 from webapp.long_answers import AnswerLimits, LongAnswers
@@ -59,6 +60,8 @@ def wsgi_application(runtime: Runtime, *, listener: str = "", answers: AnswerLim
         application = (PublicOnly if listener == PLAIN else PartnersOnly)(application)
     if answers is not None:
         application = LongAnswers(application, answers)
+        if listener == PLAIN:
+            application = FewReads(application, answers.threads)
     if listener != HTTPS:
         application = OcspMiddleware(application, runtime.ocsp, runtime.settings.ocsp.max_octets, runtime.clock)
     return Measured(application, metrics)

@@ -44,7 +44,7 @@ class PartnersOnly:
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:  # noqa: ANN401
         """Serve what is no status, 404 for that."""
-        if _is_below(_PLAIN_ONLY, environ.get("PATH_INFO", "")):
+        if is_below(_PLAIN_ONLY, environ.get("PATH_INFO", "")):
             return _nothing_here(environ, start_response)
         answer: Iterable[bytes] = self._app(environ, start_response)
         return answer
@@ -52,10 +52,11 @@ class PartnersOnly:
 
 def is_public(path: str) -> bool:
     """Tell whether a path is served without TLS."""
-    return _is_below(_PUBLIC, path)
+    return is_below(_PUBLIC, path)
 
 
-def _is_below(prefixes: Iterable[str], path: str) -> bool:
+def is_below(prefixes: Iterable[str], path: str) -> bool:
+    """Tell whether a path is one of these, or below one."""
     return any(path == prefix or path.startswith(f"{prefix}/") for prefix in prefixes)
 
 

@@ -56,11 +56,16 @@ class LongAnswers:
         room = self._public if is_public(environ.get("PATH_INFO", "")) else self._partners
         if not room.acquire(blocking=False):
             _close(answer)
-            headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(_LATER)))]
-            start_response("503 Service Unavailable", [*headers, ("Retry-After", str(RETRY_AFTER_SECONDS))])
-            return [_LATER]
+            return come_again(environ, start_response, _LATER)
         start_response(status, headers)
         return _Pieces(answer, room, self._limits)
+
+
+def come_again(environ: dict[str, Any], start_response: Any, text: bytes) -> Iterable[bytes]:  # noqa: ANN401  # WSGI
+    """Answer that there is no room now, and when to ask again (RFC 9110 15.6.4, 10.2.3)."""
+    headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(text)))]
+    start_response("503 Service Unavailable", [*headers, ("Retry-After", str(RETRY_AFTER_SECONDS))])
+    return [] if environ["REQUEST_METHOD"] == "HEAD" else [text]
 
 
 class _Pieces:

@@ -112,6 +112,7 @@ class OcspPolicy:
     archive_seconds: int  # how long an expired certificate is still answered for
     clock_tolerance_seconds: int
     cache_entries: int
+    most_looking: int  # answers being made at once that no memory has, from their first look-up on
     most_live: int  # signatures being made or waited for at once
     hash_algorithms: tuple[str, ...]  # of CertIDs answered for ahead
 

@@ -124,6 +124,7 @@ class Runtime:
             archive_seconds=section.archive_days * 86_400,
             clock_tolerance_seconds=section.clock_tolerance_seconds,
             cache_entries=section.cache_entries,
+            most_looking=max(self.settings.serving.plain_threads // 2, 1),  # the others are for what is remembered
             most_live=section.max_live,
             hash_algorithms=section.hash_algorithms,
         )

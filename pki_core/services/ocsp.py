@@ -7,8 +7,8 @@ good until its next update. ``good`` is said of certificates the store knows as 
 
 import hashlib
 import logging
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from threading import BoundedSemaphore
 from typing import NamedTuple
 
@@ -76,6 +76,7 @@ class OcspResponder:
         self._directory = OcspDirectory(store)
         self._cache = OcspCache(policy.cache_entries)
         self._feed = RevocationFeed(store, clock, self._on_change, self._after_look, look_seconds)
+        self._looking = BoundedSemaphore(policy.most_looking)
         self._live = BoundedSemaphore(policy.most_live)
         self.trouble = ""  # code of what kept the last answer from being made; "" = nothing
 
@@ -113,8 +114,9 @@ class OcspResponder:
         try:
             if not is_fresh:
                 raise StoreUnavailableError("the store has not answered for a second")
-            question = _Question(request, self._directory.find(request.certificate_ids), key, now)
-            answer = self._make(question)
+            with _place(self._looking, "more answers are being looked up than allowed at once"):
+                question = _Question(request, self._directory.find(request.certificate_ids), key, now)
+                answer = self._make(question)
         except UnavailableError as error:
             if entry is None or entry.dropped or now >= entry.answer.next_update:
                 raise
@@ -134,7 +136,8 @@ class OcspResponder:
                 self._cache.put(ahead, epoch)
                 return ahead.answer
         try:
-            return self._sign(question, responder, epoch)
+            with _place(self._live, "more answers are being signed than allowed at once"):
+                return self._sign(question, responder, epoch)
         except UnavailableError:
             if ahead is None:
                 raise
@@ -155,14 +158,6 @@ class OcspResponder:
         return Entry(question.key, answer, ((ca_id, one.serial),))
 
     def _sign(self, question: _Question, responder: ResponderRecord, epoch: int) -> Answer:
-        if not self._live.acquire(blocking=False):
-            raise OverloadedError("more answers are being signed than allowed at once")
-        try:
-            return self._sign_now(question, responder, epoch)
-        finally:
-            self._live.release()
-
-    def _sign_now(self, question: _Question, responder: ResponderRecord, epoch: int) -> Answer:
         request, ca_id = question.request, question.ca.record.id
         ids = request.certificate_ids
         now = self._signer.now()
@@ -232,6 +227,17 @@ def status_answer(
         if record.not_after < cutoff:
             raise NotAuthorizedError("the certificate expired before the archive cutoff")
     return StatusAnswer(certificate_id_der, record, *window, cutoff)
+
+
+@contextmanager
+def _place(places: BoundedSemaphore, refusal: str) -> Iterator[None]:
+    """Hold one of few places, or raise OverloadedError at once."""
+    if not places.acquire(blocking=False):
+        raise OverloadedError(refusal)
+    try:
+        yield
+    finally:
+        places.release()
 
 
 def _successful(der: bytes, this_update: int, next_update: int, *, cacheable: bool) -> Answer:

@@ -2,13 +2,17 @@
 
 import base64
 import json
+import os
 import re
+import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -114,6 +118,23 @@ def without_database(url):
             admin.execute(f'ALTER DATABASE "{address.database}" WITH ALLOW_CONNECTIONS true')
 
 
+@contextmanager
+def hanging_database(url):
+    """The database answers nothing, and hangs up on nobody: its processes are stopped."""
+    with connected(url) as connection:
+        backend = connection.scalar(text("SELECT pg_backend_pid()"))
+        server = int(Path(f"/proc/{backend}/stat").read_text().rpartition(")")[2].split()[1])
+        children = Path(f"/proc/{server}/task/{server}/children").read_text().split()
+        pids = [server, *map(int, children)]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+
+
 def readiness(front):
     return front.served.plain("GET", "/readyz")[0]
 
@@ -153,6 +174,29 @@ def test_without_its_database_est_asks_to_come_again_and_ocsp_says_what_it_has(f
         assert wait_for(lambda: readiness(front) == 503)
     assert wait_for(lambda: front.enroll(6)[0] == 200, 30)
     assert wait_for(lambda: front.ask(front.serials()[-1]).response_status is OCSPResponseStatus.SUCCESSFUL)
+
+
+@pytest.mark.skipif("TEST_DATABASE_URL" in os.environ, reason="the processes of that server are not ours to stop")
+def test_while_its_database_hangs_ocsp_says_what_it_has_however_many_want_crls(front):
+    assert wait_for(lambda: front.enroll(8)[0] == 200, 30)
+    serial = front.serials()[-1]
+    assert front.ask(serial).certificate_status is OCSPCertStatus.GOOD
+    with ExitStack() as stack:
+        stack.enter_context(hanging_database(front.url))
+        for _ in range(400):
+            reader = stack.enter_context(socket.create_connection(("127.0.0.1", front.served.http_port), 5))
+            reader.sendall(b"GET /crl/cpo-sub2.crl HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        time.sleep(1)
+        for _ in range(3):
+            began = time.monotonic()
+            assert front.ask(serial).certificate_status is OCSPCertStatus.GOOD
+            assert readiness(front) == 503
+            assert time.monotonic() - began < 8
+        status, headers, _ = front.served.plain("GET", "/crl/cpo-sub2.crl")
+        assert (status, headers["Retry-After"]) == (503, "10")
+    assert wait_for(lambda: readiness(front) == 200, 40)
+    assert wait_for(lambda: front.served.plain("GET", "/crl/cpo-sub2.crl")[0] == 200, 40)
+    assert wait_for(lambda: front.enroll(9)[0] == 200, 40)
 
 
 def test_two_hundred_enrolments_at_once_give_two_hundred_serials_and_audit_rows(front):
