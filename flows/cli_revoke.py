@@ -23,7 +23,10 @@ def revoke(
     home: Home = None,
     as_json: Json = False,
 ) -> None:
-    """Revoke a certificate. OCSP says so within a second, the CRL when it is published next."""
+    """Revoke a certificate. OCSP says so within a second, the CRL when it is published next.
+
+    keyCompromise, cACompromise and aACompromise correct another reason, and record the key of an expired certificate.
+    """
     done = open_home(home).revocations.revoke(
         serial, parse_reason(reason), actor="operator", witnesses=tuple(witness or ())
     )
@@ -94,18 +97,22 @@ def list_crls(home: Home = None, as_json: Json = False) -> None:
 
 
 def _tell(done: Any, *, as_json: bool) -> None:  # noqa: ANN401  # Revoked; its module takes half a second to import
-    state = done.state.name.lower()
+    state = done.state.name.lower() if done.crl_by else "expired"
     result = {
         "serial": done.serial,
         "issuer": done.issuer_label,
         "common_name": done.common_name,
         "status": state,
         "revoked_at": _iso(done.revoked_at) if done.revoked_at else None,
-        "reason": reason_name(done.reason) if done.revoked_at else None,
+        "reason": reason_name(done.reason) if done.revoked_at or not done.crl_by else None,
         "ocsp": "now" if done.has_ocsp else None,
-        "crl_by": _iso(done.crl_by),
+        "crl_by": _iso(done.crl_by) if done.crl_by else None,
         "crl_needs_person": done.crl_needs_person,
     }
+    if not done.crl_by:
+        told = f"{done.serial} ({done.common_name}) has expired\nIts key is certified never again; no CRL lists it"
+        answer(result, told, as_json=as_json)
+        return
     crl = f"CRL by {_iso(done.crl_by)}"
     if done.crl_needs_person:
         crl = f"CRL: pncpki crl publish --issuer {done.issuer_label}"

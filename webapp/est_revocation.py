@@ -18,7 +18,7 @@ from webapp.errors import empty_answer, json_answer, message_of, note, status_of
 
 _MAX_BODY = 65_536
 _CRL_BY = "X-Pncpki-CRL-By"
-_HEADERS = {_CRL_BY: "By when a complete CRL lists it (RFC 3339)."}
+_HEADERS = {_CRL_BY: "By when a complete CRL lists it (RFC 3339). None: it has expired, only its key was recorded."}
 _WISH = Named(
     name="RevocationWish",
     schema={
@@ -50,7 +50,8 @@ def revocation_blueprint(runtime: Runtime) -> Blueprint:
             raise NotAuthorizedError("this client certificate may revoke itself and nothing else")
         done = runtime.revocations.revoke_certificate(caller.partner, certificate_der, reason)
         answer = empty_answer(200)
-        answer.headers[_CRL_BY] = rfc3339(done.crl_by)
+        if done.crl_by is not None:
+            answer.headers[_CRL_BY] = rfc3339(done.crl_by)
         return answer
 
     add_routes(
@@ -63,9 +64,15 @@ def revocation_blueprint(runtime: Runtime) -> Blueprint:
                 tag="Revocation",
                 scope=SCOPE_OF_ISSUING,
                 summary="Revoke a certificate that was issued to the caller",
-                details=f"OCSP tells it within a second; {_CRL_BY} says by when a CRL lists it.",
+                details=f"OCSP tells it within a second; {_CRL_BY} says by when a CRL lists it. keyCompromise and "
+                "aACompromise correct another reason, and are taken of expired certificates, whose keys no list names.",
                 body=Body(content={JSON: _WISH}),
-                answers={200: Answer(summary="It is revoked.", headers=_HEADERS), **refusals(400, 404, 409, 413)},
+                answers={
+                    200: Answer(
+                        summary="It is revoked, or its reason corrected, or its key recorded.", headers=_HEADERS
+                    ),
+                    **refusals(400, 404, 409, 413),
+                },
             )
         ],
     )

@@ -22,7 +22,10 @@ class Reason(IntEnum):
     @property
     def tells_of_key(self) -> bool:
         """Tell whether somebody else may hold the private key: then it is certified never again."""
-        return self in {Reason.KEY_COMPROMISE, Reason.CA_COMPROMISE, Reason.AA_COMPROMISE}
+        return self in COMPROMISES
+
+
+COMPROMISES = frozenset({Reason.KEY_COMPROMISE, Reason.CA_COMPROMISE, Reason.AA_COMPROMISE})
 
 
 # What a partner may say of its own certificates (OPNC revokeCertificate).

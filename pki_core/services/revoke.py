@@ -1,6 +1,8 @@
 """Revocation and hold: one short transaction, whatever the number of revoked certificates (RFC 5280 5.3.1).
 
 OCSP tells it from the commit on; the CRL entry is encoded here, once, and the next list takes it up as it is.
+That a key was compromised may be learnt late: such a reason takes the place of another, and the key of a certificate
+that has expired is remembered as well, though no list names it any more.
 """
 
 import hmac
@@ -39,7 +41,7 @@ class Revoked:
     state: CertificateState
     revoked_at: datetime | None  # None = good again
     reason: Reason
-    crl_by: datetime  # a complete CRL published by then says it
+    crl_by: datetime | None  # a complete CRL published by then says it; None = expired, only its key was recorded
     has_ocsp: bool  # certificates of our own TLS have none: this service looks into its store
     crl_needs_person: bool  # that CRL is signed at a person's command: a root's in production
 
@@ -63,6 +65,8 @@ class Revocations:
     ) -> Revoked:
         """Revoke a certificate by serial in any common spelling; ``CERTIFICATE_HOLD`` only holds it.
 
+        A reason that tells of the key corrects one that does not, whose time stays.
+
         Args:
             serial: of one of our certificates.
             reason: as CRL and OCSP will say it.
@@ -72,7 +76,7 @@ class Revocations:
 
         Raises:
             NotFoundError: there is no such certificate.
-            ConflictError: it is revoked already, has expired, or is a root.
+            ConflictError: it is revoked already, or has expired, and nothing new is said of its key; or it is a root.
             MalformedError: the reason or the time cannot be.
             CeremonyError: a CA needs two witnesses.
         """
@@ -87,8 +91,8 @@ class Revocations:
     ) -> int:
         """Revoke leafs now, as a set, in a transaction of the caller's: what he does with them and this go together.
 
-        Those that are revoked already, or over, stay as they are; a hold becomes a revocation. Returns how many were
-        revoked.
+        Those that are revoked already, or over, stay as they are, whatever the reason; a hold becomes a revocation.
+        Returns how many were revoked.
 
         Raises:
             InvariantError: one of them is a CA, or the store changed another number of rows than it holds locked; the
@@ -117,7 +121,7 @@ class Revocations:
 
         Raises:
             NotFoundError: it is not one of the partner's; whether somebody else's exists is not told.
-            ConflictError: it is revoked already, or has expired.
+            ConflictError: it is revoked already, or has expired, and nothing new is said of its key.
             MalformedError: not a certificate, or a reason this call does not know.
         """
         if reason not in PARTNER_REASONS.values():
@@ -165,11 +169,12 @@ class Revocations:
         record, issuer = found
         reason, asked_at = why
         now = self._clock.now()
-        revoked_at = asked_at or now
         facts = read_facts(record.certificate_der)
-        self._check(record, facts, who[1], revoked_at, now)
+        self._check(record, facts, who[1], asked_at or now, now)
+        if record.not_after <= now:
+            return self._report_expired(work, found, reason, who)
         after = CertificateState.HOLD if reason is Reason.CERTIFICATE_HOLD else CertificateState.REVOKED
-        self._change(work, record, issuer, (after, revoked_at, reason), now)
+        revoked_at, corrected = self._change(work, record, issuer, (after, asked_at or now, reason), now)
         work.revocations.add(
             RevocationRow(
                 issuer_id=issuer.id,
@@ -187,11 +192,44 @@ class Revocations:
             work.compromised_keys.add([key_name(spki_in(record.certificate_der))])
         work.ocsp.drop(issuer.id, record.serial)
         detail = f"{reason_name(reason)} since {revoked_at.isoformat()}"
-        if who[1]:
-            detail += f" witnesses {', '.join(who[1])}"
         action = "certificate.held" if after is CertificateState.HOLD else "certificate.revoked"
+        if corrected is not None:
+            detail += f" instead of {reason_name(corrected)}"
+            action = "certificate.reason_corrected"
+        detail += _witnessed(who[1])
         work.audit.append("revocation", now, [AuditEntry(who[0], action, issuer.id, record.serial, detail=detail)])
         return self._answer(work, record, issuer, (after, revoked_at, reason))
+
+    def _report_expired(
+        self,
+        work: UnitOfWork,
+        found: tuple[CertificateRecord, IssuerRecord],
+        reason: Reason,
+        who: tuple[str, tuple[str, ...]],
+    ) -> Revoked:
+        """Remember the key of a certificate that is over; its own status is of no use to anybody any more."""
+        record, issuer = found
+        over = f"certificate {record.serial} expired on {record.not_after:%Y-%m-%d}"
+        if not reason.tells_of_key:
+            raise ConflictError(over)
+        key = key_name(spki_in(record.certificate_der))
+        if work.compromised_keys.among([key]):
+            raise ConflictError(f"{over}, and its key is known as compromised already")
+        work.compromised_keys.add([key])
+        detail = f"{reason_name(reason)}, expired {record.not_after.isoformat()}{_witnessed(who[1])}"
+        entry = AuditEntry(who[0], "certificate.key_reported", issuer.id, record.serial, detail=detail)
+        work.audit.append("revocation", self._clock.now(), [entry])
+        return Revoked(
+            serial=record.serial,
+            issuer_label=issuer.label,
+            common_name=record.common_name,
+            state=record.state,
+            revoked_at=record.revoked_at,
+            reason=reason,
+            crl_by=None,
+            has_ocsp=False,
+            crl_needs_person=False,
+        )
 
     def _check(
         self,
@@ -205,8 +243,6 @@ class Revocations:
             raise ConflictError("a root cannot be revoked by itself: take it out of the trust stores")
         if facts.is_ca:
             check_witnesses(self._policy.environment, witnesses)
-        if record.not_after <= now:
-            raise ConflictError(f"certificate {record.serial} expired on {record.not_after:%Y-%m-%d}")
         if not record.not_before <= revoked_at <= now:
             raise MalformedError("the time of revocation lies in the future, or before the certificate was valid")
 
@@ -217,14 +253,19 @@ class Revocations:
         issuer: IssuerRecord,
         said: tuple[CertificateState, datetime, Reason],
         now: datetime,
-    ) -> None:
-        """Move the state, good or held to the new one; of two at once, one finds it moved already."""
+    ) -> tuple[datetime, Reason | None]:
+        """Move the state, good or held to the new one; of two at once, one finds it moved already.
+
+        A revocation is only corrected. Returns since when it stands, and the reason that was corrected.
+        """
         key, after = (issuer.id, record.serial), said[0]
         for before in (CertificateState.GOOD, CertificateState.HOLD):
             if after in CERTIFICATE_TRANSITIONS[before] and work.revocations.move(key, before, after, said[1:]):
                 if before is CertificateState.HOLD:
                     work.revocations.end_hold(*key, now)
-                return
+                return said[1], None
+        if said[2].tells_of_key and (corrected := work.revocations.correct(*key, said[2], now)) is not None:
+            return corrected
         current = _find(work, record.serial)[0]
         word = "held" if current.state is CertificateState.HOLD else "revoked"
         when = f" since {current.revoked_at:%Y-%m-%d %H:%M:%S} UTC" if current.revoked_at else ""
@@ -250,6 +291,10 @@ class Revocations:
             has_ocsp=issuer.edition is not Edition.INTERNET,
             crl_needs_person=self._policy.needs_person(issuer.level),
         )
+
+
+def _witnessed(witnesses: tuple[str, ...]) -> str:
+    return f" witnesses {', '.join(witnesses)}" if witnesses else ""
 
 
 def _find(work: UnitOfWork, serial: str) -> tuple[CertificateRecord, IssuerRecord]:

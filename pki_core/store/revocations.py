@@ -8,7 +8,7 @@ from typing import NamedTuple
 from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, not_, select, update
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 
-from pki_core.model.revocations import Reason
+from pki_core.model.revocations import COMPROMISES, Reason
 from pki_core.model.states import CertificateState
 from pki_core.store import tables
 from pki_core.store.bulk import insert_rows, is_one_of, look_up_by_keys
@@ -202,6 +202,34 @@ class RevocationGateway:
                 .values(released_at=to_seconds(now), changed_at=to_seconds(now))
             ).rowcount
         )
+
+    def correct(self, issuer_id: int, serial: str, reason: Reason, now: datetime) -> tuple[datetime, Reason] | None:
+        """Give a revocation a reason that tells of the key, and end its line for lists: another one is to be added.
+
+        Returns since when the certificate is revoked and the reason before; None when it is not revoked, or its reason
+        tells of the key already.
+        """
+        status, revocation = tables.certificate_status.c, tables.revocation.c
+        revoked_at = self._connection.scalar(
+            update(tables.certificate_status)
+            .where(
+                status.issuer_id == issuer_id,
+                status.serial == serial,
+                status.status == CertificateState.REVOKED.value,
+                func.coalesce(status.reason, 0).not_in([one.value for one in COMPROMISES]),
+            )
+            .values(reason=reason.value)
+            .returning(status.revoked_at)
+        )
+        if revoked_at is None:
+            return None
+        before = self._connection.scalar(
+            update(tables.revocation)
+            .where(revocation.issuer_id == issuer_id, revocation.serial == serial, revocation.released_at.is_(None))
+            .values(released_at=to_seconds(now), changed_at=to_seconds(now))
+            .returning(revocation.reason)
+        )
+        return from_seconds(revoked_at), Reason(before or 0)
 
     def entries(self, listing: Listing) -> Iterator[bytes]:
         """Yield the DER entries in force, in order of recording, many of them joined at a time."""

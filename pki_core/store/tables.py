@@ -215,7 +215,7 @@ revocation = Table(
     Column("shard", SmallInteger),  # of the CRL the certificate names; null = it names none, or the full one
     Column("entry_der", LargeBinary, nullable=False),  # its line in a CRL, encoded once
     Column("changed_at", BigInteger, nullable=False),  # when it was recorded, or released from hold
-    Column("released_at", BigInteger),  # a hold that ended; null = in force
+    Column("released_at", BigInteger),  # a hold that ended, or a reason that was corrected; null = in force
     sqlite_autoincrement=True,
 )
 

@@ -152,7 +152,7 @@ def test_what_is_not_there_expired_or_a_root_is_not_revoked(runtime):
     serial, _ = leaf(runtime, not_after=runtime.clock.now() + timedelta(minutes=1))
     runtime.clock.advance(minutes=2)
     with pytest.raises(ConflictError, match="expired"):
-        revoke(runtime, serial)
+        revoke(runtime, serial, Reason.SUPERSEDED)
     with pytest.raises(MalformedError):
         revoke(runtime, serial, Reason.REMOVE_FROM_CRL)
     assert rows(runtime, "SELECT count(*) FROM revocation") == [(0,)]
