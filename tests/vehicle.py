@@ -53,7 +53,7 @@ class Vehicle:
         )
         return encode_message(sign_message(Message2(header=Header2(session_id=session_id), body=body), self._signer))
 
-    def request_20(self, session_id=SESSION, timestamp=1_770_000_000, emaids=()):
+    def request_20(self, session_id=SESSION, timestamp=1_770_000_000, emaids=(), most=3):
         """A signed CertificateInstallationReq of ISO 15118-20."""
         request = InstallationRequest20(
             header=Header20(session_id=session_id, timestamp=timestamp),
@@ -63,7 +63,7 @@ class Vehicle:
                 sub_certificates_der=self.chain.sub_certificates_der,
             ),
             roots=tuple(root.root_id for root in self.roots),
-            most_contract_chains=3,
+            most_contract_chains=most,
             prioritized_emaids=tuple(emaids),
         )
         return encode_message(sign_message(request, self._signer))

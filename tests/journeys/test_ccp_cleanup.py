@@ -80,6 +80,23 @@ def test_a_dry_run_counts_and_changes_nothing(runtime, orphans):  # noqa: ARG001
     assert replace(report, dry_run=False) == runtime.pools.ccp_cleanup.run()
 
 
+def test_a_vehicle_that_comes_back_while_the_cleanup_runs_keeps_its_contract(runtime, orphans, monkeypatch):
+    """It was found without its key; when the cleanup comes to remove its contract, the key is there again."""
+    with runtime.store.reading() as work:
+        key_sha256 = work.contract_pool.get(EMAIDS[0]).key_sha256
+    honest = type(runtime.store).transaction
+
+    def later(store, **options):
+        monkeypatch.undo()
+        set_keys(runtime, key_sha256, PCIDS[0])
+        return honest(store, **options)
+
+    monkeypatch.setattr(type(runtime.store), "transaction", later)
+    assert runtime.pools.ccp_cleanup.run().contracts == 2
+    assert emaids(runtime) == [EMAIDS[0], *EMAIDS[3:]]
+    assert runtime.certificates.show(orphans[0]).state is CertificateState.GOOD
+
+
 @pytest.mark.parametrize("window", [1, 2, 5, 100])
 def test_every_window_finds_all_of_them(runtime, orphans, window):  # noqa: ARG001  # makes them
     assert runtime.pools.ccp_cleanup.run(window=window).contracts == 3

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from cryptography import x509
 
 from pki_core.model.ceremonies import Act
 from pki_core.model.contracts import AadForm
@@ -191,6 +192,38 @@ def test_a_signer_that_has_ended_does_not_count(home):
             hold(runtime, large)
         runtime.clock.moment = record.not_after
         hold(runtime, large)
+
+
+@pytest.mark.parametrize("how", ["revoked", "ended"])
+def test_an_older_mo_ca_counts_as_long_as_it_may_be_chosen(environment, how):
+    hold(environment, mo_sub2(organization="w" * 60, common_name="w" * 60))
+    hold(environment, mo_sub2("mo-sub2-c"))
+    large = signer(common_name="ß" * 64, organization="ß" * 64)
+    with pytest.raises(CeremonyError, match=r"3398 octets of certificates, not 3\d\d\d: .*mo-sub2-b \d+"):
+        hold(environment, large)
+    if how == "revoked":
+        der = artefact(environment, "mo-sub2-b")
+        serial = f"{x509.load_der_x509_certificate(der).serial_number:x}"
+        environment.revocations.revoke(serial, Reason.SUPERSEDED, actor="test")
+    else:
+        with environment.store.transaction() as work:
+            work.issuers._connection.exec_driver_sql(
+                f"UPDATE issuer SET not_after = {int(environment.clock.now().timestamp())} WHERE label = 'mo-sub2-b'"  # noqa: S608
+            )
+    hold(environment, large)
+
+
+def test_a_smaller_mo_ca_may_be_made_where_the_one_that_is_there_has_become_too_large(environment):
+    hold(environment, mo_sub2(organization="ß" * 38, common_name="ß" * 38))
+    environment.close()
+    edit(environment.home, r"\Z", f'\n[certificates]\norganization = "{"ß" * 40}"\n')
+    changed = open_runtime(environment.home)
+    try:
+        with pytest.raises(SettingsError, match="mo-sub2-b"):
+            changed.contracts.check_budget()
+        hold(changed, mo_sub2("mo-sub2-c"))
+    finally:
+        changed.close()
 
 
 def mo_sub2(label="mo-sub2-b", **changes):

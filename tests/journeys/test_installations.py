@@ -93,6 +93,16 @@ def test_a_vehicle_of_the_twenty_edition_gets_a_list_with_those_it_names_first(e
     assert set(vehicle.installed) == {EMAID, OTHER_EMAID, THIRD_EMAID}
 
 
+def test_a_vehicle_gets_eight_contracts_in_one_answer_at_most_whatever_it_has_room_for(environment):
+    vehicle = Garage(environment).build(algorithm=P521)
+    emaids = [f"DEPNC00000020{at}" for at in range(9)]
+    make(environment, *[wanted(environment, one) for one in emaids], algorithm=P521)
+    answer = ask(environment, vehicle, ISO_20, most=255, emaids=[emaids[8]])
+    assert [one.contract.emaid for one in answer.items] == [emaids[8], *emaids[:7]]
+    messages = [decode_message(Edition.ISO_20, one.exi) for one in answer.items]
+    assert [one.remaining_contract_chains for one in messages] == [7, 6, 5, 4, 3, 2, 1, 0]
+
+
 def test_a_vehicle_without_a_contract_gets_a_negative_answer_for_its_session(environment):
     garage = Garage(environment)
     assert code_of(ask(environment, garage.build())) == NO_CERTIFICATE_2

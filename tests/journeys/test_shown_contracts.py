@@ -4,6 +4,7 @@ The CA of the contract's certificate, or that of the vehicle's.
 """
 
 import base64
+import hashlib
 from datetime import timedelta
 
 import pytest
@@ -96,6 +97,20 @@ def test_a_contract_below_a_cps_root_that_has_ended_is_handed_out_by_no_path_bef
         work.audit._connection.exec_driver_sql(f"UPDATE pool_root SET valid_to = {ended} WHERE kind = 'v2g'")  # noqa: S608
     api.runtime.clock.advance(minutes=1)
     assert handed_out(api, elsewhere) == all_paths(404, 0)
+
+
+def test_a_root_of_ours_stands_until_it_ends(light):
+    root = next(one for one in light.certificates.issuers() if one.label == "v2g-root")
+    fingerprint = hashlib.sha256(root.certificate_der).hexdigest()
+    roots = light.pools.cps_roots
+    light.clock.moment = root.not_after - timedelta(seconds=1)
+    assert roots.stands(fingerprint)
+    assert fingerprint in roots.standing()
+    light.clock.moment = root.not_after + timedelta(minutes=1)
+    assert not roots.stands(fingerprint)
+    assert not roots.is_known(
+        fingerprint, frozenset({x509.load_der_x509_certificate(root.certificate_der).serial_number})
+    )
 
 
 def test_a_contract_whose_ca_is_silent_is_handed_out_by_no_path_after_a_day(api, own_pki):

@@ -6,7 +6,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import x448
 from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PrivateKey
 
-from pki_core.model.contracts import AadForm, Message2
+from pki_core.model.contracts import AadForm, IdentifiedOctets, Message2
 from pki_core.model.errors import MalformedError, SignatureInvalidError
 from pki_core.model.profiles import Edition
 from pki_core.model.signer import KeyAlgorithm
@@ -27,6 +27,7 @@ from pki_core.wire.contract_data import (
     signed_parts,
 )
 from pki_core.wire.contract_envelope import associated_data, wrap_2, wrap_20
+from pki_core.wire.exi_signature import signature_values, signed_info_exi
 from tests.builders import NOW, MemorySigner, new_key, spki
 from tests.contract_chains import EMAID, PCID, chains, issue, make_chains
 from tests.vehicle import SESSION, InstallationRefusedError, Vehicle
@@ -172,6 +173,19 @@ def test_a_signature_over_less_than_all_parts_is_not_believed():
     for wrong in (fewer, replace(signed_info, references=tuple(again))):
         signature = replace(answer.header.signature, signed_info=wrong)
         message = replace(answer, header=replace(answer.header, signature=signature))
+        assert "over the parts of the message" in message_fault(message, parties.cps.der)
+
+
+def test_a_signature_that_refers_to_a_part_twice_is_not_believed():
+    """It verifies, and says of the second what nobody reads."""
+    parties = chains(P256)
+    answer = signed_2(parties)
+    references = answer.header.signature.signed_info.references
+    for again in references:
+        message = with_signed_info(answer, references=(*references, again))
+        (value,) = signature_values([signed_info_exi(message.header.signature.signed_info)], parties.cps.signer(P256))
+        signature = replace(message.header.signature, value=IdentifiedOctets(value=value))
+        message = replace(message, header=replace(message.header, signature=signature))
         assert "over the parts of the message" in message_fault(message, parties.cps.der)
 
 

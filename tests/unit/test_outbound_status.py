@@ -4,6 +4,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_network
+from types import SimpleNamespace
 
 import pytest
 from cryptography import x509
@@ -13,6 +14,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from pki_core.model.errors import MalformedError, OutboundUnavailableError
 from pki_core.model.outbound import OutboundPolicy, TurnPolicy
 from pki_core.model.pools import ForeignStatus
+from pki_core.outbound import status
 from pki_core.outbound.client import OutboundClient
 from pki_core.outbound.status import MOST_CRL, StatusFetcher
 from pki_core.outbound.turns import Turns
@@ -228,6 +230,28 @@ def test_a_server_that_failed_is_left_alone_for_a_while(ca, server, clock):
     for _ in range(5):
         assert look(statuses, ca, ca.leaf(f"{server.url}/gone")).standing is ForeignStatus.UNKNOWN
     assert server.paths == ["/gone"]
+
+
+def test_of_servers_that_failed_the_one_that_failed_last_is_remembered_longest(ca, server, clock, monkeypatch):
+    moment = [0.0]
+    monkeypatch.setattr(status, "time", SimpleNamespace(monotonic=lambda: moment[0]))
+    monkeypatch.setattr(status, "_MOST_REMEMBERED", 2)
+    statuses = statuses_at(clock, left_alone=60.0)
+
+    def fail(path):
+        look(statuses, ca, ca.leaf(f"{server.url}/{path}"))
+
+    fail("first")
+    fail("second")
+    moment[0] = 61.0  # long enough: both may be tried again
+    fail("first")
+    fail("third")  # there is no room: the second is forgotten
+    server.paths.clear()
+    fail("first")
+    fail("third")
+    assert server.paths == []
+    fail("second")
+    assert server.paths == ["/second"]
 
 
 def test_a_stranger_s_certificate_locks_nobody_out_of_a_responder(ca, server, clock):
