@@ -32,7 +32,7 @@ from pki_core.model.ocsp import (
     StatusRecord,
 )
 from pki_core.model.states import CertificateState
-from pki_core.services.ocsp_cache import Entry, OcspCache
+from pki_core.services.ocsp_cache import FACT_SECONDS, Certificate, Entry, Fact, OcspCache
 from pki_core.services.ocsp_directory import AnsweredCa, OcspDirectory
 from pki_core.services.ocsp_feed import LOOK_SECONDS, RevocationFeed
 from pki_core.services.ocsp_signing import OcspSigner
@@ -82,9 +82,9 @@ class OcspResponder:
 
     def answer(self, request_der: bytes) -> Answer:
         """Return the answer to a request in DER."""
-        now = int(self._clock.now().timestamp())
+        now = self._now()
         entry = self._cache.by_request.get(request_der)
-        if entry is not None and self._feed.is_fresh() and now < entry.renew_at and not entry.dropped:
+        if entry is not None and self._feed.is_fresh() and now < entry.believed_until and not entry.dropped:
             return entry.answer
         try:
             return self._answer(request_der, now)
@@ -108,7 +108,7 @@ class OcspResponder:
         is_fresh = self._feed.is_fresh()
         key = b"".join([one.der for one in request.certificate_ids])
         entry = self._cache.get(key)
-        if request.nonce is None and entry is not None and now < entry.renew_at:
+        if request.nonce is None and entry is not None and _stands(entry, now, is_fresh=is_fresh):
             self._cache.remember(request_der, entry)
             return entry.answer
         try:
@@ -116,18 +116,25 @@ class OcspResponder:
                 raise StoreUnavailableError("the store has not answered for a second")
             with _place(self._looking, "more answers are being looked up than allowed at once"):
                 question = _Question(request, self._directory.find(request.certificate_ids), key, now)
-                answer = self._make(question)
+                answer = self._make(question, entry)
         except UnavailableError as error:
-            if entry is None or entry.dropped or now >= entry.answer.next_update:
+            if entry is None or entry.dropped or entry.is_doubted or now >= entry.answer.next_update:
                 raise
             self._note(error)
             return entry.answer  # RFC 9919 4.1: without the nonce is better than not at all
         self.trouble = ""
         return answer
 
-    def _make(self, question: _Question) -> Answer:
+    def _now(self) -> int:
+        return int(self._clock.now().timestamp())
+
+    def _make(self, question: _Question, known: Entry | None) -> Answer:
         epoch = self._feed.looks
         ids = question.request.certificate_ids
+        if known is not None and question.now >= known.believed_until:
+            is_so = self._is_still_so(question, known, epoch)  # asked also for a nonce's sake: it is what there is else
+            if is_so and question.request.nonce is None and question.now < known.renew_at:
+                return known.answer
         responder = question.ca.responder(question.now)
         ahead = None
         if len(ids) == 1 and question.request.nonce is None:
@@ -143,19 +150,33 @@ class OcspResponder:
                 raise
             return ahead.answer
 
+    def _is_still_so(self, question: _Question, known: Entry, epoch: int) -> bool:
+        """Tell whether an answer too old to be believed unseen says what the store says; else it is forgotten."""
+        facts = self._facts(question.ca.record.id, [serial for _, serial in known.records], epoch)
+        is_so = {certificate: fact.record for certificate, fact in facts.items()} == known.records
+        if is_so and question.ca.is_trusted and question.ca.vouches_for(known.answer.der):
+            self._cache.confirm(known, min(fact.until for fact in facts.values()), epoch)
+            return True
+        self._cache.drop(known)
+        return False
+
     def _signed_ahead(self, question: _Question) -> Entry | None:
         one = question.request.certificate_ids[0]
         ca_id = question.ca.record.id
+        until = self._now() + FACT_SECONDS
         with self._store.reading() as work:
-            stored = work.ocsp.stored(ca_id, one.serial, one.hash_algorithm)
-        if stored is None or stored.next_update <= question.now or not question.ca.vouches_for(stored.response_der):
+            found = work.ocsp.stored(ca_id, one.serial, one.hash_algorithm)
+        if found is None:
+            return None
+        stored, record = found
+        if stored.next_update <= question.now or not question.ca.vouches_for(stored.response_der):
             return None
         if (
             one.der not in stored.response_der
         ):  # the CertID goes back as it came; there is more than one way to write it
             return None
         answer = _successful(stored.response_der, stored.this_update, stored.next_update, cacheable=True)
-        return Entry(question.key, answer, ((ca_id, one.serial),))
+        return Entry(question.key, answer, {(ca_id, one.serial): Fact(record, until)})
 
     def _sign(self, question: _Question, responder: ResponderRecord, epoch: int) -> Answer:
         request, ca_id = question.request, question.ca.record.id
@@ -167,33 +188,39 @@ class OcspResponder:
         for one in ids:
             seconds = self._policy.ca_seconds if (ca_id, one.serial) in ca_serials else self._policy.leaf_seconds
             due = min(now + seconds, responder.not_after)
-            answers.append(status_answer(one.der, facts.get(one.serial), (now, due), self._policy.archive_seconds))
+            fact = facts.get((ca_id, one.serial))
+            record = fact.record if fact else None
+            answers.append(status_answer(one.der, record, (now, due), self._policy.archive_seconds))
         (der,) = self._signer.sign(responder, now, [answers], request.nonce)
         is_for_all = request.nonce is None and all(one.record is not None for one in answers)
         answer = _successful(der, now, min(one.next_update for one in answers), cacheable=is_for_all)
         if is_for_all:
-            certificates = tuple((ca_id, one.serial) for one in ids)
-            self._cache.put(Entry(question.key, answer, certificates), epoch)
+            self._cache.put(Entry(question.key, answer, facts), epoch)
         return answer
 
-    def _facts(self, ca_id: int, serials: list[str], epoch: int) -> dict[str, StatusRecord]:
-        """Return what is known of serials: remembered since its last change, else read."""
-        facts = {serial: fact for serial in serials if (fact := self._cache.fact((ca_id, serial))) is not None}
-        missing = [serial for serial in dict.fromkeys(serials) if serial and serial not in facts]
-        if missing:
+    def _facts(self, ca_id: int, serials: list[str], epoch: int) -> dict[Certificate, Fact]:
+        """Return what is known of serials: remembered since its last change and not for long, else read."""
+        now = self._now()  # not that of the question: the clock may have been set back since, and the epoch tells
+        asked = dict.fromkeys((ca_id, serial) for serial in serials if serial)
+        facts = {one: fact for one in asked if (fact := self._cache.fact(one, now)) is not None}
+        if missing := [one[1] for one in asked if one not in facts]:
             with self._store.reading() as work:
                 found = work.ocsp.status(ca_id, missing)
             for serial, record in found.items():
                 if record.state in _ISSUED:  # a drawn serial becomes good without a line in the feed
-                    self._cache.put_fact((ca_id, serial), record, epoch)
-                    facts[serial] = record
+                    facts[ca_id, serial] = Fact(record, now + FACT_SECONDS)
+                    self._cache.put_fact((ca_id, serial), facts[ca_id, serial], epoch)
         return facts
 
     def _on_change(self, changes: Sequence[StatusChange] | None, look: int) -> None:
-        if changes is None or any(self._is_pillar(one) for one in changes):
+        if changes is None:
+            self._directory.forget()
+            self._cache.doubt(look)
+            return
+        if any(self._is_pillar(one) for one in changes):
             self._directory.forget()
             self._cache.clear(look)
-        for one in changes or ():
+        for one in changes:
             self._cache.evict((one.issuer_id, one.serial), look)
 
     def _after_look(self) -> None:
@@ -211,6 +238,13 @@ class OcspResponder:
         if self.trouble != error.code:
             self.trouble = error.code
             _log.warning("OCSP answers cannot be signed: %s: %s", error.code, error)
+
+
+def _stands(entry: Entry, now: int, *, is_fresh: bool) -> bool:
+    """Tell whether an answer is given without a look at the store: it is young, or the store is away."""
+    if is_fresh or entry.is_doubted:
+        return now < entry.believed_until
+    return now < entry.renew_at
 
 
 def status_answer(

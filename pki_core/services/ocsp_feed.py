@@ -2,6 +2,9 @@
 
 Looking is done beside the answering: a request that finds the last look old starts the next one, and waits for it only
 when the one before is too old to be relied on. While the store is away nobody waits, and the feed says it is not fresh.
+
+A look reads what carries a time after the one before, less what clocks differ and transactions last. That holds while
+this machine's clock goes on; when it was set back, nobody knows where to look from, and all that is known is in doubt.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,9 +21,10 @@ from pki_core.store.unit_of_work import Store
 LOOK_SECONDS = 0.5
 _PATIENCE_SECONDS = 2.0  # for the store to answer, once: behind it the store is taken for away
 _OVERLAP_SECONDS = 60  # clocks differ and commits arrive out of order: look back further than the last look
+_SET_BACK_SECONDS = 2  # behind the time that passed: more than cutting to whole seconds makes, and far less than above
 _MOST_CHANGES = 10_000
 
-OnChange = Callable[[Sequence[StatusChange] | None, int], None]  # None = too many to tell; the number of the look
+OnChange = Callable[[Sequence[StatusChange] | None, int], None]  # None = nobody can tell which; the number of the look
 
 
 class RevocationFeed:
@@ -81,16 +85,18 @@ class RevocationFeed:
     def _look(self) -> None:
         began = monotonic()
         now = int(self._clock.now().timestamp())
-        # A clock that was set back tells the smaller time, and so do the rows written since.
-        since = min(now, now if self._looked_until is None else self._looked_until) - _OVERLAP_SECONDS
+        last = now if self._looked_until is None else self._looked_until
+        # Not by the clock alone: after long without a look, one that was set back is ahead of the last one again.
+        passed = began - self._looked_at if self._looked_until is not None else 0.0
+        was_set_back = now - last < passed - _SET_BACK_SECONDS
         try:
             with self._store.reading() as work:
-                changes = work.ocsp.changed_since(since, _MOST_CHANGES)
+                changes = work.ocsp.changed_since(last - _OVERLAP_SECONDS, _MOST_CHANGES)
         except StoreUnavailableError:
             self._is_failing = True
             return
         number = self.looks + 1
-        if len(changes) == _MOST_CHANGES:
+        if was_set_back or len(changes) == _MOST_CHANGES:
             self._on_change(None, number)
         elif news := [one for one in changes if one not in self._seen]:
             self._on_change(news, number)

@@ -49,10 +49,14 @@ class OcspGateway:
         )
         return [_record(row) for row in rows]
 
-    def stored(self, issuer_id: int, serial: str, hash_algorithm: str) -> StoredAnswer | None:
-        """Return the response signed ahead for a certificate, None when there is none."""
+    def stored(self, issuer_id: int, serial: str, hash_algorithm: str) -> tuple[StoredAnswer, StatusRecord] | None:
+        """Return the response signed ahead for a certificate and the status it tells, None when there is none."""
+        is_its_own = (_status.c.issuer_id == _response.c.issuer_id) & (_status.c.serial == _response.c.serial)
         row = self._connection.execute(
-            select(_response).where(
+            _select_status()
+            .add_columns(_response.c.this_update, _response.c.next_update, _response.c.response_der)
+            .join(_response, is_its_own)
+            .where(
                 _response.c.issuer_id == issuer_id,
                 _response.c.serial == serial,
                 _response.c.hash_algorithm == hash_algorithm,
@@ -60,7 +64,8 @@ class OcspGateway:
         ).first()
         if row is None:
             return None
-        return StoredAnswer(row.serial, row.hash_algorithm, row.this_update, row.next_update, bytes(row.response_der))
+        der = bytes(row.response_der)
+        return StoredAnswer(row.serial, hash_algorithm, row.this_update, row.next_update, der), _record(row)
 
     def stored_times(self, issuer_id: int, serials: Sequence[str]) -> dict[tuple[str, str], tuple[int, int]]:
         """Return (this_update, next_update) of what is stored, by (serial, hash algorithm)."""

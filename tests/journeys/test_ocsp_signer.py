@@ -146,7 +146,7 @@ def test_o60_what_a_revoked_delegate_signed_ahead_is_not_served_even_when_it_was
     asked.runtime.ocsp_refresh.run()
     (old,) = asked.responders("mo-sub2")
     with asked.runtime.store.reading() as work:
-        stored = work.ocsp.stored(record.id, serial_text(serial), "sha1")
+        stored, _ = work.ocsp.stored(record.id, serial_text(serial), "sha1")
     asked.revoke(int(old.serial, 16), 1)
     asked.runtime.responders.rotate()
     with asked.runtime.store.transaction() as work:
