@@ -119,7 +119,9 @@ def _generating(views: CpsViews) -> list[Route]:
         view=views.generate,
         summary="Make a contract on an operator's behalf: key, certificate, signature, and its place in the CCP.",
         details="The private key is encrypted for the vehicle and kept nowhere else. The same EMAID and PCID again "
-        "replace the contract. renewDays asks for another contract of so many days when this one ends.",
+        "replace the contract. A first contract is in force from contractBegins on; one that replaces a contract in "
+        "force is in force at once, as its certificate is. renewDays asks for another contract of so many days when "
+        "this one ends.",
         answers=refusals(400, 404, 413),
         roles=("mo",),
     )
@@ -128,6 +130,7 @@ def _generating(views: CpsViews) -> list[Route]:
         path="/v1/cps/generate/contracts",
         view=views.generate_many,
         summary="Make many contracts: a verdict for each, and one bad order stops no other.",
+        details="What replaces a contract in force is in force at once, whatever its contractBegins.",
         answers={
             200: json_of(schemas.VERDICTS, "The verdicts, in the order of the orders."),
             **refusals(400, 404, 413),

@@ -273,12 +273,16 @@ class _Making(NoHooks):
         if work.contract_making.lock_good(renewed) != renewed:
             raise VehicleChangedError("a contract was revoked or replaced while it was renewed")
         with_contracts = work.contract_making.with_contracts({vehicle.key.pcid for _, _, vehicle in issued})
+        running = work.contract_making.in_force(set(known), now)
         rows, data = [], []
         for (outcome, one, vehicle), signed_data in zip(issued, self._data, strict=True):
             emaid, pcid = vehicle.emaid.canonical, vehicle.key.pcid
             if hashes.get(vehicle.key) != vehicle.key_sha256 or known.get(emaid, pcid) != pcid:
                 raise VehicleChangedError("a vehicle or its contract was changed while its certificate was made")
-            rows.append(self._row(outcome, one, vehicle, is_first=pcid not in with_contracts, now=to_seconds(now)))
+            # What replaces a contract in force is in force itself: the old data is gone with this transaction.
+            begins = outcome.not_before if emaid in running else max(outcome.not_before, one.begins)
+            is_first = pcid not in with_contracts
+            rows.append(self._row(outcome, (begins, now), vehicle, is_first=is_first))
             data.append((emaid, signed_data, one.renew_days or None, one.meta or None))
             with_contracts.add(pcid)
         work.former_contracts.remember(known)
@@ -299,7 +303,8 @@ class _Making(NoHooks):
         ]
         work.audit.append(STREAM, now, entries)
 
-    def _row(self, outcome: Issued, one: ContractOrder, vehicle: Vehicle, *, is_first: bool, now: int) -> MadeRow:
+    def _row(self, outcome: Issued, times: tuple[datetime, datetime], vehicle: Vehicle, *, is_first: bool) -> MadeRow:
+        begins, now = (to_seconds(one) for one in times)
         return MadeRow(
             emaid=vehicle.emaid.canonical,
             emaid_as_issued=vehicle.emaid.as_issued,
@@ -310,7 +315,7 @@ class _Making(NoHooks):
             is_default=is_first,
             chain_id=self._chain.id,
             certificate_id=outcome.certificate_id,
-            valid_from=max(to_seconds(outcome.not_before), to_seconds(one.begins)),
+            valid_from=begins,
             valid_to=min(to_seconds(outcome.not_after), self._chain.ends),
             cps_fingerprint=self._signer.root_sha256,
             signer_id=self._signer.record.id,

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import BigInteger, Connection, and_, bindparam, case, cast, select, update
+from sqlalchemy import BigInteger, Connection, and_, bindparam, case, cast, or_, select, update
 
 from pki_core.model.pools import Namespace, ProvisioningKey
 from pki_core.model.signer import KeyAlgorithm
@@ -145,6 +145,24 @@ class ContractMakingGateway:
         """Return which vehicles have a contract: theirs is no first one."""
         are = is_one_of(self._connection, contract.c.pcid, sorted(pcids))
         return set(self._connection.scalars(select(contract.c.pcid).where(are).distinct()))
+
+    def in_force(self, emaids: Collection[str], now: datetime) -> set[str]:
+        """Return which contracts have begun and not ended, and are not known to be revoked or on hold."""
+        if not emaids:
+            return set()
+        is_good = and_(_status.c.status == CertificateState.GOOD.value, ~is_fallen(tables.certificate.c.issuer_id))
+        found = self._connection.scalars(
+            select(contract.c.emaid)
+            .join(tables.certificate, tables.certificate.c.id == contract.c.certificate_id, isouter=True)
+            .join(_status, _IS_STATUS, isouter=True)
+            .where(
+                is_one_of(self._connection, contract.c.emaid, sorted(emaids)),
+                contract.c.valid_from <= to_seconds(now),
+                contract.c.valid_to > to_seconds(now),
+                or_(contract.c.certificate_id.is_(None), is_good),
+            )
+        )
+        return set(found)
 
     def put(
         self, rows: Sequence[MadeRow], data: Sequence[tuple[str, bytes, int | None, str | None]], known: set[str]

@@ -4,10 +4,12 @@ from datetime import timedelta
 
 import pytest
 
+from pki_core.model.revocations import Reason
 from tests.journeys.acts import rows
 from tests.journeys.contract_acts import EMAID, OTHER_EMAID, OTHER_PCID, PCID, YEAR, Garage, contract, make, wanted
 from tests.journeys.contract_batch_acts import BEGINS, ENDS, codes, emaid_of, pcid_of, sign, submit
 from tests.journeys.contract_rest_acts import GENERATE, GENERATE_OPNC, order
+from tests.journeys.installation_acts import ask
 from tests.journeys.pool_acts import emaids
 
 pytest_plugins = ["tests.journeys.rest_environments"]
@@ -89,3 +91,61 @@ def test_a_contract_ends_with_the_first_of_the_cas_above_it(any_environment):
     end = ending_ca(any_environment, "mo-sub1", 100 * DAY)
     make(any_environment, wanted(any_environment))
     assert contract(any_environment, EMAID).valid_to == end
+
+
+def test_a_contract_that_replaces_one_in_force_is_in_force_at_once_whenever_it_was_to_begin(any_environment):
+    runtime = any_environment
+    vehicle = Garage(runtime).build()
+    make(runtime, wanted(runtime))
+    now = runtime.clock.now()
+    (second,) = make(runtime, wanted(runtime, begins=now + 300 * DAY, ends=now + 500 * DAY))
+    row = contract(runtime)
+    assert (row.certificate_id, row.valid_from) == (second.certificate_id, second.not_before)
+    (item,) = ask(runtime, vehicle).items
+    assert vehicle.install_2(item.exi, runtime.clock.now()) == EMAID
+
+
+@pytest.mark.parametrize("before", ["none", "to come", "on hold", "ended"])
+def test_a_contract_without_one_in_force_before_it_begins_when_it_was_said_to(any_environment, before):
+    runtime = any_environment
+    Garage(runtime).build()
+    now = runtime.clock.now()
+    later = (now + 40 * DAY).replace(microsecond=0)
+    if before != "none":
+        (first,) = make(runtime, wanted(runtime, begins=now + 30 * DAY if before == "to come" else now))
+    if before == "on hold":
+        runtime.revocations.revoke(f"{first.serial:x}", Reason.CERTIFICATE_HOLD, actor="test")
+    if before == "ended":
+        with runtime.store.transaction() as work:
+            statement = f"UPDATE contract SET valid_from = 1, valid_to = {int(now.timestamp())}"  # noqa: S608  # ours
+            work.audit._connection.exec_driver_sql(statement)
+    (made,) = make(runtime, wanted(runtime, begins=later))
+    assert contract(runtime).certificate_id == made.certificate_id
+    assert contract(runtime).valid_from == later
+
+
+def test_a_renewal_is_in_force_at_once(any_environment):
+    vehicle, runtime = Garage(any_environment).build(), any_environment
+    make(runtime, wanted(runtime, ends=runtime.clock.now() + 20 * DAY, renew_days=90))
+    first = contract(runtime)
+    assert runtime.contracts.renewals.run().renewed == 1
+    second = contract(runtime)
+    assert second.certificate_id != first.certificate_id
+    assert second.valid_from <= runtime.clock.now()
+    assert ask(runtime, vehicle).is_found
+
+
+def test_a_contract_below_a_revoked_ca_is_not_in_force(any_environment):
+    runtime = any_environment
+    Garage(runtime).build()
+    make(runtime, wanted(runtime))
+
+    def in_force():
+        with runtime.store.reading() as work:
+            return work.contract_making.in_force({EMAID}, runtime.clock.now())
+
+    assert in_force() == {EMAID}
+    with runtime.store.reading() as work:
+        standing = next(one for one in work.responders.standings() if one.ca_id == work.issuers.get("mo-sub1").id)
+    runtime.revocations.revoke(standing.serial, Reason.CA_COMPROMISE, actor="test")
+    assert in_force() == set()
