@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from pki_core.model.partners import Partner
 from pki_core.model.pools import EventType
 
 MOST_DESCRIPTION = 500  # characters that a partner says of an endpoint
@@ -97,6 +98,7 @@ class Delivery:
     partner_id: str
     event_id: str
     event_type: str
+    scope: str | None  # of the event; None = not known
     body: str
     state: DeliveryState
     attempts: int
@@ -109,6 +111,11 @@ class Delivery:
 def events_for(roles: frozenset[str]) -> frozenset[str]:
     """Return the events somebody with these roles may hear of."""
     return frozenset(event for role in roles for event in EVENTS.get(role, _EVERYBODY))
+
+
+def may_hear(partner: Partner, event: str, scope: str | None) -> bool:
+    """Tell whether a partner may hear of an event: by his roles, and by whom it is for, where that is known."""
+    return event in events_for(partner.roles) and scope in {"", None, *partner.provider_prefixes, *partner.wmis}
 
 
 def name_for(event: str, subscribed: Collection[str]) -> str:

@@ -2,7 +2,8 @@
 
 1. *fan out*  events leave the outbox and become deliveries, in one transaction: all or nothing.
 2. *claim*    due deliveries are this run's until a moment, and count as tried: a run that dies costs one attempt.
-              What a suspended partner would be told waits until he is resumed.
+              What a suspended partner would be told waits until he is resumed; what is no longer a partner's, since a
+              role or prefix was taken from him, fails without being sent, and the log says so.
 3. *send*     outside any transaction, several at once, signed as they are stored.
 4. *settle*   delivered, refused, failed, or waiting for the next attempt; what a maker refuses, or is told later, is an
               event for the contract's operator.
@@ -11,6 +12,7 @@ A partner may hear an event twice, when a run dies between 3 and 4: eventId tell
 """
 
 import json
+import logging
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +31,7 @@ from pki_core.model.webhooks import (
     Endpoint,
     WebhookPolicy,
     echo_of,
-    events_for,
+    may_hear,
     name_for,
     state_after,
 )
@@ -40,6 +42,7 @@ from pki_core.store.unit_of_work import Store, UnitOfWork
 from pki_core.wire.certificate_text import subject_text
 from pki_core.wire.pool_certificate import read_certificate
 
+_log = logging.getLogger(__name__)
 _PAGE = 1000  # events a transaction
 _CLAIM = 32  # deliveries a round
 _AT_ONCE = 8
@@ -137,12 +140,20 @@ class WebhookDeliveries:
         return len(events)
 
     def _claim(self, limit: int) -> list[tuple[Delivery, Endpoint | None]]:
-        """Take due deliveries with their endpoints, None for one that is gone or hears no more."""
+        """Take due deliveries with their endpoints; None for one that is gone, hears no more, or may not hear of it."""
         now = self._clock.now()
         with self._store.transaction() as work:
             claimed = work.webhooks.claim(now, now + _LEASE, limit)
             hearing = {one.id: one for one in work.webhooks.enabled()} if claimed else {}
-        return [(delivery, hearing.get(delivery.endpoint_id)) for delivery in claimed]
+            partners = {one: work.partners.get(one) for one in {delivery.partner_id for delivery in claimed}}
+        found: list[tuple[Delivery, Endpoint | None]] = []
+        for delivery in claimed:
+            is_his = may_hear(partners[delivery.partner_id], delivery.event_type, delivery.scope)
+            if not is_his:  # a role or prefix was taken from him since
+                told = (delivery.number, delivery.event_id, delivery.partner_id)
+                _log.warning("webhook delivery %d (event %s) is not told: it is no longer partner %r's", *told)
+            found.append((delivery, hearing.get(delivery.endpoint_id) if is_his else None))
+        return found
 
     def _send(self, delivery: Delivery, endpoint: Endpoint | None) -> int | None:
         """Return the status of the answer, None when there was none, 0 when nobody is to be asked."""
@@ -192,9 +203,8 @@ def _told(
         bodies: dict[str, str] = {}
         for endpoint in endpoints:
             partner = partners[endpoint.partner_id]
-            scopes = partner.provider_prefixes | partner.wmis | {""}
             name = name_for(one.event.type, endpoint.events)
-            if name and name in events_for(partner.roles) and one.event.scope in scopes:
+            if name and may_hear(partner, one.event.type, one.event.scope):
                 if name not in bodies:
                     bodies[name] = body_of(one, payload, name)
                 told.append((endpoint, one, bodies[name]))

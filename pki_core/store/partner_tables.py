@@ -65,6 +65,7 @@ webhook_delivery = Table(
     Column("last_status", SmallInteger),  # HTTP; null = nobody answered
     Column("created_at", BigInteger, nullable=False),
     Column("finished_at", BigInteger),
+    Column("scope", String(8)),  # of its event; null = made before this was kept
     sqlite_autoincrement=True,
 )
 

@@ -25,6 +25,7 @@ _DELIVERY_COLUMNS = (
     "attempts",
     "next_at",
     "created_at",
+    "scope",
 )
 _endpoint, _delivery = webhook_endpoint.c, webhook_delivery.c
 
@@ -77,7 +78,18 @@ class WebhookGateway:
         """Add deliveries as (endpoint, event, body), due at once."""
         at, state = to_seconds(now), DeliveryState.WAITING.value
         rows = [
-            (endpoint.id, endpoint.partner_id, event.id, event.event.type.value, body, state, 0, at, at)
+            (
+                endpoint.id,
+                endpoint.partner_id,
+                event.id,
+                event.event.type.value,
+                body,
+                state,
+                0,
+                at,
+                at,
+                event.event.scope,
+            )
             for endpoint, event, body in told
         ]
         insert_rows(self._connection, webhook_delivery, _DELIVERY_COLUMNS, rows)
@@ -222,6 +234,7 @@ def _delivery_of(row: Row[Any], *, attempts: int | None = None) -> Delivery:
         partner_id=row.partner_id,
         event_id=row.event_id,
         event_type=row.event_type,
+        scope=row.scope,
         body=row.body,
         state=DeliveryState(row.state),
         attempts=row.attempts if attempts is None else attempts,

@@ -1,12 +1,14 @@
-"""Deliveries that are told again, and those that wait because their partner is suspended."""
+"""Deliveries that are told again, those of suspended partners, and those of what is no longer the partner's."""
 
 from contextlib import closing
 
 import pytest
+from sqlalchemy import text
 
 from pki_core.model.errors import ConflictError, NotFoundError
 from pki_core.model.webhooks import DeliveryState
 from pki_core.runtime import open_runtime
+from pki_core.services.partners import PartnerChange
 from tests.builders import SetClock
 from tests.journeys.acts import rows
 from tests.journeys.crl_acts import right_now
@@ -70,3 +72,45 @@ def test_a_suspended_partner_is_told_nothing_again(environment, told):
     with pytest.raises(ConflictError, match="partner 'demo-mo' is suspended"):
         deliveries.replay(delivery.number, "operator")
     assert deliveries.recent(None, 10) == [delivery]
+
+
+TAKEN = {  # as (kind, value): what is taken, and what is given for it
+    "prefix": ([("provider", "DEPNC")], []),
+    "role": ([("role", "mo")], [("role", "cpo")]),
+}
+
+
+@pytest.mark.parametrize(("taken", "given"), TAKEN.values(), ids=TAKEN)
+def test_what_is_no_longer_a_partners_when_it_is_due_is_not_told(any_home, caplog, taken, given):
+    clock = SetClock(right_now())
+    with closing(open_runtime(any_home, clock)) as runtime, receiver() as server, receiver() as other:
+        client = HookClient(runtime)
+        client.added(server.url)
+        HookClient(runtime, "demo-oem", client.app).added(other.url, ["oem.contract.created"])
+        server.answers, other.answers = [500], [500]
+        happen(runtime, scope="DEPNC")
+        happen(runtime, "oem.contract.created", scope="WPN")
+        assert deliver(runtime) == (0, 0, 0, 2)
+        runtime.partners.change("demo-mo", PartnerChange(added=tuple(given), removed=tuple(taken)), by="ada")
+        clock.advance(days=1)
+        delivered, _, failed, waiting = deliver(runtime)
+        assert (len(server.heard), len(other.heard)) == (1, 2)
+        assert (delivered, failed, waiting) == (1, 1, 0)
+        (mine,) = runtime.access.webhook_deliveries.recent(DeliveryState.FAILED, 10)
+        assert f"webhook delivery {mine.number} (event {mine.event_id}) is not told" in caplog.text
+        runtime.access.webhook_deliveries.replay(mine.number, "operator")
+        assert deliver(runtime)[0] == 0
+        runtime.partners.change("demo-mo", PartnerChange(added=tuple(taken), removed=tuple(given)), by="ada")
+        runtime.access.webhook_deliveries.replay(mine.number, "operator")
+        assert deliver(runtime)[0] == 1
+        assert len(server.heard) == 2
+
+
+def test_of_deliveries_made_before_their_scope_was_kept_the_role_alone_decides(environment, told):
+    server, deliveries, delivery = told
+    with environment.store.transaction() as work:
+        work.audit._connection.execute(text("UPDATE webhook_delivery SET scope = NULL"))
+    environment.partners.change("demo-mo", PartnerChange(added=(), removed=(("provider", "DEPNC"),)), by="ada")
+    deliveries.replay(delivery.number, "operator")
+    assert deliver(environment)[0] == 1
+    assert len(server.heard) == 2
