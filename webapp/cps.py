@@ -130,7 +130,8 @@ def _generating(views: CpsViews) -> list[Route]:
         path="/v1/cps/generate/contracts",
         view=views.generate_many,
         summary="Make many contracts: a verdict for each, and one bad order stops no other.",
-        details="What replaces a contract in force is in force at once, whatever its contractBegins.",
+        details="The code contract.try_later means that a part of this service was away: order that one again. "
+        "What replaces a contract in force is in force at once, whatever its contractBegins.",
         answers={
             200: json_of(schemas.VERDICTS, "The verdicts, in the order of the orders."),
             **refusals(400, 404, 413),

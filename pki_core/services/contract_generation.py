@@ -4,6 +4,7 @@ The batch of a table takes the same path below: ``contracts.issue``.
 """
 
 import hashlib
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from pki_core.model.errors import (
     MalformedError,
     NotAuthorizedError,
     NotFoundError,
+    PkiError,
     RequestError,
     UnavailableError,
     VehicleChangedError,
@@ -28,10 +30,10 @@ from pki_core.model.pools import Namespace, RootKind
 from pki_core.model.profiles import Level, Profile
 from pki_core.model.requests import Issued, Outcome, Refused
 from pki_core.model.signer import KeyAlgorithm
-from pki_core.services.contract_vehicles import STATUS_UNAVAILABLE
+from pki_core.services.contract_vehicles import STATUS_UNAVAILABLE, refused
 from pki_core.services.contracts import Contracts
 from pki_core.services.enroll import MAX_REQUESTS
-from pki_core.services.issuers import Issuers
+from pki_core.services.issuers import Issuers, fallen
 from pki_core.services.orders import Order
 from pki_core.services.runners import running
 from pki_core.services.uploads import issuer_in_service
@@ -42,6 +44,9 @@ PROFILES = {
     KeyAlgorithm.SECP521R1: "contract_leaf_20",
     KeyAlgorithm.ED448: "contract_leaf_20_ed448",
 }
+TRY_LATER = "contract.try_later"  # nothing is wrong with the order
+_NOT_NOW = "This contract was not made: a part of the service is away; order it again."
+_log = logging.getLogger("pncpki.contracts")
 
 
 class Roots(NamedTuple):
@@ -81,18 +86,58 @@ class ContractGeneration:
             ConflictError: nobody signs below that V2G root, or the MO CA is below another MO root.
             NotFoundError: nobody knows that MO root.
             UnavailableError: nothing was made; the same call may be made again.
+
+        None of them hides a contract that was made: what fails for the vehicles of one algorithm, when others have
+        theirs, is the outcome of its orders: ``TRY_LATER``.
         """
         if "mo" not in partner.roles:
             raise NotAuthorizedError("contracts are made for mobility operators")
         if not 0 < len(orders) <= MAX_REQUESTS:
             raise MalformedError(f"1 to {MAX_REQUESTS} contracts are made at once")
-        outcomes: dict[int, Outcome] = {}
         algorithms = self._algorithms(orders, namespace)
-        for algorithm in dict.fromkeys(algorithms):
-            places = [place for place, one in enumerate(algorithms) if one is algorithm]
-            made = self._make(partner, algorithm, [orders[place] for place in places], roots)
+        kinds = tuple(dict.fromkeys(algorithms))
+        if len(kinds) == 1:
+            return self._make(partner, kinds[0], orders, roots)
+        for algorithm in kinds:  # what can be known before the first is made
+            self._check_ready(algorithm, roots)
+        return self._of_each(partner, list(zip(orders, algorithms, strict=True)), kinds, roots)
+
+    def _of_each(
+        self,
+        partner: Partner,
+        orders: Sequence[tuple[ContractOrder, KeyAlgorithm]],
+        kinds: Sequence[KeyAlgorithm],
+        roots: Roots,
+    ) -> list[Outcome]:
+        """Make the contracts of each algorithm by themselves; errors as ``generate``."""
+        outcomes: dict[int, Outcome] = {}
+        failures: list[PkiError] = []
+        for algorithm in kinds:
+            places = [place for place, (_, kind) in enumerate(orders) if kind is algorithm]
+            wanted = [orders[place][0] for place in places]
+            made: list[Outcome]
+            try:
+                made = self._make(partner, algorithm, wanted, roots)
+            except PkiError as error:
+                failures.append(error)
+                made = [refused(one, TRY_LATER, _NOT_NOW) for one in wanted]
             outcomes.update(zip(places, made, strict=True))
+        if failures and not any(isinstance(outcome, Issued) for outcome in outcomes.values()):
+            raise failures[0]
+        for one in failures:
+            _log.error("contracts of %s were not made: %s: %s", partner.id, one.code, one)
         return [outcomes[place] for place in range(len(orders))]
+
+    def _check_ready(self, algorithm: KeyAlgorithm, roots: Roots) -> None:
+        """Bind CA and signer of an algorithm; raises as making would."""
+        profile = self._profiles[PROFILES[algorithm]]
+        with self._store.reading() as work:
+            record = issuer_in_service(work, profile)
+            _check_mo_root(work, record, roots.mo_sha256)
+            if not work.issuers.stands(record.id):
+                raise fallen(record.label)
+        self._issuers.get(record.label)
+        self._contracts().check_ready(algorithm, roots.cps_sha256)
 
     def renew(
         self, partner: Partner, algorithm: KeyAlgorithm, orders: Sequence[ContractOrder], root_sha256: str
@@ -166,12 +211,12 @@ def _sha256(issuer: IssuerRecord) -> str:
     return hashlib.sha256(issuer.certificate_der).hexdigest()
 
 
-def error_of(refused: Refused) -> RequestError | UnavailableError:
+def error_of(refusal: Refused) -> RequestError | UnavailableError:
     """Return a refusal as the error a single call answers with."""
-    if refused.code == STATUS_UNAVAILABLE:
-        return UnavailableError(refused.message)
-    if refused.code == "identifier.outside_prefixes":
-        return NotAuthorizedError(refused.message)
-    if not refused.code:
+    if refusal.code in {STATUS_UNAVAILABLE, TRY_LATER}:
+        return UnavailableError(refusal.message)
+    if refusal.code == "identifier.outside_prefixes":
+        return NotAuthorizedError(refusal.message)
+    if not refusal.code:
         raise InvariantError("a refusal has a code")
-    return CsrRejectedError(refused.code, refused.message)
+    return CsrRejectedError(refusal.code, refusal.message)

@@ -25,9 +25,9 @@ class ContractSigning:
         """Tell whether somebody signs below a V2G root."""
         return self._signers.signs_below(algorithm, root_sha256)
 
-    def check_ready(self, algorithm: KeyAlgorithm) -> None:
-        """Bind the key of the newest signer; SignerUnavailableError when there is none."""
-        self._signers.key_of(self.choose(algorithm))
+    def check_ready(self, algorithm: KeyAlgorithm, root_sha256: str = "") -> None:
+        """Bind the key of the newest signer; errors as of ``CpsSigners.choose`` and ``key_of``."""
+        self._signers.key_of(self.choose(algorithm, root_sha256))
 
     def signed(
         self, messages: Sequence[ContractMessage], signer: CpsSigner, before_piece: Callable[[], None] | None = None

@@ -97,9 +97,9 @@ class Contracts:
         self._enrollment.issue(issuer, order, making.requests, making)
         return making.outcomes
 
-    def check_ready(self, algorithm: KeyAlgorithm) -> None:
+    def check_ready(self, algorithm: KeyAlgorithm, root_sha256: str = "") -> None:
         """Bind the key that contract data is signed with; errors as of ``issue``."""
-        self._signing.check_ready(algorithm)
+        self._signing.check_ready(algorithm, root_sha256)
 
     def signs_below(self, algorithm: KeyAlgorithm, root_sha256: str) -> bool:
         """Tell whether somebody signs contract data below a V2G root."""

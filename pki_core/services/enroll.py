@@ -25,7 +25,6 @@ from pki_core.model.certificates import serial_text
 from pki_core.model.clock import Clock
 from pki_core.model.errors import (
     CsrRejectedError,
-    IssuerRevokedError,
     OvertakenError,
     PartnerSuspendedError,
     PkiError,
@@ -34,6 +33,7 @@ from pki_core.model.errors import (
 from pki_core.model.partners import Partner
 from pki_core.model.profiles import Profile
 from pki_core.model.requests import Issued, IssueRequest, Outcome, Refused
+from pki_core.services.issuers import fallen
 from pki_core.services.leases import NOT_RESERVED, Lease
 from pki_core.services.names import JudgedName, NamePolicy, judge_alternative_names, judge_name
 from pki_core.services.orders import Order
@@ -263,10 +263,7 @@ class Enrollment:
             if number is None and (known := work.compromised_keys.among(keys)):
                 return None, _sound(prepared, [key in known for key in keys], outcomes)
             if number is None:
-                raise IssuerRevokedError(
-                    f"CA {issuer.record.label}, or one above it, is revoked or on hold: it signs nothing; "
-                    "another one is put into service by a ceremony"
-                )
+                raise fallen(issuer.record.label)
             hooks.reserved(work, number)
         return Lease(self._store, self._clock, self._lease, now, (number, order.runner, hooks)), prepared
 

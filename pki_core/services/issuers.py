@@ -4,10 +4,18 @@ from collections.abc import Callable
 from threading import Lock
 
 from pki_core.issuance.issuer import Issuer
-from pki_core.model.errors import ConflictError
+from pki_core.model.errors import ConflictError, IssuerRevokedError
 from pki_core.model.issuers import IssuerRecord
 from pki_core.model.signer import KeyStore
 from pki_core.store.unit_of_work import Store
+
+
+def fallen(label: str) -> IssuerRevokedError:
+    """Return the error of whoever would sign by a CA that does not stand."""
+    return IssuerRevokedError(
+        f"CA {label}, or one above it, is revoked or on hold: it signs nothing; another one is put into service by a "
+        "ceremony"
+    )
 
 
 class Issuers:

@@ -1,0 +1,136 @@
+"""Lists of orders for vehicles of both editions: what was made is told, and where nothing can be made nothing is."""
+
+import pytest
+
+from pki_core.model.errors import (
+    HsmUnavailableError,
+    InvariantError,
+    IssuerRevokedError,
+    SignerUnavailableError,
+    UnavailableError,
+)
+from pki_core.model.pools import Namespace
+from pki_core.model.requests import Refused
+from pki_core.model.revocations import Reason
+from pki_core.services.contract_generation import TRY_LATER, error_of
+from pki_core.services.contract_signing import ContractSigning
+from pki_core.services.cps_signers import CpsSigners
+from tests.journeys.acts import rows
+from tests.journeys.contract_acts import (
+    EMAID,
+    OTHER_EMAID,
+    OTHER_PCID,
+    P256,
+    P521,
+    Garage,
+    demo_mo,
+    wanted,
+)
+from tests.journeys.contract_rest_acts import GENERATE, MSG_20, order
+from tests.journeys.pool_acts import emaids, events, forget_events
+
+pytest_plugins = ["tests.journeys.rest_environments"]
+MANY = "/v1/cps/generate/contracts"
+MADE = {P256: EMAID, P521: OTHER_EMAID}
+
+
+@pytest.fixture
+def both(any_environment):
+    """An environment with a vehicle of each edition."""
+    garage = Garage(any_environment)
+    garage.build()
+    garage.build(OTHER_PCID, P521)
+    forget_events(any_environment)
+    return any_environment
+
+
+def generate(runtime, *, turned=False):
+    old = wanted(runtime)._replace(namespace=Namespace.ISO_2_2013)
+    new = wanted(runtime, OTHER_EMAID, OTHER_PCID)._replace(namespace=Namespace.ISO_20_2022)
+    orders = [new, old] if turned else [old, new]
+    return runtime.contracts.generation.generate(demo_mo(runtime), orders, Namespace.ISO_2_2013)
+
+
+def failing_for(monkeypatch, errors):
+    """Contract data is not signed with these algorithms."""
+    plain = ContractSigning.signed
+
+    def signed(signing, messages, signer, *keep):
+        if signer.algorithm in errors:
+            raise errors[signer.algorithm]
+        return plain(signing, messages, signer, *keep)
+
+    monkeypatch.setattr(ContractSigning, "signed", signed)
+
+
+def without_signer(_runtime, monkeypatch):
+    honest = CpsSigners.active
+    monkeypatch.setattr(CpsSigners, "active", lambda self: [one for one in honest(self) if one.algorithm is P256])
+    return SignerUnavailableError
+
+
+def without_key(_runtime, monkeypatch):
+    honest = CpsSigners.key_of
+
+    def key_of(signers, signer):
+        if signer.algorithm is P521:
+            raise HsmUnavailableError("the token is away")
+        return honest(signers, signer)
+
+    monkeypatch.setattr(CpsSigners, "key_of", key_of)
+    return HsmUnavailableError
+
+
+def without_ca(runtime, _monkeypatch):
+    with runtime.store.reading() as work:
+        ca = work.issuers.get("mo-sub1-20").id
+        (serial,) = [one.serial for one in work.responders.standings() if one.ca_id == ca]
+    runtime.revocations.revoke(serial, Reason.CERTIFICATE_HOLD, actor="test", witnesses=("alice", "bob"))
+    return IssuerRevokedError
+
+
+@pytest.mark.parametrize("missing", [without_signer, without_key, without_ca])
+@pytest.mark.parametrize("turned", [False, True])
+def test_what_is_missing_for_one_edition_is_found_out_before_anything_is_made(both, monkeypatch, missing, turned):
+    error = missing(both, monkeypatch)
+    with pytest.raises(error):
+        generate(both, turned=turned)
+    assert (emaids(both), events(both)) == ([], [])
+    assert rows(both, "SELECT count(*) FROM certificate WHERE common_name LIKE 'DEPNC%'") == [(0,)]
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("fails", [P256, P521])
+@pytest.mark.parametrize("error", [HsmUnavailableError("away"), InvariantError("our own fault")])
+def test_what_fails_later_for_one_edition_is_the_outcome_of_its_orders(both, monkeypatch, fails, turned, error):
+    with monkeypatch.context() as patched:
+        failing_for(patched, {fails: error})
+        outcomes = generate(both, turned=turned)
+    (refused,) = [one for one in outcomes if isinstance(one, Refused)]
+    (made,) = [one for one in outcomes if not isinstance(one, Refused)]
+    assert (refused.reference, refused.code) == (MADE[fails], TRY_LATER)
+    assert emaids(both) == [made.common_name]
+    assert [one.reference for one in outcomes] == ([OTHER_EMAID, EMAID] if turned else [EMAID, OTHER_EMAID])
+    assert "own fault" not in refused.message
+    assert isinstance(error_of(refused), UnavailableError)
+    assert not any(isinstance(one, Refused) for one in generate(both))
+
+
+def test_where_nothing_was_made_the_call_says_so(both, monkeypatch):
+    failing_for(monkeypatch, {P256: HsmUnavailableError("the one"), P521: HsmUnavailableError("the other")})
+    with pytest.raises(HsmUnavailableError):
+        generate(both)
+    assert emaids(both) == []
+
+
+def test_over_http_what_was_made_has_its_verdict_and_one_order_is_503(api, garage, monkeypatch):
+    garage.build()
+    garage.build(OTHER_PCID, P521)
+    failing_for(monkeypatch, {P521: HsmUnavailableError("away")})
+    new = order(api, OTHER_EMAID, OTHER_PCID, MSG_20)
+    verdicts = api.good("mo", "POST", MANY, json={"contracts": [order(api), new]})["verdicts"]
+    assert [one["code"] for one in verdicts] == ["issued", TRY_LATER]
+    for method, path, body in (("PUT", GENERATE, new), ("POST", MANY, {"contracts": [new]})):
+        answer = api.call("mo", method, path, json=body)
+        assert (answer.status_code, "Retry-After" in answer.headers) == (503, True)
+    assert emaids(api.runtime) == [EMAID]
