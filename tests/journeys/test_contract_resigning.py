@@ -123,6 +123,20 @@ def test_data_of_a_signer_that_ended_is_not_shown_and_is_signed_anew_in_time(tim
     assert vehicle.install_2(item.exi, timed.clock.now()) == EMAID
 
 
+def test_a_newer_signer_that_ends_no_later_takes_nobodys_place(timed):
+    first = timed.contracts.signers.choose(P256)
+    timed.clock.moment = first.record.not_after - timedelta(days=40)
+    Garage(timed).build()
+    make(timed, wanted(timed))
+    rotated(timed)
+    with timed.store.transaction() as work:
+        end = int(first.record.not_after.timestamp())
+        work.audit._connection.exec_driver_sql(f"UPDATE cps_signer SET not_after = {end} WHERE label = 'cps-signer-2'")  # noqa: S608
+    timed.clock.moment = first.record.not_after - timedelta(days=29)
+    assert run(timed) == WAITING
+    assert signer_of(timed) == "cps-signer-1"
+
+
 def test_data_below_a_revoked_ca_of_the_provisioning_service_is_not_shown(environment):
     vehicle = Garage(environment).build()
     make(environment, wanted(environment))

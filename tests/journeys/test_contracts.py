@@ -30,6 +30,7 @@ from tests.journeys.contract_acts import (
 )
 from tests.journeys.pool_acts import EMAID as FOREIGN_EMAID
 from tests.journeys.pool_acts import OEM, audited, emaids, events, foreign_ca, forget_events, opened, vehicle_of
+from tests.journeys.pool_acts import OTHER_PCID as OTHER_FOREIGN_PCID
 from tests.journeys.pool_acts import PCID as FOREIGN_PCID
 
 pytest_plugins = ["tests.journeys.environments"]
@@ -140,6 +141,21 @@ def test_vehicles_of_other_makers_are_asked_about_again_after_a_day(home):
         source.silent.clear()
         source.revoked.add(upload.leaf_der)
         assert make(runtime, order)[0].code == "vehicle.not_available"
+
+
+def test_a_ca_that_does_not_answer_is_asked_once_a_list(home):
+    with opened(home) as runtime:
+        ca = foreign_ca(runtime)
+        uploads = [vehicle_of(ca, pcid) for pcid in (FOREIGN_PCID, OTHER_FOREIGN_PCID)]
+        for upload in uploads:
+            runtime.pools.provisioning.publish(OEM, upload)
+        runtime.clock.advance(hours=25)
+        source = runtime.pools.status_source
+        source.asked.clear()
+        source.silent.update(upload.leaf_der for upload in uploads)
+        orders = wanted(runtime, EMAID, FOREIGN_PCID), wanted(runtime, OTHER_EMAID, OTHER_FOREIGN_PCID)
+        assert [one.code for one in make(runtime, *orders)] == ["vehicle.status_unavailable"] * 2
+        assert len(source.asked) == 1
 
 
 @pytest.mark.parametrize("y", [1, 0])

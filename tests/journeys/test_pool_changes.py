@@ -209,6 +209,17 @@ def test_with_another_key_of_the_vehicle_go_former_contracts_too(runtime):
     assert in_force(runtime) == set()
 
 
+def test_a_certificate_that_is_put_in_its_own_place_is_not_its_own_former_one(runtime):
+    Garage(runtime).build()
+    upload, _ = own_contract(runtime, VEHICLES_EMAID, VEHICLES_PCID)
+    for _ in range(2):
+        runtime.pools.contracts.publish(MO, upload)
+    assert rows(runtime, "SELECT * FROM former_contract") == []
+    leaf_der = runtime.pools.provisioning.get(MO, VEHICLES_PCID).row.leaf_der
+    runtime.revocations.revoke(read_certificate(leaf_der).serial, Reason.KEY_COMPROMISE, actor="test")
+    assert runtime.pools.check.run(dry_run=True).revoked == 1
+
+
 def test_a_dry_run_counts_former_contracts_as_the_run_does(light):
     Garage(light).build()
     for _ in range(2):
