@@ -6,6 +6,8 @@ from enum import StrEnum
 
 from pki_core.model.profiles import Level
 
+# Longer than any transaction, and than clocks differ: what was recorded so long before a list was made, it knows.
+MARGIN = timedelta(minutes=5)
 RUN_EVERY = timedelta(minutes=5)  # deployments/prefect.yaml: how often the publisher looks at what is due
 FULL = "full"  # the scope of the list that holds everything an issuer revoked; the others are shards "00", "01", ...
 
@@ -29,6 +31,7 @@ class CrlRecord:
     this_update: datetime
     next_update: datetime
     snapshot: datetime  # when its data was read
+    seen: int | None  # changes its maker saw that were recorded since MARGIN before the snapshot; None = not counted
     entries: int
     octets: int
     sha256: str

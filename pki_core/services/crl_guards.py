@@ -43,6 +43,7 @@ class Candidate:
     decoded: DecodedCrl
     scan: EntryScan
     snapshot: datetime
+    seen: int  # as in its row
 
     @property
     def entries(self) -> tuple[Read, int]:

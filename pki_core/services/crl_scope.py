@@ -7,13 +7,13 @@ The order of acts, and what a power cut leaves behind each: *claim* (number draw
 import hashlib
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import islice
 
 from pki_core.issuance.crl_lint import crl_findings
 from pki_core.issuance.public_crl_lint import LONGEST, refuse_crl_findings
 from pki_core.model.clock import Clock
-from pki_core.model.crls import FULL, CrlKind, CrlPolicy, CrlRecord
+from pki_core.model.crls import FULL, MARGIN, CrlKind, CrlPolicy, CrlRecord
 from pki_core.model.errors import ConflictError, LintError, MalformedError, StoreUnavailableError
 from pki_core.model.issuers import IssuerRecord
 from pki_core.model.revocations import Reason
@@ -32,7 +32,6 @@ from pki_core.wire.crl_read import decode_crl
 from pki_core.wire.crl_scan import entries_in, scan_entries
 from pki_core.wire.public_key import load_public_key
 
-MARGIN = timedelta(minutes=5)  # longer than any transaction: what was recorded before it, everybody sees
 _SAMPLE = 20  # entries from each end that the public linter sees of a long list
 _KEPT = 3  # lists of a scope; a reader may be halfway through the one before
 _DELTAS_OUTLIVE = 3  # periods
@@ -146,6 +145,7 @@ class ScopePublisher:
         )
         made: list[tuple[CrlFile, CrlPlan]] = []
         with self._store.reading() as work:
+            seen = work.crls.changes(scope.issuer.id, scope.shard, now - MARGIN)
             if task.with_complete:
                 file = stack.enter_context(CrlFile())
                 file.fill(work.revocations.entries(listing))
@@ -162,7 +162,7 @@ class ScopePublisher:
                     ]
                     file.fill(entry_der(serial, moment, Reason.REMOVE_FROM_CRL) for serial, moment in gone)
                 made.append((file, self._delta_plan(plan, base[0])))
-        return [self._signed(task, file, one, now) for file, one in made]
+        return [self._signed(task, file, one, seen) for file, one in made]
 
     def _delta_plan(self, plan: CrlPlan, base_number: int) -> CrlPlan:
         return CrlPlan(
@@ -176,14 +176,14 @@ class ScopePublisher:
             shard_url=plan.shard_url,
         )
 
-    def _signed(self, task: Task, file: CrlFile, plan: CrlPlan, snapshot: datetime) -> guards.Candidate:
+    def _signed(self, task: Task, file: CrlFile, plan: CrlPlan, seen: int) -> guards.Candidate:
         file.sign(plan, task.signer)
         try:
             decoded = decode_crl(file.read, file.octets)
             scan = scan_entries(*guards.entries_of(file.read, decoded))
         except MalformedError as error:
             raise LintError(f"the CRL of {task.scope.issuer.label} cannot be read back: {error}") from error
-        return guards.Candidate(file=file, plan=plan, decoded=decoded, scan=scan, snapshot=snapshot)
+        return guards.Candidate(file=file, plan=plan, decoded=decoded, scan=scan, snapshot=plan.this_update, seen=seen)
 
     def _guard(self, task: Task, candidate: guards.Candidate, before: _Before) -> None:
         is_delta = candidate.plan.base_number is not None
@@ -249,6 +249,7 @@ class ScopePublisher:
             "entries": candidate.scan.count,
             "octets": file.octets,
             "sha256": file.sha256(),
+            "seen": candidate.seen,
         }
         times = {"this_update": plan.this_update, "next_update": plan.next_update, "snapshot": candidate.snapshot}
         with self._store.transaction() as work:

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pki_core.model.clock import Clock
-from pki_core.model.crls import FULL, CrlAge, CrlKind, CrlPolicy, CrlRecord, crl_name
+from pki_core.model.crls import FULL, MARGIN, CrlAge, CrlKind, CrlPolicy, CrlRecord, crl_name
 from pki_core.model.errors import ConflictError, KeyRejectedError, PkiError, RequestError, StoreUnavailableError
 from pki_core.model.issuers import IssuerRecord
 from pki_core.model.profiles import Profile
 from pki_core.model.signer import KeyStore
 from pki_core.services.ceremony_rules import check_witnesses
-from pki_core.services.crl_scope import MARGIN, Scope, ScopePublisher, Task
+from pki_core.services.crl_scope import Scope, ScopePublisher, Task
 from pki_core.store.audit import AuditEntry
 from pki_core.store.revocations import Listing
 from pki_core.store.unit_of_work import Store
@@ -24,7 +24,6 @@ from pki_core.wire.certificate_facts import read_facts
 
 _APPROVABLE = frozenset({"g4", "g5", "g9"})
 _PAGE = 5000
-_OVERLAP = timedelta(seconds=5)  # a revocation may be committed a moment after the time it carries
 
 _log = logging.getLogger("pncpki.crls")
 
@@ -198,11 +197,10 @@ class Crls:
         with self._store.reading() as work:
             complete = work.crls.published(scope.issuer.id, scope.name, CrlKind.COMPLETE)
             delta = work.crls.published(scope.issuer.id, scope.name, CrlKind.DELTA)
-            since = complete.snapshot - _OVERLAP if complete else now
-            changed = work.revocations.has_changed(Listing(scope.issuer.id, scope.shard, since=since))
+            is_behind = complete is not None and work.crls.unknown_since(complete, scope.shard) is not None
         if complete is None or not _is_fresh(complete, self._policy.period_of(scope.issuer.level), now):
             return True
-        if not scope.freshest_url and changed:
+        if not scope.freshest_url and is_behind:
             return True
         if scope.freshest_url and (delta is None or not _is_fresh(delta, self._policy.delta_period, now)):
             return False

@@ -1,13 +1,30 @@
-"""CRLs: the signed lists in pieces, what is published of each scope, and who is making the next one."""
+"""CRLs: the signed lists in pieces, what is published of each scope, and who is making the next one.
+
+A list does not know everything when there are more changes than its maker saw, from ``MARGIN`` before its data was read
+on: a change carries the time it was begun at by the clock of its machine, and may be committed behind a later reading.
+"""
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, bindparam, delete, func, insert, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Integer,
+    Row,
+    Select,
+    cast,
+    delete,
+    func,
+    insert,
+    select,
+    text,
+    union_all,
+    update,
+)
 
-from pki_core.model.crls import FULL, CrlAge, CrlKind, CrlRecord
-from pki_core.model.profiles import Level
+from pki_core.model.crls import FULL, MARGIN, CrlAge, CrlKind, CrlRecord
 from pki_core.store import tables
 from pki_core.store.engine import small_cache
 from pki_core.store.times import from_seconds, to_seconds
@@ -209,12 +226,34 @@ class CrlGateway:
 
         CAs that have ended, and those whose list knows everything, are left out.
         """
-        found = [row for look in _UNLISTED for row in self._connection.execute(look, {"now": to_seconds(now)})]
+        issuer, publication = tables.issuer.c, tables.crl_publication
+        is_full = (publication.c.issuer_id == issuer.id) & (publication.c.scope == FULL)
+        rows = self._connection.execute(
+            select(tables.crl, issuer.id.label("of_issuer"))
+            .select_from(tables.issuer)
+            .join(publication, is_full & (publication.c.kind == CrlKind.COMPLETE.value), isouter=True)
+            .join(tables.crl, tables.crl.c.id == publication.c.crl_id, isouter=True)
+            .where(issuer.not_after > to_seconds(now))
+        )
+        lists = {row.of_issuer: None if row.id is None else _record(row) for row in rows}
+        if not lists:
+            return {}
+        # One trip, and a part for each CA: by its index, with its own times, whatever the others revoked meanwhile.
+        counted = self._connection.execute(union_all(*(_counts(*one, None) for one in lists.items())))
         return {
-            row.of_issuer: (None if row.id is None else _record(row), from_seconds(row.since))
-            for row in found
-            if row.since is not None
+            row.of_issuer: (lists[row.of_issuer], since)
+            for row in counted
+            if (since := _unknown_since(lists[row.of_issuer], row)) is not None
         }
+
+    def unknown_since(self, record: CrlRecord, shard: int | None) -> datetime | None:
+        """Return when the oldest change was recorded that a list does not know, None when it knows everything."""
+        return _unknown_since(record, self._connection.execute(_counts(record.issuer_id, record, shard)).one())
+
+    def changes(self, issuer_id: int, shard: int | None, since: datetime) -> int:
+        """Return how many changes of an issuer, or of one of its shards, are recorded from a moment on."""
+        recorded = _recorded(issuer_id, shard, to_seconds(since))
+        return self._connection.scalar(select(_changes()).where(*recorded)) or 0
 
     def ages(self) -> list[CrlAge]:
         """Return what is published, by issuer."""
@@ -238,24 +277,47 @@ class CrlGateway:
         ]
 
 
-def _unlisted(*, of_roots: bool) -> Select[Any]:
-    """Build the look: by time, for few have changed since a list; of roots by issuer, whose lists are months old."""
-    revocation, issuer, crl = tables.revocation.c, tables.issuer.c, tables.crl.c
-    its = revocation.issuer_id == issuer.id if of_roots else revocation.issuer_id + 0 == issuer.id
-    since = func.coalesce(crl.snapshot, -1)
-    oldest = select(func.min(revocation.changed_at)).where(its, revocation.changed_at > since).scalar_subquery()
-    publication = tables.crl_publication
-    is_full = (publication.c.issuer_id == issuer.id) & (publication.c.scope == FULL)
-    return (
-        select(tables.crl, issuer.id.label("of_issuer"), oldest.label("since"))
-        .select_from(tables.issuer)
-        .join(publication, is_full & (publication.c.kind == CrlKind.COMPLETE.value), isouter=True)
-        .join(tables.crl, crl.id == publication.c.crl_id, isouter=True)
-        .where((issuer.level == Level.ROOT.value) == of_roots, issuer.not_after > bindparam("now"))
-    )
+def _recorded(issuer_id: int, shard: int | None, since: int) -> list[ColumnElement[bool]]:
+    revocation = tables.revocation.c
+    conditions = [revocation.issuer_id == issuer_id, revocation.changed_at >= since]
+    return conditions if shard is None else [*conditions, revocation.shard == shard]
 
 
-_UNLISTED = tuple(_unlisted(of_roots=of_roots) for of_roots in (False, True))
+def _changes(condition: ColumnElement[bool] | None = None) -> ColumnElement[int]:
+    """Count changes: a hold that ended stands in one row and is two of them."""
+    revocation = tables.revocation.c
+    columns = (revocation.number, revocation.released_at)
+    one, other = (func.count(one) if condition is None else func.count(one).filter(condition) for one in columns)
+    return one + other
+
+
+def _counts(issuer_id: int, latest: CrlRecord | None, shard: int | None) -> Select[Any]:
+    """Build the look at what was recorded from ``MARGIN`` before a list's snapshot on; of no list, at everything."""
+    changed_at = tables.revocation.c.changed_at
+    snapshot = -1 if latest is None else to_seconds(latest.snapshot)
+    since = 0 if latest is None else to_seconds(latest.snapshot - MARGIN)
+    columns: list[ColumnElement[Any]] = [
+        cast(issuer_id, Integer).label("of_issuer"),
+        _changes().label("changes"),
+        _changes(changed_at > snapshot).label("later_changes"),
+        func.min(changed_at).filter(changed_at > snapshot).label("later"),
+        func.min(changed_at).label("oldest"),
+    ]
+    return select(*columns).where(*_recorded(issuer_id, shard, since))
+
+
+def _unknown_since(latest: CrlRecord | None, counted: Row[Any]) -> datetime | None:
+    """Apply the one rule to a list and what was counted.
+
+    Which of the changes before the snapshot its maker did not see cannot be told: the oldest stands for it.
+    """
+    if latest is None or latest.seen is None:  # no list, or one of a version that did not count
+        since = counted.later
+    elif counted.changes <= latest.seen:
+        since = None
+    else:
+        since = counted.later if counted.changes - counted.later_changes <= latest.seen else counted.oldest
+    return None if since is None else from_seconds(since)
 
 
 def _is_row(issuer_id: int, scope: str, kind: CrlKind) -> list[Any]:
@@ -283,6 +345,7 @@ def _record(row: Row[Any]) -> CrlRecord:
         this_update=from_seconds(row.this_update),
         next_update=from_seconds(row.next_update),
         snapshot=from_seconds(row.snapshot),
+        seen=row.seen,
         entries=row.entries,
         octets=row.octets,
         sha256=row.sha256,

@@ -237,6 +237,7 @@ crl = Table(
     Column("this_update", BigInteger, nullable=False),
     Column("next_update", BigInteger, nullable=False),
     Column("snapshot", BigInteger, nullable=False),  # when its data was read
+    Column("seen", Integer),  # changes its maker saw, recorded since five minutes before that; null = not counted
     Column("entries", Integer, nullable=False),
     Column("octets", BigInteger, nullable=False),
     Column("sha256", _HASH, nullable=False),
@@ -313,6 +314,7 @@ mark = Table(
 
 Index("ix_revocation_issuer_id_number", revocation.c.issuer_id, revocation.c.number)
 Index("ix_revocation_changed_at", revocation.c.changed_at)
+Index("ix_revocation_issuer_id_changed_at", revocation.c.issuer_id, revocation.c.changed_at)
 Index("ix_revocation_issuer_id_shard_number", revocation.c.issuer_id, revocation.c.shard, revocation.c.number)
 Index("ix_revocation_issuer_id_not_after", revocation.c.issuer_id, revocation.c.not_after)
 Index(  # holds that ended: few, and soon removed
