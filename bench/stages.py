@@ -45,7 +45,7 @@ POINTS = (
     (f"{_SERVICES}.enroll", "Enrollment.issue", "issue: everything else"),
     (f"{_SERVICES}.enroll", "Enrollment._prepare", "prepare: loops"),
     ("pki_core.issuance.issuer", "Issuer.prepare", "prepare: loops"),
-    ("pki_core.issuance.issuer", "Issuer._validity", "prepare: validity"),
+    ("pki_core.issuance.issuer", "Issuer.validity", "prepare: validity"),
     ("pki_core.issuance.issuer", "refuse_findings", "prepare: pkilint sample"),
     (f"{_WIRE}.certificate", "CertificateTemplate.tbs", "prepare: build TBS"),
     ("pki_core.issuance.lint", "TbsLint.check", "lint: rules"),
