@@ -1,16 +1,18 @@
 """What tests do with CRLs: an environment whose clock is set, leafs of chosen length, lists read back."""
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 
 from cryptography import x509
 
 from pki_core.model.crls import FULL
+from pki_core.model.errors import ConflictError
 from pki_core.model.requests import IssueRequest, OwnKeyProof, RequestedSubject
 from pki_core.model.revocations import Reason
 from pki_core.runtime.wiring import open_runtime
 from pki_core.services.uploads import issuer_for
-from tests.builders import SetClock, new_key, spki
+from tests.builders import EMAID, SetClock, new_key, spki
 from tests.journeys.acts import LEAF_NAMES, order_for
 
 LABEL = "mo-sub2"
@@ -64,6 +66,32 @@ def leaves(runtime, count, profile_name="contract_leaf"):
     ]
     outcomes = runtime.enrollment.issue(runtime.issuers.get(record.label), order_for(runtime, profile), requests)
     return [f"{one.serial:x}" for one in outcomes]
+
+
+def issue_for(runtime, keys, hooks=None, not_after=None):
+    """What becomes of a list of requests for contract certificates with these keys."""
+    profile = runtime.profiles["contract_leaf"]
+    record = issuer_for(profile, runtime.certificates.issuers())
+    subject = RequestedSubject(common_name=EMAID, organization="Test Mobility Ltd", country="DE")
+    requests = [
+        IssueRequest(reference=str(at), subject=subject, spki_der=spki(key), proof=OwnKeyProof(), not_after=not_after)
+        for at, key in enumerate(keys)
+    ]
+    return runtime.enrollment.issue(runtime.issuers.get(record.label), order_for(runtime, profile), requests, hooks)
+
+
+def winners(runtime, serial):
+    """How many of four that revoke a certificate at once are told that they did."""
+
+    def attempt(_number):
+        try:
+            revoke(runtime, serial)
+        except ConflictError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(4) as pool:
+        return sum(pool.map(attempt, range(4)))
 
 
 def revoke(runtime, serial, reason=Reason.KEY_COMPROMISE, **more):

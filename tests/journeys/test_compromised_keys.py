@@ -6,13 +6,11 @@ import json
 import pytest
 from alembic import command
 
-from pki_core.model.requests import IssueRequest, OwnKeyProof, RequestedSubject
 from pki_core.model.revocations import Reason
-from pki_core.services.uploads import issuer_for
 from pki_core.store.schema import alembic_config
-from tests.builders import EMAID, new_key, spki
-from tests.journeys.acts import order_for, rows
-from tests.journeys.crl_acts import opened, revoke
+from tests.builders import new_key
+from tests.journeys.acts import rows
+from tests.journeys.crl_acts import issue_for, opened, revoke
 from tests.journeys.est_acts import enrolled, est_client, station_csr
 from tests.store.connections import connected
 
@@ -26,24 +24,12 @@ def runtime(any_home):
         yield runtime
 
 
-def issue(runtime, *keys):
-    """What becomes of requests with these keys, in one list."""
-    profile = runtime.profiles["contract_leaf"]
-    record = issuer_for(profile, runtime.certificates.issuers())
-    subject = RequestedSubject(common_name=EMAID, organization="Test Mobility Ltd", country="DE")
-    requests = [
-        IssueRequest(reference=str(at), subject=subject, spki_der=spki(key), proof=OwnKeyProof())
-        for at, key in enumerate(keys)
-    ]
-    return runtime.enrollment.issue(runtime.issuers.get(record.label), order_for(runtime, profile), requests)
-
-
 def codes(runtime, *keys):
-    return [getattr(one, "code", "issued") for one in issue(runtime, *keys)]
+    return [getattr(one, "code", "issued") for one in issue_for(runtime, keys)]
 
 
 def revoked(runtime, key, reason):
-    (one,) = issue(runtime, key)
+    (one,) = issue_for(runtime, [key])
     revoke(runtime, f"{one.serial:x}", reason)
     return key
 
@@ -81,7 +67,7 @@ def test_in_a_list_it_stops_no_other(runtime, count):
 
 def test_a_set_of_revocations_tells_of_its_keys_as_well(runtime):
     keys = [new_key() for _ in range(3)]
-    ids = [one.certificate_id for one in issue(runtime, *keys)]
+    ids = [one.certificate_id for one in issue_for(runtime, keys)]
     with runtime.store.transaction() as work:
         runtime.revocations.revoke_leafs_within(work, ids[:1], Reason.SUPERSEDED, actor="test")
         runtime.revocations.revoke_leafs_within(work, ids[1:], Reason.KEY_COMPROMISE, actor="test")
@@ -90,7 +76,7 @@ def test_a_set_of_revocations_tells_of_its_keys_as_well(runtime):
 
 def test_a_hold_says_nothing_about_the_key_until_it_becomes_a_revocation(runtime):
     key = new_key()
-    (one,) = issue(runtime, key)
+    (one,) = issue_for(runtime, [key])
     serial = f"{one.serial:x}"
     revoke(runtime, serial, Reason.CERTIFICATE_HOLD)
     assert codes(runtime, key) == ["issued"]

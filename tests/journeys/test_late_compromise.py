@@ -2,7 +2,6 @@
 
 import base64
 import json
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import timedelta
 
@@ -15,14 +14,24 @@ from pki_core.model.certificates import serial_text
 from pki_core.model.clock import SystemClock
 from pki_core.model.crls import CrlKind
 from pki_core.model.errors import CeremonyError, ConflictError
-from pki_core.model.requests import IssueRequest, OwnKeyProof, RequestedSubject
 from pki_core.model.revocations import COMPROMISES, Reason
 from pki_core.model.states import CertificateState
 from pki_core.runtime import open_runtime
-from pki_core.services.uploads import issuer_for
-from tests.builders import EMAID, SetClock, new_key, spki
-from tests.journeys.acts import artefact, order_for, rows
-from tests.journeys.crl_acts import LABEL, combined, content, crl_of, der_of, listed, opened, revoke, right_now
+from tests.builders import SetClock, new_key
+from tests.journeys.acts import artefact, rows
+from tests.journeys.crl_acts import (
+    LABEL,
+    combined,
+    content,
+    crl_of,
+    der_of,
+    issue_for,
+    listed,
+    opened,
+    revoke,
+    right_now,
+    winners,
+)
 from tests.journeys.est_acts import enrolled, est_client, station_csr
 from tests.journeys.ocsp_acts import asked_at
 from tests.ocsp_forms import certificate_id
@@ -40,11 +49,7 @@ def runtime(any_home):
 
 def issue(runtime, key, not_after=None):
     """What becomes of a request with a key: a serial in hex, or the code of its refusal."""
-    profile = runtime.profiles["contract_leaf"]
-    record = issuer_for(profile, runtime.certificates.issuers())
-    subject = RequestedSubject(common_name=EMAID, organization="Test Mobility Ltd", country="DE")
-    request = IssueRequest(reference="1", subject=subject, spki_der=spki(key), proof=OwnKeyProof(), not_after=not_after)
-    (one,) = runtime.enrollment.issue(runtime.issuers.get(record.label), order_for(runtime, profile), [request])
+    (one,) = issue_for(runtime, [key], not_after=not_after)
     return getattr(one, "code", "") or serial_text(one.serial)
 
 
@@ -146,16 +151,7 @@ def test_other_reasons_correct_nothing(runtime, later):
 def test_of_two_corrections_at_once_one_wins(runtime):
     serial = issue(runtime, new_key())
     revoke(runtime, serial, Reason.SUPERSEDED)
-
-    def attempt(_number):
-        try:
-            revoke(runtime, serial)
-        except ConflictError:
-            return False
-        return True
-
-    with ThreadPoolExecutor(4) as pool:
-        assert sum(pool.map(attempt, range(4))) == 1
+    assert winners(runtime, serial) == 1
     assert rows(runtime, "SELECT count(*) FROM revocation WHERE released_at IS NULL") == [(1,)]
 
 

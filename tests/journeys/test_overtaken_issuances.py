@@ -4,17 +4,15 @@ import pytest
 
 from pki_core.issuance.issuer import Issuer
 from pki_core.model.errors import IssuerRevokedError, OvertakenError
-from pki_core.model.requests import IssueRequest, OwnKeyProof, RequestedSubject
 from pki_core.model.revocations import Reason
 from pki_core.model.states import BatchState, CertificateState
 from pki_core.services.enroll import NoHooks
 from pki_core.services.runners import runner_token
-from pki_core.services.uploads import issuer_for
-from tests.builders import EMAID, make_csr, new_key, spki
-from tests.journeys.acts import in_base64, order_for, rows, upload_of, uploads_with, write_rows
+from tests.builders import make_csr, new_key
+from tests.journeys.acts import in_base64, rows, upload_of, uploads_with, write_rows
 from tests.journeys.contract_acts import Garage, contract, make, wanted
 from tests.journeys.crash_points import Point, interposed
-from tests.journeys.crl_acts import opened
+from tests.journeys.crl_acts import issue_for, opened
 from tests.journeys.est_acts import enrolled, est_client, station_csr
 from tests.journeys.pool_acts import OTHER_PCID, PCID
 from tests.journeys.pool_acts import issue as issue_vehicles
@@ -45,24 +43,13 @@ def runtime(any_home):
         yield runtime
 
 
-def issue(runtime, keys, hooks=None):
-    profile = runtime.profiles["contract_leaf"]
-    record = issuer_for(profile, runtime.certificates.issuers())
-    subject = RequestedSubject(common_name=EMAID, organization="Test Mobility Ltd", country="DE")
-    requests = [
-        IssueRequest(reference=str(at), subject=subject, spki_der=spki(key), proof=OwnKeyProof())
-        for at, key in enumerate(keys)
-    ]
-    return runtime.enrollment.issue(runtime.issuers.get(record.label), order_for(runtime, profile), requests, hooks)
-
-
 def codes(outcomes):
     return [getattr(one, "code", "issued") for one in outcomes]
 
 
 def reporting(runtime, key):
     """Issue a certificate with a key; return the act that reports it."""
-    (one,) = issue(runtime, [key])
+    (one,) = issue_for(runtime, [key])
     return lambda: runtime.revocations.revoke(f"{one.serial:x}", Reason.KEY_COMPROMISE, actor="test")
 
 
@@ -87,7 +74,7 @@ def test_a_key_reported_while_it_is_signed_is_refused_and_the_others_go_through(
     bad = new_key()
     hooks = Meanwhile(reporting(runtime, bad))
     certificates, audited, _, void = counts(runtime)
-    outcomes = issue(runtime, [*(new_key() for _ in range(count)), bad], hooks)
+    outcomes = issue_for(runtime, [*(new_key() for _ in range(count)), bad], hooks)
     assert codes(outcomes) == [*["issued"] * count, REFUSED]
     assert hooks.told[-1] == codes(outcomes)
     assert counts(runtime) == [certificates + count, audited + count, 0, void + count + 1]
@@ -100,17 +87,17 @@ def test_a_key_reported_while_it_is_signed_is_refused_and_the_others_go_through(
 def test_a_ca_revoked_while_it_signs_has_signed_nothing(runtime, label, count):
     before = counts(runtime)
     with pytest.raises(IssuerRevokedError, match="CA mo-sub2, or one above it, is revoked"):
-        issue(runtime, [new_key() for _ in range(count)], Meanwhile(falling(runtime, label)))
+        issue_for(runtime, [new_key() for _ in range(count)], Meanwhile(falling(runtime, label)))
     assert counts(runtime) == [*before[:3], before[3] + count]
 
 
 def test_a_ca_put_on_hold_while_it_signs_issues_when_it_is_released(runtime):
     keys, hold = [new_key()], falling(runtime, "mo-sub2", Reason.CERTIFICATE_HOLD)
     with pytest.raises(IssuerRevokedError):
-        issue(runtime, keys, Meanwhile(hold))
+        issue_for(runtime, keys, Meanwhile(hold))
     (held,) = rows(runtime, "SELECT serial FROM revocation WHERE released_at IS NULL")
     runtime.revocations.release(*held, actor="test")
-    assert codes(issue(runtime, keys)) == ["issued"]
+    assert codes(issue_for(runtime, keys)) == ["issued"]
 
 
 @pytest.mark.parametrize("count", [1, 12])
@@ -119,9 +106,9 @@ def test_a_list_starts_over_once(runtime, count):
     acts = [reporting(runtime, key) for key in bad]
     before = counts(runtime)
     with pytest.raises(OvertakenError):
-        issue(runtime, [*bad, *(new_key() for _ in range(count))], Meanwhile(*acts))
+        issue_for(runtime, [*bad, *(new_key() for _ in range(count))], Meanwhile(*acts))
     assert counts(runtime) == [*before[:3], before[3] + 2 * count + 3]  # all of it, then without the first
-    assert codes(issue(runtime, [*bad, new_key()])) == [REFUSED, REFUSED, "issued"]
+    assert codes(issue_for(runtime, [*bad, new_key()])) == [REFUSED, REFUSED, "issued"]
 
 
 def test_a_station_whose_key_is_reported_meanwhile_gets_nothing(any_home):
