@@ -5,13 +5,13 @@ taken away before it looks.
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import Any
 
-WsgiApp = Callable[[dict[str, Any], Any], Iterable[bytes]]
+from webapp.listeners import WsgiApp
 
 _IF_RANGE = "HTTP_IF_RANGE"
 _DATES = ("HTTP_IF_MODIFIED_SINCE", "HTTP_IF_UNMODIFIED_SINCE")

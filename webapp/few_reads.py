@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from threading import BoundedSemaphore
 from typing import Any, Final
 
-from webapp.listeners import is_below
-from webapp.long_answers import WsgiApp, come_again
+from webapp.listeners import WsgiApp, is_below
+from webapp.long_answers import come_again
 
 _SHARE_OF_READERS, _SHARE_OF_HEALTH = 4, 16  # one thread in so many
 _READERS: Final = ("/crl", "/aia", "/pki/roots")

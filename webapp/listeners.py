@@ -4,8 +4,10 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
+
+WsgiApp = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 HTTPS: Final = "https"
 PLAIN: Final = "plain"

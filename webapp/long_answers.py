@@ -12,15 +12,13 @@ from threading import BoundedSemaphore
 from typing import Any
 
 from webapp.errors import RETRY_AFTER_SECONDS
-from webapp.listeners import is_public
+from webapp.listeners import WsgiApp, is_public
 
 LONG = 32_768  # octets: what is shorter fits the buffers of a connection and holds nothing up
 _PIECE = 32_768
 _SHARE_OF_PUBLIC, _SHARE_OF_PARTNERS = 8, 4  # one thread in so many
 _LATER = b"Too many long answers are under way; ask again.\n"
 _WITHOUT_BODY = ("1", "204", "304")
-
-WsgiApp = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

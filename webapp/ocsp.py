@@ -12,7 +12,8 @@ from typing import Any, Protocol
 
 from pki_core.model.clock import Clock
 from pki_core.model.ocsp import Answer
-from webapp.conditions import WsgiApp, http_date, names_tag
+from webapp.conditions import http_date, names_tag
+from webapp.listeners import WsgiApp
 
 Headers = list[tuple[str, str]]
 

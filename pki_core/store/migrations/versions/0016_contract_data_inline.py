@@ -1,6 +1,6 @@
 """Contract data stays in its row on PostgreSQL.
 
-It has three to six kilobytes that do not compress, always read and written whole: put aside in pieces (TOAST), a row
+It has some kilobytes that hardly compress, always read and written whole: put aside in pieces (TOAST), a row
 costs the server nearly twice as much.
 """
 
