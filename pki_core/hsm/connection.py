@@ -25,11 +25,13 @@ from pki_core.hsm.cryptoki import (
 )
 from pki_core.hsm.module import open_module
 from pki_core.hsm.pin import PinSource
-from pki_core.hsm.token_keys import TokenKey, find_private_key
-from pki_core.hsm.tokens import find_token, identity_of
+from pki_core.hsm.token_keys import TokenKey, copied, find_private_key
+from pki_core.hsm.tokens import find_token, identity_of, reads_files
 from pki_core.model.errors import HsmPinRejectedError, HsmUnavailableError, KeyRejectedError
 
 _log = logging.getLogger(__name__)
+
+_WORTH_A_COPY = 16  # signatures: to make a copy and destroy it takes as long as one or two of them
 
 # What no restart of the module mends: the token cannot do this, or not with this key.
 _PERMANENT = (
@@ -84,19 +86,27 @@ class Fault:
 class TokenSession:
     """A session and the keys already found in it: no C_FindObjects per signature."""
 
-    def __init__(self, session: pkcs11.Session, cryptoki: Cryptoki) -> None:
+    def __init__(self, session: pkcs11.Session, cryptoki: Cryptoki, *, reads_files: bool = False) -> None:
         self.session = session
         self._cryptoki = cryptoki
-        self._keys: dict[tuple[str, bytes], SigningHandle] = {}
+        self._reads_files = reads_files
+        self._keys: dict[tuple[str, bytes], tuple[pkcs11.Object, SigningHandle]] = {}
 
     def sign_all(self, key: TokenKey, payloads: Sequence[bytes], signatures: list[bytes]) -> None:
         """Append one raw signature per payload."""
-        handle = self._keys.get(key.locator)
-        if handle is None:
+        known = self._keys.get(key.locator)
+        if known is None:
             found = find_private_key(self.session, key)
-            handle = self._cryptoki.signing(handle_of(self.session), handle_of(found), key.algorithm)
-            self._keys[key.locator] = handle
-        handle.sign_all(payloads, signatures)
+            known = self._keys[key.locator] = (found, self._signing(found, key))
+        found, handle = known
+        if not self._reads_files or len(payloads) < _WORTH_A_COPY:
+            handle.sign_all(payloads, signatures)
+            return
+        with copied(found) as copy:
+            (handle if copy is None else self._signing(copy, key)).sign_all(payloads, signatures)
+
+    def _signing(self, found: pkcs11.Object, key: TokenKey) -> SigningHandle:
+        return self._cryptoki.signing(handle_of(self.session), handle_of(found), key.algorithm)
 
 
 class _Slot:
@@ -211,7 +221,7 @@ class TokenAccess:
 
     def _keep(self, slot: _Slot, session: pkcs11.Session) -> TokenSession:
         slot.generation = self._generation
-        slot.session = TokenSession(session, self._module.cryptoki)
+        slot.session = TokenSession(session, self._module.cryptoki, reads_files=reads_files(session.token))
         return slot.session
 
     def _log_in(self, session: pkcs11.Session) -> None:

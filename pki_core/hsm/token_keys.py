@@ -1,6 +1,8 @@
 """Key pairs inside a token: made there, found by label, refused unless they never were outside (PKCS#11 2.40, 4.9)."""
 
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import pkcs11
@@ -79,7 +81,7 @@ class TokenKey:
 
 def read_key(session: pkcs11.Session, label: str) -> TokenKey:
     """Return the one key pair of that label; KeyRejectedError names what is wrong with it."""
-    private = _only(session, {Attribute.CLASS: ObjectClass.PRIVATE_KEY, Attribute.LABEL: label}, "private key")
+    private = _only(session, _labelled(label) | {Attribute.CLASS: ObjectClass.PRIVATE_KEY}, "private key")
     for attribute, wanted in _REQUIRED:
         if _read(private, attribute) is not wanted:
             raise KeyRejectedError(f"private key {label!r}: CKA_{attribute.name} is not {wanted}")
@@ -97,9 +99,24 @@ def find_private_key(session: pkcs11.Session, key: TokenKey) -> pkcs11.Object:
     return _only(session, _template(ObjectClass.PRIVATE_KEY, key.locator), "private key")
 
 
+@contextmanager
+def copied(key: pkcs11.Object) -> Iterator[pkcs11.Object | None]:
+    """Give a copy of a private key that lives no longer than this and is as protected (5.7); None = there is none."""
+    try:
+        copy: pkcs11.Object | None = key.copy({Attribute.TOKEN: False})
+    except pkcs11.PKCS11Error:
+        copy = None
+    try:
+        yield copy
+    finally:
+        if copy is not None:
+            with suppress(pkcs11.PKCS11Error):  # gone with its session
+                copy.destroy()
+
+
 def is_label_taken(session: pkcs11.Session, label: str) -> bool:
     """Tell whether any object of the token has that label, besides what a kill left of a pair that was being made."""
-    found = list(session.get_objects({Attribute.LABEL: label}))
+    found = list(session.get_objects(_labelled(label)))
     return bool(found) and not all(_is_remnant(session, one) for one in found)
 
 
@@ -122,7 +139,11 @@ def _is_remnant(session: pkcs11.Session, found: pkcs11.Object) -> bool:
         return False
     if not _read(found, Attribute.EC_POINT):
         return True
-    own = {Attribute.CLASS: ObjectClass.PRIVATE_KEY, Attribute.ID: _read(found, Attribute.ID) or b""}
+    own = {
+        Attribute.TOKEN: True,
+        Attribute.CLASS: ObjectClass.PRIVATE_KEY,
+        Attribute.ID: _read(found, Attribute.ID) or b"",
+    }
     has_private = any(_read(one, Attribute.EC_PARAMS) for one in session.get_objects(own))
     return _read(found, Attribute.LOCAL) is True and not has_private
 
@@ -132,7 +153,7 @@ def generate_key(session: pkcs11.Session, label: str, algorithm: KeyAlgorithm) -
 
     Needs a read-write session. What a kill left of an earlier attempt is removed first.
     """
-    for remnant in list(session.get_objects({Attribute.LABEL: label})):
+    for remnant in list(session.get_objects(_labelled(label))):
         remnant.destroy()
     kind = _KINDS[algorithm]
     domain = session.create_domain_parameters(kind.key_type, {Attribute.EC_PARAMS: kind.parameters[0]}, local=True)
@@ -172,8 +193,13 @@ def supported_algorithms(token: pkcs11.Token) -> frozenset[KeyAlgorithm]:
     )
 
 
+def _labelled(label: str) -> dict[Attribute, object]:
+    # A key's copies for one call of many signatures bear its label as well, and every session of the process sees them.
+    return {Attribute.TOKEN: True, Attribute.LABEL: label}
+
+
 def _template(object_class: ObjectClass, locator: tuple[str, bytes]) -> dict[Attribute, object]:
-    return {Attribute.CLASS: object_class, Attribute.LABEL: locator[0], Attribute.ID: locator[1]}
+    return _labelled(locator[0]) | {Attribute.CLASS: object_class, Attribute.ID: locator[1]}
 
 
 def _only(session: pkcs11.Session, template: dict[Attribute, object], what: str) -> pkcs11.Object:

@@ -1,21 +1,21 @@
 """Keys in a token: how they are made, and which ones are refused."""
 
 import secrets
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 import pytest
 from asn1crypto.core import OctetString
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-from pkcs11 import Attribute, KeyType, MechanismFlag, ObjectClass, SessionHandleInvalid
+from pkcs11 import Attribute, AttributeSensitive, KeyType, MechanismFlag, ObjectClass, SessionHandleInvalid
 from pkcs11.util.ec import decode_ec_private_key, decode_ec_public_key, encode_named_curve_parameters
 
 from pki_core.hsm.module import open_module
-from pki_core.hsm.token_keys import _spki_der
+from pki_core.hsm.token_keys import _spki_der, copied, is_label_taken, read_key
 from pki_core.hsm.tokens import find_token
 from pki_core.model.errors import ConflictError, KeyRejectedError, SettingsError
 from pki_core.model.signer import KeyAlgorithm
-from tests.hsm.token_home import TOKEN_LABEL, verify
+from tests.hsm.token_home import TOKEN_LABEL, verify, verify_all
 
 pytestmark = pytest.mark.softhsm
 
@@ -233,3 +233,52 @@ def test_what_is_no_point_of_the_curve_is_rejected(algorithm, value):
         value = value[:50]  # Ed448PublicKey takes any 57 octets
     with pytest.raises(KeyRejectedError, match="CKA_EC_POINT"):
         _spki_der({Attribute.EC_POINT: value}, algorithm, "any")
+
+
+def copies(session):
+    return list(session.get_objects({Attribute.TOKEN: False}))
+
+
+def test_a_copy_is_as_protected_as_its_key_and_hides_it_from_nobody(key_store, session, label):
+    signer = key_store.generate(label, KeyAlgorithm.SECP256R1)
+    with copied(objects(session, label)[ObjectClass.PRIVATE_KEY]) as copy:
+        holds = (Attribute.PRIVATE, Attribute.SENSITIVE, Attribute.ALWAYS_SENSITIVE, Attribute.NEVER_EXTRACTABLE)
+        assert {name: copy[name] for name in holds} == dict.fromkeys(holds, True)
+        assert (copy[Attribute.TOKEN], copy[Attribute.EXTRACTABLE]) == (False, False)
+        with pytest.raises(AttributeSensitive):
+            copy[Attribute.VALUE]
+        assert len(copies(session)) == 1
+        assert read_key(session, label).spki_der == key_store.bind(label).spki_der == signer.spki_der
+        assert is_label_taken(session, label)
+    assert copies(session) == []
+    assert len(objects(session, label)) == 2
+
+
+@pytest.mark.parametrize(("count", "made"), [(1, 0), (15, 0), (16, 1), (100, 1)])
+def test_many_signatures_at_once_are_made_with_one_copy_of_the_key(
+    token_signers, session, monkeypatch, count, made, key_store
+):
+    seen = []
+
+    @contextmanager
+    def told(key):
+        with copied(key) as copy:
+            seen.append(copy)
+            yield copy
+
+    monkeypatch.setattr("pki_core.hsm.connection.copied", told)
+    signer = key_store.bind(token_signers[KeyAlgorithm.SECP256R1].label)
+    messages = [bytes([number]) for number in range(count)]
+    verify_all(signer, messages, signer.sign(messages))
+    assert len(seen) == made
+    assert None not in seen
+    assert copies(session) == []
+
+
+def test_a_key_that_may_not_be_copied_signs_itself(key_store, session, label):
+    generate(session, label, copyable=False)
+    with copied(objects(session, label)[ObjectClass.PRIVATE_KEY]) as copy:
+        assert copy is None
+    signer = key_store.bind(label)
+    messages = [bytes([number]) for number in range(40)]
+    verify_all(signer, messages, signer.sign(messages))
