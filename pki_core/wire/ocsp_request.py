@@ -4,6 +4,7 @@ Walked by hand, element by element: every length is held against what is there, 
 whole, to be repeated in the answer. Parts that change no answer (names and signatures of requestors) are stepped over.
 """
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from pki_core.model.errors import MalformedError
@@ -30,6 +31,7 @@ _PREFERRED_ALGORITHMS = bytes.fromhex("2b0601050507300108")  # we sign with the 
 _BASIC_RESPONSE = bytes.fromhex("06092b0601050507300101")
 _KNOWN_EXTENSIONS = frozenset({_NONCE, _ACCEPTABLE_RESPONSES, _PREFERRED_ALGORITHMS})
 _MOST_EXTENSIONS = 16
+_LONGEST_KEPT = 192  # octets: a CertID by SHA-512 has 170
 _MOST_NONCE = 128  # RFC 9654 2.1: 1 to 128 octets; more or none is malformed
 
 
@@ -94,11 +96,14 @@ def _read_one(der: bytes, request: _Element) -> CertificateId:
         if parts[1].tag != _SINGLE_EXTENSIONS:
             raise MalformedError("only extensions follow a CertID")
         _extensions(der, parts[1], frozenset())
-    return _read_certificate_id(der, parts[0])
+    certificate_id_der = der[parts[0].start : parts[0].end]
+    if len(certificate_id_der) <= _LONGEST_KEPT:
+        return _kept_certificate_id(certificate_id_der)
+    return _read_certificate_id(certificate_id_der)
 
 
-def _read_certificate_id(der: bytes, element: _Element) -> CertificateId:
-    fields = _children(der, element, 4)
+def _read_certificate_id(der: bytes) -> CertificateId:
+    fields = _children(der, _one(der, 0, len(der), _SEQUENCE), 4)
     if [field.tag for field in fields] != [_SEQUENCE, _OCTET_STRING, _OCTET_STRING, _INTEGER]:
         raise MalformedError("a CertID is an algorithm, two hashes and a serial number")
     algorithm, name, key, serial = fields
@@ -113,12 +118,16 @@ def _read_certificate_id(der: bytes, element: _Element) -> CertificateId:
     ):
         raise MalformedError(f"the hashes of a CertID are not those of {hash_algorithm}")
     return CertificateId(
-        der=der[element.start : element.end],
+        der=der,
         hash_algorithm=hash_algorithm,
         issuer_name_hash=der[name.content : name.end],
         issuer_key_hash=der[key.content : key.end],
         serial=_serial(der[serial.content : serial.end]),
     )
+
+
+# Clients ask about the same certificates again, with another nonce each time.
+_kept_certificate_id = lru_cache(maxsize=4096)(_read_certificate_id)
 
 
 def _serial(octets: bytes) -> str:

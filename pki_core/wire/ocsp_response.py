@@ -42,7 +42,7 @@ def response_data(
 ) -> bytes:
     """Return the ResponseData to be signed; ``responder_key_hash`` is the SHA-1 of the responder's public key bits."""
     content = (
-        _tlv(_EXPLICIT_2, _tlv(_OCTET_STRING, responder_key_hash))
+        _responder_id(responder_key_hash)
         + _time(produced_at)
         + _tlv(_SEQUENCE, b"".join([_single(answer) for answer in answers]))
     )
@@ -59,7 +59,7 @@ def signed_response(data_der: bytes, algorithm: KeyAlgorithm, signature: bytes, 
         data_der
         + SIGNATURE_ALGORITHM_DER[algorithm]
         + _tlv(_BIT_STRING, b"\0" + signature)
-        + _tlv(_EXPLICIT_0, _tlv(_SEQUENCE, responder_der)),
+        + _certificates(responder_der),
     )
     wrapped = _tlv(_EXPLICIT_0, _tlv(_SEQUENCE, _BASIC_OID + _tlv(_OCTET_STRING, basic)))
     return _tlv(_SEQUENCE, bytes((_ENUMERATED, 1, OcspStatus.SUCCESSFUL)) + wrapped)
@@ -112,6 +112,16 @@ def _status(answer: StatusAnswer) -> bytes:
     if record.reason:  # RFC 5280 5.3.1: unspecified (0) is left out
         content += _tlv(_EXPLICIT_0, bytes((_ENUMERATED, 1, record.reason)))
     return _tlv(_REVOKED, content)
+
+
+@lru_cache(maxsize=64)
+def _responder_id(key_hash: bytes) -> bytes:
+    return _tlv(_EXPLICIT_2, _tlv(_OCTET_STRING, key_hash))
+
+
+@lru_cache(maxsize=64)
+def _certificates(responder_der: bytes) -> bytes:
+    return _tlv(_EXPLICIT_0, _tlv(_SEQUENCE, responder_der))
 
 
 @lru_cache(maxsize=4096)

@@ -308,6 +308,7 @@ def test_o66_beyond_the_queue_the_answer_is_try_later_at_once(asked, monkeypatch
         gate.set()
     statuses = [one.result().status for one in answers]
     assert (statuses.count(OcspStatus.SUCCESSFUL), statuses.count(OcspStatus.TRY_LATER)) == (4, 196)
+    assert [asked.ocsp.answer(asked_for).status for _ in range(5)] == [OcspStatus.SUCCESSFUL] * 5
 
 
 def test_many_threads_asking_at_once_all_get_a_true_answer(asked):

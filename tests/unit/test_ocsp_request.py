@@ -5,7 +5,7 @@ import hashlib
 import pytest
 
 from pki_core.model.errors import MalformedError
-from pki_core.wire.ocsp_request import parse_request
+from pki_core.wire.ocsp_request import _kept_certificate_id, parse_request
 from pki_core.wire.ocsp_response import CertificateIdForm
 from tests.builders import MemorySigner, issuer_record
 from tests.ocsp_forms import (
@@ -59,6 +59,25 @@ def test_the_ids_we_sign_ahead_for_are_those_clients_write(name, serial):
 def test_o17_several_ids_come_out_in_order():
     ids = [certificate_id(ISSUER, serial) for serial in (3, 1, 2)]
     assert [one.der for one in parse(request(*ids)).certificate_ids] == ids
+
+
+def test_a_certificate_id_seen_before_is_judged_where_it_stands():
+    assert parse(request(ID)).certificate_ids == parse(request(ID)).certificate_ids
+    is_malformed(request(ID)[:-1])
+    is_malformed(tlv(0x30, tlv(0x30, tlv(0x30, tlv(0x30, ID + ID)))))
+    bad = certificate_id(ISSUER, SERIAL, "sha1", algorithm=hash_algorithm("sha256"))
+    is_malformed(request(bad))
+    is_malformed(request(bad))
+
+
+def test_only_certificate_ids_as_long_as_those_of_clients_are_kept():
+    long = tlv(0x30, tlv(0x30, oid("1.2.3.4")), tlv(0x04, bytes(500)), tlv(0x04, bytes(20)), integer(1))
+    before = _kept_certificate_id.cache_info().currsize
+    assert [parse(request(long)).certificate_ids[0].der for _ in range(2)] == [long, long]
+    assert _kept_certificate_id.cache_info().currsize == before
+    longest = certificate_id(ISSUER, (1 << 159) - 1, "sha512")
+    found = parse(request(longest)).certificate_ids[0]
+    assert parse(request(longest)).certificate_ids[0] is found
 
 
 def test_o19_the_cap_counts_ids():
