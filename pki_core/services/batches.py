@@ -3,10 +3,10 @@
 A chunk is claimed under a lease, issued through ``enroll.issue``, and finished in the transaction that records its
 certificates and verdicts; one of contracts through ``contracts.issue``, which ends in the same place. Running again
 equals running once: what is open is read from SQL each time. A chunk whose runner died is taken over and its
-reservation voided; one that keeps killing its runners, or that the database refuses again and again, is cut smaller
-until the row that does it stands alone and is quarantined. What failed twice stands behind the others. A cancelled
-batch goes the same way, but its chunks are refused instead of signed: whoever runs it, and however often that breaks
-off.
+reservation voided; one that keeps killing its runners, that the database refuses again and again, or whose vehicles
+change during every attempt, is cut smaller until the row that does it stands alone and is quarantined. What failed
+twice stands behind the others. A cancelled batch goes the same way, but its chunks are refused instead of signed:
+whoever runs it, and however often that breaks off.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,6 +22,7 @@ from pki_core.model.errors import (
     PkiError,
     RequestError,
     StoreUnavailableError,
+    VehicleChangedError,
 )
 from pki_core.model.limits import NAME_LIMIT
 from pki_core.model.requests import IssueRequest
@@ -198,10 +199,10 @@ class Batches:
             innocent = chunk.first_seq == chunk.last_seq
             raise
         except (PkiError, KeyboardInterrupt) as error:
-            # What a row asks for cannot be, or the database does not take it, and nobody saw which: counted, so that
-            # it comes to stand alone. A clash with another writer is over at the next attempt. Whatever else has a name
-            # is not these rows.
-            innocent = not isinstance(error, RequestError)
+            # What a row asks for cannot be, the database does not take it, or its vehicle changes again and again, and
+            # nobody saw which: counted, so that it comes to stand alone. A clash with another writer is over at the
+            # next attempt. Whatever else has a name is not these rows.
+            innocent = not isinstance(error, RequestError | VehicleChangedError)
             raise
         finally:
             if not finished:

@@ -14,6 +14,7 @@ from pki_core.model.errors import (
     MalformedError,
     NotFoundError,
     SignerUnavailableError,
+    VehicleChangedError,
 )
 from pki_core.model.revocations import Reason
 from pki_core.runtime.wiring import Runtime
@@ -158,6 +159,35 @@ def test_a_row_that_the_database_never_takes_ends_up_alone_and_the_others_are_co
     assert codes(runtime, batch) == dict.fromkeys({*range(last + 1)} - {2}, "issued") | {2: "row.quarantined"}
     assert raised == 2 * MAX_ATTEMPTS
     assert emaids(runtime) == [emaid_of(number) for number in range(last + 1) if number != 2]
+
+
+@pytest.mark.parametrize("rows_of_a_chunk", [4, 8])
+def test_a_vehicle_that_changes_during_every_attempt_ends_up_alone_and_the_others_are_contracts(
+    any_environment, monkeypatch, rows_of_a_chunk
+):
+    runtime, restless, total = any_environment, 2, 8
+    garage = Garage(runtime)
+    garage.build_many([pcid_of(number) for number in range(total)])
+    table = [(emaid_of(number), pcid_of(number), BEGINS, ENDS) for number in range(total)]
+    batch = uploads_with(runtime, rows_of_a_chunk).submit(upload_of_contracts(runtime, table))[0]
+    plain, raised = Contracts.sign, 0
+
+    def changing(contracts, messages, signer, keep):
+        made = plain(contracts, messages, signer, keep)
+        garage.build(pcid_of(restless))
+        return made
+
+    monkeypatch.setattr(Contracts, "sign", changing)
+    for _ in range(20):
+        try:
+            sign(runtime, batch)
+            break
+        except VehicleChangedError:
+            raised += 1
+    assert codes(runtime, batch) == dict.fromkeys({*range(total)} - {restless}, "issued") | {
+        restless: "row.quarantined"
+    }
+    assert raised == 2 * MAX_ATTEMPTS
 
 
 def test_a_clash_with_another_writer_costs_a_chunk_nothing(environment, monkeypatch):
