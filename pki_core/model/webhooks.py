@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from pki_core.model.identifiers import provider_of, wmi_of
 from pki_core.model.partners import Partner
 from pki_core.model.pools import EventType
 
@@ -98,7 +99,7 @@ class Delivery:
     partner_id: str
     event_id: str
     event_type: str
-    scope: str | None  # of the event; None = not known
+    scope: str | None  # of the event; None = not kept, in deliveries of before migration 0018
     body: str
     state: DeliveryState
     attempts: int
@@ -116,6 +117,13 @@ def events_for(roles: frozenset[str]) -> frozenset[str]:
 def may_hear(partner: Partner, event: str, scope: str | None) -> bool:
     """Tell whether a partner may hear of an event: by his roles, and by whom it is for, where that is known."""
     return event in events_for(partner.roles) and scope in {"", None, *partner.provider_prefixes, *partner.wmis}
+
+
+def scope_told(event: str, pcid: str, emaid: str) -> str | None:
+    """Return whom an event is for by what it tells of; None for a vehicle's, which names no operator."""
+    if event in _EVERYBODY:
+        return ""
+    return (wmi_of(pcid) if event in EVENTS["oem"] else provider_of(emaid)) or None
 
 
 def name_for(event: str, subscribed: Collection[str]) -> str:

@@ -33,6 +33,7 @@ from pki_core.model.webhooks import (
     echo_of,
     may_hear,
     name_for,
+    scope_told,
     state_after,
 )
 from pki_core.outbound.client import OutboundClient
@@ -110,13 +111,20 @@ class WebhookDeliveries:
         """Have a finished delivery sent again, the same bytes; the next run does it.
 
         Raises:
-            NotFoundError, ConflictError: there is none of that number; it waits anyway, or its partner is suspended.
+            NotFoundError: there is none of that number.
+            ConflictError: it waits anyway, its partner is suspended, or nobody knows whom its event was for.
         """
         now = self._clock.now()
         with self._store.transaction() as work:
             delivery = work.webhooks.delivery(number)
             if work.partners.get(delivery.partner_id).is_suspended:
                 raise ConflictError(f"partner {delivery.partner_id!r} is suspended: he is told nothing")
+            if _scope_of(delivery) is None:
+                # It would be judged by the role alone, for as long as it is kept: his prefix may be another's by now.
+                raise ConflictError(
+                    f"webhook delivery {number} tells of a vehicle and was made before migration 0018: "
+                    "whom it was for was not kept"
+                )
             if not work.webhooks.restart(number, now):
                 raise ConflictError(f"webhook delivery {number} is not finished")
             detail = f"{number} event {delivery.event_id}"
@@ -148,7 +156,7 @@ class WebhookDeliveries:
             partners = {one: work.partners.get(one) for one in {delivery.partner_id for delivery in claimed}}
         found: list[tuple[Delivery, Endpoint | None]] = []
         for delivery in claimed:
-            is_his = may_hear(partners[delivery.partner_id], delivery.event_type, delivery.scope)
+            is_his = may_hear(partners[delivery.partner_id], delivery.event_type, _scope_of(delivery))
             if not is_his:  # a role or prefix was taken from him since
                 told = (delivery.number, delivery.event_id, delivery.partner_id)
                 _log.warning("webhook delivery %d (event %s) is not told: it is no longer partner %r's", *told)
@@ -234,6 +242,14 @@ def _names_of(root: PoolRoot) -> dict[str, str]:
         "rootType": root.kind.value.upper(),
         "rootSerialNumber": names.serial,
     }
+
+
+def _scope_of(delivery: Delivery) -> str | None:
+    """Return whom a delivery's event is for: as it was kept, else as what is told says it; None = not known."""
+    if delivery.scope is not None:
+        return delivery.scope
+    told = json.loads(delivery.body)["payload"]
+    return scope_told(delivery.event_type, told.get("pcid", ""), told.get("emaid", ""))
 
 
 def _echoed(echo: EventType, delivery: Delivery) -> Event:

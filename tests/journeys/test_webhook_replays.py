@@ -13,7 +13,7 @@ from tests.builders import SetClock
 from tests.journeys.acts import rows
 from tests.journeys.crl_acts import right_now
 from tests.journeys.hooks import receiver
-from tests.journeys.webhook_acts import HookClient, deliver, happen
+from tests.journeys.webhook_acts import EMAID, HookClient, deliver, happen
 
 pytest_plugins = ["tests.journeys.environments"]
 
@@ -106,11 +106,64 @@ def test_what_is_no_longer_a_partners_when_it_is_due_is_not_told(any_home, caplo
         assert len(server.heard) == 2
 
 
-def test_of_deliveries_made_before_their_scope_was_kept_the_role_alone_decides(environment, told):
-    server, deliveries, delivery = told
-    with environment.store.transaction() as work:
+def forget_scopes(runtime):
+    """Make deliveries what they were before migration 0018."""
+    with runtime.store.transaction() as work:
         work.audit._connection.execute(text("UPDATE webhook_delivery SET scope = NULL"))
-    environment.partners.change("demo-mo", PartnerChange(added=(), removed=(("provider", "DEPNC"),)), by="ada")
-    deliveries.replay(delivery.number, "operator")
-    assert deliver(environment)[0] == 1
-    assert len(server.heard) == 2
+
+
+BEFORE = {  # of deliveries made before their scope was kept: event, what it tells beside its PCID, partner, his prefix
+    "contract": ("mo.contract.created.sent.to.oem", EMAID, "demo-mo", ("provider", "DEPNC")),
+    "maker": ("oem.contract.created", EMAID, "demo-oem", ("wmi", "WPN")),
+    "provisioning": ("oem.prov.cert.renewal.due", "", "demo-oem", ("wmi", "WPN")),
+}
+
+
+@pytest.mark.parametrize(("kind", "emaid", "partner", "prefix"), BEFORE.values(), ids=BEFORE)
+def test_deliveries_made_before_their_scope_was_kept_say_themselves_whose_they_are(
+    environment, kind, emaid, partner, prefix
+):
+    deliveries = environment.access.webhook_deliveries
+    with receiver() as server:
+        HookClient(environment, partner).added(server.url, [kind])
+        happen(environment, kind, prefix[1], emaid=emaid)
+        assert deliver(environment)[0] == 1
+        forget_scopes(environment)
+        (delivery,) = deliveries.recent(None, 10)
+        deliveries.replay(delivery.number, "operator")
+        assert deliver(environment)[0] == 1
+        environment.partners.change(partner, PartnerChange(added=(), removed=(prefix,)), by="ada")
+        deliveries.replay(delivery.number, "operator")
+        assert deliver(environment) == (0, 0, 1, 0)
+        assert len(server.heard) == 2
+
+
+def test_a_root_is_told_again_though_the_delivery_was_made_before_its_scope_was_kept(environment):
+    with receiver() as server:
+        HookClient(environment).added(server.url, ["root.cert.added"])
+        happen(environment, "root.cert.added", pcid="", emaid="", root_id="a-root")
+        assert deliver(environment)[0] == 1
+        forget_scopes(environment)
+        (delivery,) = environment.access.webhook_deliveries.recent(None, 10)
+        environment.access.webhook_deliveries.replay(delivery.number, "operator")
+        assert deliver(environment)[0] == 1
+
+
+def test_a_vehicle_is_told_again_only_where_it_was_kept_whom_it_was_for(environment):
+    """Which operator had a contract of the vehicle is in no such delivery: one that waits still goes by the role."""
+    deliveries = environment.access.webhook_deliveries
+    with receiver() as server:
+        HookClient(environment).added(server.url)
+        server.answers = [500]
+        happen(environment, scope="DEPNC", emaid="")
+        assert deliver(environment)[3] == 1
+        forget_scopes(environment)
+        with environment.store.transaction() as work:
+            work.audit._connection.execute(text("UPDATE webhook_delivery SET next_at = 0"))
+        assert deliver(environment)[0] == 1
+        (delivery,) = deliveries.recent(None, 10)
+        with pytest.raises(ConflictError, match=f"webhook delivery {delivery.number} tells of a vehicle"):
+            deliveries.replay(delivery.number, "operator")
+        assert deliveries.recent(None, 10) == [delivery]
+        assert deliver(environment)[0] == 0
+    assert rows(environment, "SELECT count(*) FROM audit WHERE action = 'webhook.replayed'") == [(0,)]
