@@ -30,7 +30,7 @@ from pki_core.model.pools import Namespace, RootKind
 from pki_core.model.profiles import Level, Profile
 from pki_core.model.requests import Issued, Outcome, Refused
 from pki_core.model.signer import KeyAlgorithm
-from pki_core.services.contract_vehicles import STATUS_UNAVAILABLE, refused
+from pki_core.services.contract_vehicles import STATUS_UNAVAILABLE, distinct, refused
 from pki_core.services.contracts import Contracts
 from pki_core.services.enroll import MAX_REQUESTS
 from pki_core.services.issuers import Issuers, fallen
@@ -110,10 +110,13 @@ class ContractGeneration:
         roots: Roots,
     ) -> list[Outcome]:
         """Make the contracts of each algorithm by themselves; errors as ``generate``."""
-        outcomes: dict[int, Outcome] = {}
+        named = distinct(partner, orders, self._clock.now())
+        outcomes: dict[int, Outcome] = {place: one for place, one in enumerate(named) if isinstance(one, Refused)}
         failures: list[PkiError] = []
         for algorithm in kinds:
-            places = [place for place, (_, kind) in enumerate(orders) if kind is algorithm]
+            places = [place for place, (_, kind) in enumerate(orders) if kind is algorithm and place not in outcomes]
+            if not places:
+                continue
             wanted = [orders[place][0] for place in places]
             made: list[Outcome]
             try:

@@ -69,20 +69,11 @@ class ContractVehicles:
         ``keep`` is called ahead of each question to a foreign CA: together they may take longer than a lease.
         """
         now = self._clock.now()
-        named: list[tuple[Emaid, ProvisioningKey] | Refused] = []
-        seen: set[str] = set()
-        for order in orders:
-            found = _named(order, partner, algorithm, now)
-            if not isinstance(found, Refused):
-                if found[0].canonical in seen:
-                    found = refused(order, "row.duplicate_identifier", _DUPLICATE)
-                else:
-                    seen.add(found[0].canonical)
-            named.append(found)
+        named = distinct(partner, [(order, algorithm) for order in orders], now)
         wanted = [one for one in named if not isinstance(one, Refused)]
         with self._store.reading() as work:
             standing = work.provisioning_pool.standing({key for _, key in wanted}) if wanted else []
-            taken = work.contract_making.vehicles_of(seen)
+            taken = work.contract_making.vehicles_of({emaid.canonical for emaid, _ in wanted})
         usable = self._usable(standing, now, keep)
         judged: list[Vehicle | Refused] = []
         for order, one in zip(orders, named, strict=True):
@@ -152,6 +143,26 @@ _SENTENCES = {
     KEY_UNUSABLE: "The key of the vehicle's provisioning certificate cannot be used for encryption.",
     STATUS_UNAVAILABLE: "The CA of the vehicle's provisioning certificate does not tell its status; try again later.",
 }
+
+
+def distinct(
+    partner: Partner | None, orders: Sequence[tuple[ContractOrder, KeyAlgorithm]], now: datetime
+) -> list[tuple[Emaid, ProvisioningKey] | Refused]:
+    """Return EMAID and vehicle of each order, or what speaks against its own words or beside the orders before it.
+
+    An EMAID has one contract, whatever its vehicle speaks: it belongs to the first order that may name it.
+    """
+    named: list[tuple[Emaid, ProvisioningKey] | Refused] = []
+    seen: set[str] = set()
+    for order, algorithm in orders:
+        found = _named(order, partner, algorithm, now)
+        if not isinstance(found, Refused):
+            if found[0].canonical in seen:
+                found = refused(order, "row.duplicate_identifier", _DUPLICATE)
+            else:
+                seen.add(found[0].canonical)
+        named.append(found)
+    return named
 
 
 def _named(

@@ -22,7 +22,9 @@ from tests.journeys.contract_acts import (
     OTHER_PCID,
     P256,
     P521,
+    PCID,
     Garage,
+    contract,
     demo_mo,
     wanted,
 )
@@ -121,6 +123,32 @@ def test_where_nothing_was_made_the_call_says_so(both, monkeypatch):
     with pytest.raises(HsmUnavailableError):
         generate(both)
     assert emaids(both) == []
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("other_vehicle", [False, True])
+def test_of_two_orders_of_one_contract_for_both_editions_the_second_is_a_duplicate(
+    any_environment, turned, other_vehicle
+):
+    runtime, garage = any_environment, Garage(any_environment)
+    garage.build()
+    second = OTHER_PCID if other_vehicle else PCID
+    garage.build(second, P521)
+    forget_events(runtime)
+    old = wanted(runtime)._replace(namespace=Namespace.ISO_2_2013)
+    new = wanted(runtime, pcid=second)._replace(namespace=Namespace.ISO_20_2022)
+    orders = [new, old] if turned else [old, new]
+    first, duplicate = runtime.contracts.generation.generate(demo_mo(runtime), orders, Namespace.ISO_2_2013)
+    assert (first.common_name, duplicate.code) == (EMAID, "row.duplicate_identifier")
+    assert contract(runtime).namespace is orders[0].namespace
+    assert rows(runtime, "SELECT count(*) FROM certificate WHERE common_name LIKE 'DEPNC%'") == [(1,)]
+
+
+def test_an_order_that_may_not_be_leaves_its_emaid_to_the_next_whatever_their_editions(both):
+    ended = wanted(both)._replace(namespace=Namespace.ISO_2_2013, ends=both.clock.now())
+    good = wanted(both, pcid=OTHER_PCID)._replace(namespace=Namespace.ISO_20_2022)
+    refused, made = both.contracts.generation.generate(demo_mo(both), [ended, good], Namespace.ISO_2_2013)
+    assert (refused.code, made.common_name) == ("contract.ended", EMAID)
 
 
 def test_over_http_what_was_made_has_its_verdict_and_one_order_is_503(api, garage, monkeypatch):
