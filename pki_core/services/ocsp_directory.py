@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from threading import Lock
 from time import monotonic
 
@@ -73,7 +74,8 @@ class OcspDirectory:
         self._store = store
         self._lock = Lock()
         self._directory: Directory | None = None
-        self._loaded_at = 0.0
+        self._loaded_at = -inf
+        self._generation = object()  # another one each time it is forgotten
 
     def current(self, at_most_old: float = RELOAD_SECONDS) -> Directory:
         """Return the directory; an older one when the store is away, which is StoreUnavailableError without any."""
@@ -83,17 +85,21 @@ class OcspDirectory:
         with self._lock:
             if self._directory is not None and monotonic() - self._loaded_at < at_most_old:
                 return self._directory
+            generation = self._generation
             try:
                 self._directory = self._load()
             except StoreUnavailableError:
                 if self._directory is None:
                     raise
             self._loaded_at = monotonic()
+            if self._generation is not generation:  # what was told meanwhile may be missing in what was read
+                self._loaded_at = -inf
             return self._directory
 
     def forget(self) -> None:
         """Look again at the next question, because a CA or responder changed."""
-        self._loaded_at = 0.0
+        self._generation = object()  # first: who is reading now compares it after setting the time
+        self._loaded_at = -inf
 
     def find(self, certificate_ids: Sequence[CertificateId]) -> AnsweredCa:
         """Return the one CA all CertIDs mean.

@@ -92,6 +92,27 @@ def test_a_ca_revoked_by_a_machine_far_behind_is_not_answered_for_a_minute_later
     assert asked.status(record, serial) == "try_later"  # and not what was known before
 
 
+def test_a_ca_revoked_while_the_directory_is_read_is_not_answered_for(asked, monkeypatch):
+    record, serial = asked.issue()
+    asked.clock.advance(hours=1)
+    assert asked.status(record, serial) == "good"
+    directory = asked.ocsp._directory
+    plain, has_read = type(directory)._load, []
+
+    def load(self):
+        found = plain(self)
+        if self is directory and not has_read:
+            has_read.append(True)
+            asked.revoke(asked.serial_of_ca("mo-sub2"), 2)
+            asked.ocsp._feed._look()  # it tells of the CA now, and what was read before is kept only then
+        return found
+
+    monkeypatch.setattr(type(directory), "_load", load)
+    directory.current(0.0)
+    assert has_read
+    assert both(asked, record, serial) == ["unauthorized", "unauthorized"]
+
+
 def test_what_a_delegate_signed_that_a_machine_far_behind_revoked_is_not_told_a_minute_later(asked, passing):
     record, serial = asked.issue()
     asked.clock.advance(hours=1)
