@@ -1,14 +1,17 @@
 """Wires contract data: the signers of the provisioning service, the MO CA's contracts, the answers to vehicles."""
 
+import logging
+from collections.abc import Sequence
 from datetime import timedelta
 from functools import cached_property
 from typing import Protocol
 
 from pki_core.model.errors import CeremonyError, SettingsError
+from pki_core.model.issuers import IssuerRecord
 from pki_core.model.profiles import Profile
 from pki_core.runtime.parts import Parts
 from pki_core.runtime.pools import Pools
-from pki_core.services.budget import check_ocpp_budget
+from pki_core.services.budget import SignerSize, check_ocpp_budget
 from pki_core.services.contract_generation import ContractGeneration
 from pki_core.services.contract_intake import ContractIntake
 from pki_core.services.contract_renewals import ContractRenewals
@@ -16,11 +19,13 @@ from pki_core.services.contract_resigning import ContractResigning
 from pki_core.services.contract_signing import ContractSigning
 from pki_core.services.contract_vehicles import ContractVehicles
 from pki_core.services.contracts import ContractNames, Contracts
-from pki_core.services.cps_signers import CpsSigners, answer_parts
+from pki_core.services.cps_signers import CpsSigners, answer_parts, newest_answer_parts
 from pki_core.services.enroll import Enrollment
 from pki_core.services.installations import Installations
 from pki_core.services.issuers import Issuers
 from pki_core.services.own_contracts import OwnContracts
+
+_log = logging.getLogger(__name__)
 
 
 class ContractParts(Parts, Protocol):
@@ -67,15 +72,32 @@ class ContractServices:
     def check_budget(self) -> None:
         """Hold the certificates of answers against what OCPP carries: profiles may have changed since a ceremony.
 
+        Only what the CA and the signer of the last ceremonies make has to fit. Older ones that stand were measured by
+        the rules of their day: the log tells, and ``watch_ages``, and orders are refused one by one.
+
         Raises:
-            SettingsError: they would not fit; the sum is in the text.
+            SettingsError: it would not fit; the sum is in the text.
         """
+        if not (told := self.excess()):
+            return
+        with self._parts.store.reading() as work:
+            issuers, signers = newest_answer_parts(work)
+        if newest := self._excess_of(issuers, signers):
+            raise SettingsError(newest)
+        _log.warning("answers of an older CA or signer are too long, and such orders are refused: %s", told)
+
+    def excess(self) -> str:
+        """Say the sum of the largest answer that may be made, where no station could carry it; "" where one could."""
         with self._parts.store.reading() as work:
             issuers, signers = answer_parts(work, self._parts.clock.now())
+        return self._excess_of(issuers, signers)
+
+    def _excess_of(self, issuers: Sequence[IssuerRecord], signers: Sequence[SignerSize]) -> str:
         try:
             check_ocpp_budget(self._parts.profiles, issuers, self._parts.settings.certificates.organization, signers)
         except CeremonyError as error:
-            raise SettingsError(str(error)) from error
+            return str(error)
+        return ""
 
     @cached_property
     def making(self) -> Contracts:

@@ -266,7 +266,7 @@ class Runtime:
     @cached_property
     def ages(self) -> Ages:
         """How long ago what must happen again and again happened."""
-        return Ages(self.store, self.clock, self.crls, self.contracts.signers)
+        return Ages(self.store, self.clock, self.crls, self.contracts.signers, self.contracts.excess)
 
     @cached_property
     def crl_shelf(self) -> CrlShelf:

@@ -4,7 +4,7 @@ Each alarm has a page in deployments/RUNBOOK.md. Roots are looked at as well: tw
 successor, and the alarm lasts until there is one. So does that of a CPS signer in the last tenth of its life.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -62,11 +62,12 @@ class _Root:
 class Ages:
     """Looks at ages."""
 
-    def __init__(self, store: Store, clock: Clock, crls: Crls, signers: CpsSigners) -> None:
+    def __init__(self, store: Store, clock: Clock, crls: Crls, signers: CpsSigners, excess: Callable[[], str]) -> None:
         self._store = store
         self._clock = clock
         self._crls = crls
         self._signers = signers
+        self._excess = excess  # says the sum where answers to vehicles may be too long, else ""
 
     def look(self) -> list[Age]:
         """Return what was found, late or not. UnavailableError when the store is away."""
@@ -107,6 +108,8 @@ class Ages:
                 yield _age(f"CPS signer with a {algorithm} key", now - begins, (last.ends - begins) * 0.9)
             else:
                 yield Age(name=f"no CPS signer with a {algorithm} key is in force", seconds=0, most=0, is_late=True)
+        if told := self._excess():
+            yield Age(name=told, seconds=0, most=0, is_late=True)
 
 
 def raise_late(ages: Sequence[Age]) -> None:

@@ -37,10 +37,11 @@ _LARGEST_SERIAL = (1 << 143) - 1
 
 
 class SignerSize(NamedTuple):
-    """A CPS leaf in force, as far as answers are measured."""
+    """A CPS leaf, as far as answers are measured."""
 
     issuer_id: int  # of its Sub-CA 2
     octets: int
+    label: str = ""  # "" = it is not made yet
 
 
 def check_ocpp_budget(
@@ -55,24 +56,42 @@ def check_ocpp_budget(
     would make counts. ``organization`` is what contract certificates say: a setting, of 40 characters at most.
 
     Raises:
-        CeremonyError: they would not fit; the sum is in the text.
+        CeremonyError: they would not fit; the sum is in the text, and who signs last.
     """
     contract_leaf, cps_leaf = _LEAFS
     mo, cps = _pairs(issuers, contract_leaf.branch), _pairs(issuers, cps_leaf.branch)
     own = [_parts(pair, contract_leaf, _planned_octets(profiles, contract_leaf, pair, organization)) for pair in mo]
-    made = [_parts(pair, cps_leaf, one.octets) for pair in cps for one in signers if one.issuer_id == pair[1].id]
-    made = made or [_parts(pair, cps_leaf, _planned_octets(profiles, cps_leaf, pair, organization)) for pair in cps]
+    made = [(_parts(pair, cps_leaf, one.octets), one) for pair in cps for one in signers if one.issuer_id == pair[1].id]
+    if not made:
+        planned = [SignerSize(pair[1].id, _planned_octets(profiles, cps_leaf, pair, organization)) for pair in cps]
+        made = [(_parts(pair, cps_leaf, one.octets), one) for pair, one in zip(cps, planned, strict=True)]
     if not own or not made:
         return 0
-    parts = max(own, key=_sum) | max(made, key=_sum)
+    signed, signer = max(made, key=lambda one: _sum(one[0]))
+    parts = max(own, key=_sum) | signed
     total = _sum(parts)
     if total > MAX_OCTETS:
         shares = ", ".join(f"{label} {octets}" for label, octets in parts.items())
+        named = f" ({signer.label})" if signer.label else ""
         raise CeremonyError(
             f"an OCPP installation answer of {MAX_CHARACTERS} characters, not {characters_of(total)}, "
-            f"has room for {MAX_OCTETS} octets of certificates, not {total}: {shares}"
+            f"has room for {MAX_OCTETS} octets of certificates, not {total}: {shares}{named}"
         )
     return total
+
+
+def newest_parts(
+    issuers: Sequence[IssuerRecord], signers: Sequence[SignerSize]
+) -> tuple[list[IssuerRecord], list[SignerSize]]:
+    """Return of ``check_ocpp_budget``'s parts the newest MO CAs and the newest signer with its CAs, all in one chain.
+
+    ``signers`` come the newest first.
+    """
+    mo, cps = (_pairs(issuers, leaf.branch) for leaf in _LEAFS)
+    newest = [one for one in signers if any(two.id == one.issuer_id for _, two in cps)][:1]
+    above = [pair for pair in cps if not newest or pair[1].id == newest[0].issuer_id]
+    kept = [max(pairs, key=lambda pair: (pair[1].id, pair[0].id)) for pairs in (mo, above) if pairs]
+    return [one for pair in kept for one in pair], newest
 
 
 def _pairs(issuers: Sequence[IssuerRecord], branch: str) -> list[tuple[IssuerRecord, IssuerRecord]]:

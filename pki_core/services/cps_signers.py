@@ -18,7 +18,7 @@ from pki_core.model.issuers import IssuerRecord
 from pki_core.model.profiles import Level
 from pki_core.model.signer import KeyAlgorithm, KeyStore, Signer
 from pki_core.model.states import CertificateState
-from pki_core.services.budget import SignerSize
+from pki_core.services.budget import SignerSize, newest_parts
 from pki_core.store.unit_of_work import Store, UnitOfWork
 from pki_core.wire.contract_data import end_of, public_key_of
 
@@ -97,8 +97,16 @@ def may_be_shown(chain: CertificateChain, fallen: frozenset[bytes], now: datetim
 def answer_parts(work: UnitOfWork, now: datetime) -> tuple[list[IssuerRecord], list[SignerSize]]:
     """Return what an answer may be made with now: the CAs that stand and have not ended, and the signers in force."""
     issuers = [one for one in work.issuers.standing() if one.not_after is not None and now < one.not_after]
-    records = [one.signer.record for one in _standings(work, now) if one.is_in_force]
-    return issuers, [SignerSize(one.issuer_id, len(one.certificate_der)) for one in records]
+    return issuers, [_size(one.signer.record) for one in _standings(work, now) if one.is_in_force]
+
+
+def newest_answer_parts(work: UnitOfWork) -> tuple[list[IssuerRecord], list[SignerSize]]:
+    """Return the CAs and the signer that ceremonies made last, whatever became of them."""
+    return newest_parts(work.issuers.all(), [_size(one) for one in work.cps_signers.all()])
+
+
+def _size(record: CpsSignerRecord) -> SignerSize:
+    return SignerSize(record.issuer_id, len(record.certificate_der), record.label)
 
 
 def _standings(work: UnitOfWork, now: datetime) -> list[SignerStanding]:

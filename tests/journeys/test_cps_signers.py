@@ -13,6 +13,7 @@ from pki_core.model.errors import CeremonyError, ConflictError, KeyRejectedError
 from pki_core.model.requests import Issued
 from pki_core.model.revocations import Reason
 from pki_core.runtime.wiring import open_runtime
+from pki_core.services import ceremonies
 from pki_core.services.uploads import issuer_for
 from tests.journeys.acts import artefact, edit, hold, order_for, plan_for, rows
 from tests.journeys.contract_acts import (
@@ -166,17 +167,70 @@ def test_an_older_signer_counts_as_long_as_it_may_be_chosen(narrow):
     assert any("of 3398 octets" in line for line in lines)
 
 
-def test_an_older_signer_keeps_a_service_from_starting_until_it_is_revoked_and_a_smaller_one_may_be_made(narrow):
+def test_an_older_signer_that_a_longer_name_left_too_large_is_told_until_it_is_revoked(narrow, caplog):
     record = next(one.record for one in narrow.contracts.signers.active() if one.record.label == "cps-signer-2")
     narrow.close()
     edit(narrow.home, r"\Z", f'\n[certificates]\norganization = "{"ß" * 40}"\n')
     changed = open_runtime(narrow.home)
     try:
-        with pytest.raises(SettingsError, match=rf"cps_leaf {len(record.certificate_der)}(\D|$)"):
-            changed.contracts.check_budget()
+        create_app(changed)
+        assert re.search(rf"cps_leaf {len(record.certificate_der)} \(cps-signer-2\)", caplog.text)
         hold(changed, signer("cps-signer-4"))  # what is to come in its place does not depend on it
         changed.revocations.revoke(record.serial, Reason.SUPERSEDED, actor="test")
-        changed.contracts.check_budget()
+        assert changed.contracts.excess() == ""
+    finally:
+        changed.close()
+
+
+@pytest.fixture
+def upgraded(environment, monkeypatch):
+    """An environment whose large signer was measured beside the newest MO CA alone, as the rules once were."""
+    monkeypatch.setattr(ceremonies, "check_size", lambda *_: None)
+    hold(environment, mo_sub2(organization="w" * 60, common_name="w" * 60))
+    hold(environment, mo_sub2("mo-sub2-c"))
+    hold(environment, signer(common_name="ß" * 64, organization="ß" * 64))
+    monkeypatch.undo()
+    return environment
+
+
+TOO_LONG = r"5600 characters, not 58\d\d, .* not 35\d\d: .*mo-sub2-b \d+, .*cps_leaf \d+ \(cps-signer-2\)"
+
+
+def test_what_an_older_ca_makes_too_long_starts_the_front_and_is_told(upgraded, caplog):
+    create_app(upgraded)
+    (told,) = [one for one in caplog.records if one.levelname == "WARNING"]
+    assert re.search(TOO_LONG, told.getMessage())
+    (late,) = [one for one in upgraded.ages.look() if "3398" in one.name]
+    assert late.is_late
+    assert re.search(TOO_LONG, late.name)
+    with pytest.raises(CeremonyError, match=r"mo-sub2-b \d+"):
+        hold(upgraded, signer("cps-signer-3", common_name="ß" * 64, organization="ß" * 64))
+    hold(upgraded, signer("cps-signer-3"))
+    (record,) = [one.record for one in upgraded.contracts.signers.active() if one.record.label == "cps-signer-2"]
+    upgraded.revocations.revoke(record.serial, Reason.SUPERSEDED, actor="test")
+    caplog.clear()
+    create_app(upgraded)
+    assert not caplog.records
+    assert not [one for one in upgraded.ages.look() if "3398" in one.name]
+
+
+def test_a_revoked_ca_that_leaves_a_large_one_keeps_no_front_from_starting_and_no_order_from_its_measure(upgraded):
+    serial = x509.load_der_x509_certificate(artefact(upgraded, "mo-sub2-c")).serial_number
+    upgraded.revocations.revoke(f"{serial:x}", Reason.CA_COMPROMISE, actor="test")
+    create_app(upgraded)
+    Garage(upgraded).build()
+    order = order_for(upgraded, upgraded.profiles["contract_leaf"], demo_mo(upgraded))
+    (outcome,) = upgraded.contracts.making.issue(upgraded.issuers.get("mo-sub2-b"), order, [wanted(upgraded)])
+    assert outcome.code == "contract.answer_too_long"
+
+
+def test_what_a_change_of_profiles_makes_of_the_newest_starts_no_front_whatever_older_ones_do(upgraded):
+    upgraded.close()
+    edit(upgraded.home, r"\Z", '\n[certificates]\nswitches = ["full_extensions"]\n')
+    changed = open_runtime(upgraded.home)
+    try:
+        with pytest.raises(SettingsError, match=r"mo-sub2-c \d+, .*cps_leaf \d+ \(cps-signer-2\)"):
+            create_app(changed)
     finally:
         changed.close()
 
