@@ -42,6 +42,7 @@ class Machine:
     directory: Path
     stack: ExitStack
     say: Callable[[str], None]
+    speed: tuple[float, float] | None = None  # of its token and of nginx; bench/speed.py measures it once a run
     _next_row: int = 1
     _places: dict[str, Place] = field(default_factory=dict)
 

@@ -4,9 +4,7 @@ Server and load generator each have a core of their own. `openssl ocsp` answers 
 which wrk cannot drive: a lean loop of ours does, and takes part of the time itself.
 """
 
-import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -18,20 +16,18 @@ from pathlib import Path
 from typing import Any
 
 from bench.certificates import issue, order_of, requests_of
-from bench.child import ROOT, clean_environment, run_job
+from bench.child import run_job
 from bench.machine import Machine, NotMeasurableError
+from bench.web import drive, free_port, measure_nginx, running, wait_for
 from pki_core.model.certificates import serial_text
 from pki_core.model.signer import KeyAlgorithm
 from pki_core.runtime.founding import Founding, found_environment
 from pki_core.wire.ocsp_response import CertificateIdForm
 
-_NOWHERE = subprocess.DEVNULL
-_CONNECTIONS = 32
 _CERTIFICATES = 500
 _NONCE_OCTETS = 16
 _PAGE = 2000
 _NONCE_EXTENSION = bytes.fromhex("a223 3021 301f 06092b0601050507300102 0412 0410".replace(" ", ""))
-_MS = {"us": 0.001, "ms": 1.0, "s": 1000.0}
 _SETTINGS = "[serving]\nplain_workers = 1\n[certificates]\ned448_hierarchy = false\n"
 _SERVE = "import sys; from pathlib import Path; from webapp.serve_plain import serve_plain; "
 _SERVE += "serve_plain(Path(sys.argv[1]), '127.0.0.1', int(sys.argv[2]))"
@@ -69,7 +65,7 @@ def measure(machine: Machine, seconds: int) -> dict[str, dict[str, float]]:
         directory = Path(tempfile.mkdtemp(prefix=f"ocsp-{kind}-", dir=machine.directory))
         files: Any = run_job("ocsp.prepare", {}, directory=str(directory), kind=kind)
         if kind == "file":
-            found["nginx"] = _measure_nginx(directory, Path(files["answer"]), seconds)
+            found["nginx"] = measure_nginx(directory, Path(files["answer"]).read_bytes(), seconds)
             found["openssl"] = _measure_openssl(directory, files, seconds)
         with _serving(directory / "home") as port:
             url = f"http://127.0.0.1:{port}/ocsp"
@@ -112,81 +108,17 @@ def _sequence(content: bytes) -> bytes:
 
 @contextmanager
 def _serving(home: Path) -> Iterator[int]:
-    port = _free_port()
+    port = free_port()
     command = ["taskset", "-c", "0", sys.executable, "-c", _SERVE, str(home), str(port)]
-    with _running(command):
-        _wait_for(port)
+    with running(command):
+        wait_for(port)
         yield port
-
-
-@contextmanager
-def _running(command: list[str]) -> Iterator[None]:
-    server = subprocess.Popen(  # noqa: S603  # our own commands; openssl tells of each request
-        command, cwd=ROOT, env=clean_environment({}), stdin=_NOWHERE, stdout=_NOWHERE, stderr=_NOWHERE
-    )
-    try:
-        yield
-    finally:
-        server.send_signal(signal.SIGTERM)
-        server.wait(30)
-
-
-def _wait_for(port: int) -> None:
-    for _ in range(300):
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-        except OSError:
-            time.sleep(0.05)
-        else:
-            return
-    raise NotMeasurableError("the server did not start")
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
 
 
 def _drive(url: str, directory: Path, bodies: str, seconds: int, *, live: bool = False) -> dict[str, float]:
     script = directory / "script.lua"
     script.write_text(_SCRIPT.format(file=bodies, live=str(live).lower(), octets=_NONCE_OCTETS), encoding="ascii")
-    return _wrk(url, seconds, "-s", str(script))
-
-
-def _wrk(url: str, seconds: int, *options: str) -> dict[str, float]:
-    core = str((os.cpu_count() or 1) - 1)
-    command = ["taskset", "-c", core, "wrk", "-t1", f"-c{_CONNECTIONS}", f"-d{seconds}s", "--latency", *options, url]
-    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: S603
-    if "Non-2xx" in output or "Socket errors" in output:
-        raise NotMeasurableError(f"the server failed under load: {output}")
-    figures = dict(line.split()[:2] for line in output.splitlines() if len(line.split()) > 1)
-    p99 = figures["99%"]
-    unit = p99.lstrip("0123456789.")
-    return {"rate": float(figures["Requests/sec:"]), "p99_ms": float(p99.removesuffix(unit)) * _MS[unit]}
-
-
-def _measure_nginx(directory: Path, answer: Path, seconds: int) -> dict[str, float]:
-    program = shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin")
-    if program is None:
-        raise NotMeasurableError("OCSP is held against nginx: apt-get install nginx-light")
-    port = _free_port()
-    with tempfile.TemporaryDirectory(dir=directory) as scratch:
-        root = Path(scratch)
-        shutil.copy(answer, root / "ocsp")
-        paths = " ".join(
-            f"{name}_temp_path {root}/{name};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-        )
-        (root / "nginx.conf").write_text(
-            f"daemon off; worker_processes 1; pid {root}/pid; error_log {root}/error.log;\n"
-            f"events {{ worker_connections 256; }}\nhttp {{ access_log off; {paths} keepalive_requests 100000000;\n"
-            f"open_file_cache max=10; default_type application/ocsp-response; sendfile on; tcp_nopush on;\n"
-            f"server {{ listen 127.0.0.1:{port}; root {root}; }} }}\n",
-            encoding="ascii",
-        )
-        user = ["-g", "user root;"] if os.geteuid() == 0 else []
-        with _running(["taskset", "-c", "0", program, "-c", f"{root}/nginx.conf", "-p", scratch, *user]):
-            _wait_for(port)
-            return _wrk(f"http://127.0.0.1:{port}/ocsp", seconds)
+    return drive(url, seconds, "-s", str(script))
 
 
 def _measure_openssl(directory: Path, files: dict[str, str], seconds: int) -> dict[str, float]:
@@ -206,9 +138,9 @@ def _measure_openssl(directory: Path, files: dict[str, str], seconds: int) -> di
         "/CN=b",
     ]
     subprocess.run([*make, "-keyout", key, "-out", ca], check=True, capture_output=True)  # noqa: S603
-    port = _free_port()
+    port = free_port()
     options = ["-port", str(port), "-index", str(index), "-CA", str(ca), "-rsigner", str(ca), "-rkey", str(key)]
-    with _running(["taskset", "-c", "0", "openssl", "ocsp", *options, "-ignore_err"]):
+    with running(["taskset", "-c", "0", "openssl", "ocsp", *options, "-ignore_err"]):
         time.sleep(1)  # a connection that says nothing would stop it for good, so nobody looks whether it is there
         bodies = [bytes.fromhex(line) for line in Path(files["plain"]).read_text(encoding="ascii").split()]
         head = "POST / HTTP/1.0\r\nContent-Type: application/ocsp-request\r\nContent-Length: {}\r\n\r\n"

@@ -10,6 +10,7 @@ from bench.child import run_job
 from bench.machine import POSTGRES, SQLITE, Machine, Place
 from bench.prefect_cost import running_prefect
 from bench.report import Report
+from bench.speed import speed_of
 
 P256, P521 = "contract_leaf", "contract_leaf_20"
 _WARM_UP_ROWS = 500
@@ -169,6 +170,7 @@ def measure_est(machine: Machine, plan: Plan, report: Report) -> None:
     """One enrolment after the other, and eight clients at once."""
     requests = max(plan.rows // 20, 200)
     report.begin("EST", f"simpleenroll over mTLS, SoftHSM, durable commit, {requests} requests each")
+    speed = speed_of(machine, report)
     flushes = machine.flush_seconds()
     report.add(
         "the disk keeps a page (fdatasync; an enrolment needs two), p50", "ms", [statistics.median(flushes) * 1000]
@@ -177,10 +179,14 @@ def measure_est(machine: Machine, plan: Plan, report: Report) -> None:
     for place in machine.places:
         found = est.measure(machine, place, requests, _EST_CLIENTS)
         name = place.database
-        report.add(f"{name}, one client kept alive, p50", "ms", [found["kept"]["p50_ms"]], "<= 3")
-        report.add(f"{name}, one client kept alive, p99", "ms", [found["kept"]["p99_ms"]], "<= 8")
-        report.add(f"{name}, one client, a new connection each, p50", "ms", [found["anew"]["p50_ms"]], "<= 8")
-        report.add(f"{name}, one client, a new connection each, p99", "ms", [found["anew"]["p99_ms"]], "<= 15")
+        report.add(f"{name}, one client kept alive, p50", "ms", [found["kept"]["p50_ms"]], *speed.at_most(3, 1))
+        report.add(f"{name}, one client kept alive, p99", "ms", [found["kept"]["p99_ms"]], *speed.at_most(8, 1))
+        report.add(
+            f"{name}, one client, a new connection each, p50", "ms", [found["anew"]["p50_ms"]], *speed.at_most(8, 1)
+        )
+        report.add(
+            f"{name}, one client, a new connection each, p99", "ms", [found["anew"]["p99_ms"]], *speed.at_most(15, 1)
+        )
         report.add(f"{name}, {_EST_CLIENTS} clients", "/s", [found["many"]["rate"]])
         report.add(f"{name}, {_EST_CLIENTS} clients, server CPU an enrolment", "ms", [found["many"]["server_cpu_ms"]])
         alone = found["one_core"]
@@ -188,7 +194,12 @@ def measure_est(machine: Machine, plan: Plan, report: Report) -> None:
         report.add(f"{name}, on one core, CPU an enrolment: server", "ms", [alone["server_cpu_ms"]])
         report.add(f"{name}, on one core, ... the database's processes", "ms", [alone["database_cpu_ms"]])
         report.add(f"{name}, on one core, ... the clients", "ms", [alone["client_cpu_ms"]])
-        report.add(f"{name}, on one core, for each core it uses", "/s", [1000 / alone["server_cpu_ms"]], ">= 800")
+        report.add(
+            f"{name}, on one core, for each core it uses",
+            "/s",
+            [1000 / alone["server_cpu_ms"]],
+            *speed.at_least(800, 1),
+        )
 
 
 def measure_ocsp(machine: Machine, plan: Plan, report: Report) -> None:
@@ -197,14 +208,17 @@ def measure_ocsp(machine: Machine, plan: Plan, report: Report) -> None:
     report.begin(
         "OCSP", f"plain HTTP, granian with one worker, wrk with 32 connections for {seconds} s, each on a core"
     )
+    speed = speed_of(machine, report)
     rounds = [ocsp.measure(machine, seconds) for _ in range(plan.rounds)]
     for name, key in (("nginx, a file of the same bytes", "nginx"), ("openssl ocsp, a key file", "openssl")):
         report.add(name, "/s", [one[key]["rate"] for one in rounds])
     report.add("signed ahead", "/s", [one["ahead"]["rate"] for one in rounds])
     report.add("signed ahead, of nginx", "", [one["ahead"]["rate"] / one["nginx"]["rate"] for one in rounds], ">= 0.4")
-    report.add("signed ahead, p99", "ms", [one["ahead"]["p99_ms"] for one in rounds], "<= 3")
-    report.add("signed on demand (nonce), key in memory", "/s", [one["file"]["rate"] for one in rounds], ">= 6000")
-    report.add("signed on demand (nonce), SoftHSM", "/s", [one["softhsm"]["rate"] for one in rounds], ">= 3000")
+    report.add("signed ahead, p99", "ms", [one["ahead"]["p99_ms"] for one in rounds], *speed.at_most(3))
+    live = [one["file"]["rate"] for one in rounds]
+    report.add("signed on demand (nonce), key in memory", "/s", live, *speed.at_least(6000))
+    live = [one["softhsm"]["rate"] for one in rounds]
+    report.add("signed on demand (nonce), SoftHSM", "/s", live, *speed.at_least(3000, 1))
     report.add("signed on demand (nonce), SoftHSM, p99", "ms", [one["softhsm"]["p99_ms"] for one in rounds])
 
 
