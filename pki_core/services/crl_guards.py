@@ -108,12 +108,14 @@ def g4_time(candidate: Candidate, before: CrlRecord | None, now: datetime) -> No
 
 def g5_continuity(candidate: Candidate, before: Published, states_of: StatesOf) -> None:
     """No unexpired serial of the list before is missing, but those released from hold on record."""
+    # A list of a clock that ran ahead was not issued after what ends until then.
+    listed_at = min(before.record.this_update, candidate.decoded.this_update[1])
     if is_continued(before.entries, candidate.entries):
         return
     lost: list[str] = []
     for serials in _pages(missing_serials(*before.entries, candidate.scan)):
         states = states_of(serials)
-        lost += [serial for serial in serials if not _may_be_missing(states.get(serial), before.record.this_update)]
+        lost += [serial for serial in serials if not _may_be_missing(states.get(serial), listed_at)]
     if lost:
         raise guard_error("g5", f"{len(lost)} revoked certificates are missing, {', '.join(lost[:_SHOWN])} among them")
 

@@ -239,16 +239,17 @@ class Crls:
 
     def _prune(self, record: IssuerRecord) -> None:
         """Remove revocations that two lists of every scope have been without: rows of the past cost nothing then."""
+        now = self._clock.now()
         with self._store.reading() as work:
-            earlier = [
-                work.crls.latest(record.id, name, CrlKind.COMPLETE, 2)[1:] for name in work.crls.scopes(record.id)
-            ]
-        if not earlier or not all(earlier):
+            latest = [work.crls.latest(record.id, name, CrlKind.COMPLETE, 2) for name in work.crls.scopes(record.id)]
+        if not latest or any(len(crls) < 2 for crls in latest):  # noqa: PLR2004  # two
             return
+        # Nor later than now, or than either: one of a clock that ran ahead says nothing of what ends until then.
+        crls = [crl for two in latest for crl in two]
         listing = Listing(
             record.id,
-            ended_before=min(crls[0].this_update for crls in earlier),
-            changed_before=min(crls[0].snapshot for crls in earlier) - MARGIN,
+            ended_before=min([now, *(crl.this_update for crl in crls)]),
+            changed_before=min([now, *(crl.snapshot for crl in crls)]) - MARGIN,
         )
         removed = _PAGE
         while removed >= _PAGE:
