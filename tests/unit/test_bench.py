@@ -10,6 +10,7 @@ import pytest
 
 from bench.parts import PARTS
 from bench.report import Figure, Report
+from bench.speed import Speed
 from bench.stages import POINTS, Stopwatch
 
 
@@ -55,6 +56,17 @@ def test_a_report_names_what_was_missed_and_keeps_every_value():
     assert [one["met"] for one in report.as_json()["part"]] == [True, False, None]
     assert report.as_json()["part"][1]["values"] == [3.0, 5.0, 4.0]
     assert len(said) == 4
+
+
+@pytest.mark.parametrize(
+    ("speed", "rate", "milliseconds"),
+    [((1, 1), "3000", "8"), ((2, 1), "3360", "7.96"), ((1, 2), "4941", "4.04"), ((0.5, 0.5), "1500", "16")],
+)
+def test_of_a_target_signatures_are_scaled_by_the_token_and_the_rest_by_nginx(speed, rate, milliseconds):
+    one = Speed(*speed)
+    assert one.at_least(3000, 1) == (f">= {rate}", "3,000/s on the machine of the targets")
+    assert one.at_most(8, 1) == (f"<= {milliseconds}", "8 ms on the machine of the targets")
+    assert one.seconds_at_most(1.5).limit == f"<= {1.5 / speed[1]:.3g}"
 
 
 @pytest.fixture
