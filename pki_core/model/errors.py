@@ -151,6 +151,12 @@ class IssuerRevokedError(WaitsForOperatorError):
     code = "issuer.revoked"
 
 
+class IssuerEndedError(WaitsForOperatorError):
+    """A CA, or one above it, has ended: what it would sign waits until an operator puts another into service."""
+
+    code = "issuer.ended"
+
+
 class PartnerSuspendedError(WaitsForOperatorError):
     """A partner is suspended: nothing is issued for him until he is resumed."""
 

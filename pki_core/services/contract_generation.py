@@ -46,6 +46,7 @@ PROFILES = {
 }
 TRY_LATER = "contract.try_later"  # nothing is wrong with the order
 _NOT_NOW = "This contract was not made: a part of the service is away; order it again."
+_OURS = "This contract was not made: the fault is ours and has been noted."
 _log = logging.getLogger("pncpki.contracts")
 
 
@@ -88,7 +89,7 @@ class ContractGeneration:
             UnavailableError: nothing was made; the same call may be made again.
 
         None of them hides a contract that was made: what fails for the vehicles of one algorithm, when others have
-        theirs, is the outcome of its orders: ``TRY_LATER``.
+        theirs, is the outcome of its orders: ``TRY_LATER`` where a part of the service is away.
         """
         if "mo" not in partner.roles:
             raise NotAuthorizedError("contracts are made for mobility operators")
@@ -123,7 +124,7 @@ class ContractGeneration:
                 made = self._make(partner, algorithm, wanted, roots)
             except PkiError as error:
                 failures.append(error)
-                made = [refused(one, TRY_LATER, _NOT_NOW) for one in wanted]
+                made = [_not_made(one, error) for one in wanted]
             outcomes.update(zip(places, made, strict=True))
         if failures and not any(isinstance(outcome, Issued) for outcome in outcomes.values()):
             raise failures[0]
@@ -139,7 +140,7 @@ class ContractGeneration:
             _check_mo_root(work, record, roots.mo_sha256)
             if not work.issuers.stands(record.id):
                 raise fallen(record.label)
-        self._issuers.get(record.label)
+        self._contracts().check_chain(self._issuers.get(record.label))
         self._contracts().check_ready(algorithm, roots.cps_sha256)
 
     def renew(
@@ -212,6 +213,15 @@ def _check_mo_root(work: UnitOfWork, record: IssuerRecord, wanted: str) -> None:
 
 def _sha256(issuer: IssuerRecord) -> str:
     return hashlib.sha256(issuer.certificate_der).hexdigest()
+
+
+def _not_made(order: ContractOrder, error: PkiError) -> Refused:
+    """Return an error as the outcome of one of its orders: in the words of its family, as the fronts tell it."""
+    if isinstance(error, RequestError):
+        return refused(order, error.code, str(error))
+    if isinstance(error, UnavailableError):
+        return refused(order, TRY_LATER, _NOT_NOW)
+    return refused(order, PkiError.code, _OURS)
 
 
 def error_of(refusal: Refused) -> RequestError | UnavailableError:

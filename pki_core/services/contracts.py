@@ -21,7 +21,13 @@ from pki_core.model.clock import Clock, rfc3339
 from pki_core.model.contract_orders import ContractOrder
 from pki_core.model.contracts import AadForm, CertificateChain, ContractMessage, KeyEnvelope
 from pki_core.model.cps import CpsSigner
-from pki_core.model.errors import CsrRejectedError, MalformedError, RequestError, VehicleChangedError
+from pki_core.model.errors import (
+    CsrRejectedError,
+    IssuerEndedError,
+    MalformedError,
+    RequestError,
+    VehicleChangedError,
+)
 from pki_core.model.pools import Namespace
 from pki_core.model.profiles import Profile
 from pki_core.model.requests import Issued, IssueRequest, Outcome, OwnKeyProof, Refused, RequestedSubject
@@ -85,9 +91,11 @@ class Contracts:
 
         Raises:
             ConflictError: nobody signs contract data below that root.
+            IssuerEndedError: as of ``check_chain``; nothing was made.
             UnavailableError: nothing was made; the same call may be made again.
             InvariantError: our own fault; nothing was made.
         """
+        self.check_chain(issuer)
         algorithm = order.profile.key_algorithms[0]
         signer = self._signing.choose(algorithm, root_sha256)
         hooks = hooks or NoHooks()
@@ -104,6 +112,19 @@ class Contracts:
     def signs_below(self, algorithm: KeyAlgorithm, root_sha256: str) -> bool:
         """Tell whether somebody signs contract data below a V2G root."""
         return self._signing.signs_below(algorithm, root_sha256)
+
+    def check_chain(self, issuer: Issuer) -> None:
+        """Refuse to make anything below CAs one of which has ended: no order is to blame for that.
+
+        Raises:
+            IssuerEndedError: an operator has to put another CA into service.
+        """
+        if self.chain_of(issuer).ends <= to_seconds(self._clock.now()):
+            label = issuer.record.label
+            raise IssuerEndedError(
+                f"CA {label}, or one above it, has ended: it signs no contract; another one is put into service by a "
+                "ceremony"
+            )
 
     def chain_of(self, issuer: Issuer) -> OwnChain:
         """Return what stands above contract certificates."""
@@ -135,13 +156,12 @@ class Contracts:
 
         Its end is the one that the certificate and its CAs leave it: who begins at it, or behind it, has no contract.
         """
-        now = self._clock.now()
-        window = issuer.validity(profile, _end_of(one), now)
+        window = issuer.validity(profile, _end_of(one), self._clock.now())
         if isinstance(window, Finding):
             return refused(one, window.code, window.message)
         not_before, not_after = window
         ends = min(to_seconds(not_after), self.chain_of(issuer).ends)
-        if max(to_seconds(one.begins), to_seconds(not_before), to_seconds(now)) < ends:
+        if max(to_seconds(one.begins), to_seconds(not_before)) < ends:
             return None
         latest = rfc3339(from_seconds(ends))
         message = f"A contract that is made now ends on {latest} at the latest; this one would begin then, or later."
@@ -183,6 +203,7 @@ class _Making(NoHooks):
         self._hooks = hooks
         self._algorithm = self._order.profile.key_algorithms[0]
         self._chain = contracts.chain_of(self._issuer)
+        self._periods: set[tuple[datetime, datetime]] = set()  # in which a contract can be in force
         self._faults: dict[int, str] = {}  # characters of an EMAID -> what is wrong with such answers, "" = nothing
         self._judged = [
             self._wrapped(one, vehicle) if isinstance(vehicle, Vehicle) else vehicle
@@ -224,9 +245,12 @@ class _Making(NoHooks):
 
     def _wrapped(self, one: ContractOrder, vehicle: Vehicle) -> _Wrapped | Refused:
         """Make a contract's key and encrypt it for its vehicle; the key itself goes no further."""
-        fault = self._contracts.period_fault(self._issuer, self._order.profile, one)
-        if fault is not None:
-            return fault
+        period = (one.begins, one.ends)  # most tables have a single one
+        if period not in self._periods:
+            fault = self._contracts.period_fault(self._issuer, self._order.profile, one)
+            if fault is not None:
+                return fault
+            self._periods.add(period)
         if too_long := self._length_fault(vehicle):
             return refused(one, TOO_LONG, too_long)
         key = NewContractKey(self._algorithm)

@@ -89,3 +89,12 @@ def signed_data(runtime, emaid=EMAID):
 def contract(runtime, emaid=EMAID):
     with runtime.store.reading() as work:
         return work.contract_pool.get(emaid[:14])
+
+
+def ending_ca(runtime, label, after):
+    """Let a CA end soon, as one does that is not renewed in time; returns its end."""
+    end = (runtime.clock.now() + after).replace(microsecond=0)
+    with runtime.store.transaction() as work:
+        statement = f"UPDATE issuer SET not_after = {int(end.timestamp())} WHERE label = '{label}'"  # noqa: S608  # ours
+        assert work.audit._connection.exec_driver_sql(statement).rowcount == 1
+    return end

@@ -1,10 +1,14 @@
 """Lists of orders for vehicles of both editions: what was made is told, and where nothing can be made nothing is."""
 
+from datetime import timedelta
+
 import pytest
 
 from pki_core.model.errors import (
+    ConstraintError,
     HsmUnavailableError,
     InvariantError,
+    IssuerEndedError,
     IssuerRevokedError,
     SignerUnavailableError,
     UnavailableError,
@@ -26,6 +30,7 @@ from tests.journeys.contract_acts import (
     Garage,
     contract,
     demo_mo,
+    ending_ca,
     wanted,
 )
 from tests.journeys.contract_rest_acts import GENERATE, MSG_20, order
@@ -33,6 +38,7 @@ from tests.journeys.pool_acts import emaids, events, forget_events
 
 pytest_plugins = ["tests.journeys.rest_environments"]
 MANY = "/v1/cps/generate/contracts"
+DAY = timedelta(days=1)
 MADE = {P256: EMAID, P521: OTHER_EMAID}
 
 
@@ -91,7 +97,17 @@ def without_ca(runtime, _monkeypatch):
     return IssuerRevokedError
 
 
-@pytest.mark.parametrize("missing", [without_signer, without_key, without_ca])
+def with_ended_ca(runtime, _monkeypatch):
+    ending_ca(runtime, "mo-sub2-20", -DAY)
+    return IssuerEndedError
+
+
+def with_ended_chain(runtime, _monkeypatch):
+    ending_ca(runtime, "mo-sub1-20", -DAY)
+    return IssuerEndedError
+
+
+@pytest.mark.parametrize("missing", [without_signer, without_key, without_ca, with_ended_ca, with_ended_chain])
 @pytest.mark.parametrize("turned", [False, True])
 def test_what_is_missing_for_one_edition_is_found_out_before_anything_is_made(both, monkeypatch, missing, turned):
     error = missing(both, monkeypatch)
@@ -101,20 +117,33 @@ def test_what_is_missing_for_one_edition_is_found_out_before_anything_is_made(bo
     assert rows(both, "SELECT count(*) FROM certificate WHERE common_name LIKE 'DEPNC%'") == [(0,)]
 
 
+FAILURES = [
+    (HsmUnavailableError("away"), TRY_LATER, "order it again"),
+    (InvariantError("our own fault"), "internal", "the fault is ours"),
+    (ConstraintError("the database refuses it"), "request.conflict", "the database refuses it"),
+]
+
+
 @pytest.mark.parametrize("turned", [False, True])
 @pytest.mark.parametrize("fails", [P256, P521])
-@pytest.mark.parametrize("error", [HsmUnavailableError("away"), InvariantError("our own fault")])
-def test_what_fails_later_for_one_edition_is_the_outcome_of_its_orders(both, monkeypatch, fails, turned, error):
+@pytest.mark.parametrize(("error", "code", "says"), FAILURES, ids=["away", "ours", "refused"])
+def test_what_fails_later_for_one_edition_is_the_outcome_of_its_orders(
+    both, monkeypatch, caplog, fails, turned, error, code, says
+):
     with monkeypatch.context() as patched:
         failing_for(patched, {fails: error})
         outcomes = generate(both, turned=turned)
     (refused,) = [one for one in outcomes if isinstance(one, Refused)]
     (made,) = [one for one in outcomes if not isinstance(one, Refused)]
-    assert (refused.reference, refused.code) == (MADE[fails], TRY_LATER)
+    assert (refused.reference, refused.code) == (MADE[fails], code)
+    assert says in refused.message
+    assert ("order it again" in refused.message) == (code == TRY_LATER)
+    (line,) = [one for one in caplog.records if one.name == "pncpki.contracts"]
+    assert (line.levelname, "demo-mo" in line.message, str(error) in line.message) == ("ERROR", True, True)
     assert emaids(both) == [made.common_name]
     assert [one.reference for one in outcomes] == ([OTHER_EMAID, EMAID] if turned else [EMAID, OTHER_EMAID])
     assert "own fault" not in refused.message
-    assert isinstance(error_of(refused), UnavailableError)
+    assert isinstance(error_of(refused), UnavailableError) == (code == TRY_LATER)
     assert not any(isinstance(one, Refused) for one in generate(both))
 
 

@@ -1,12 +1,28 @@
 """When contracts are in force: no longer than certificate and CAs, and without a gap when they are replaced."""
 
+from contextlib import closing
 from datetime import timedelta
 
 import pytest
 
+from pki_core.model.errors import IssuerEndedError
 from pki_core.model.revocations import Reason
+from pki_core.runtime.wiring import open_runtime
+from pki_core.services.batches import MAX_ATTEMPTS
+from pki_core.services.contracts import Contracts
 from tests.journeys.acts import rows
-from tests.journeys.contract_acts import EMAID, OTHER_EMAID, OTHER_PCID, PCID, YEAR, Garage, contract, make, wanted
+from tests.journeys.contract_acts import (
+    EMAID,
+    OTHER_EMAID,
+    OTHER_PCID,
+    PCID,
+    YEAR,
+    Garage,
+    contract,
+    ending_ca,
+    make,
+    wanted,
+)
 from tests.journeys.contract_batch_acts import BEGINS, ENDS, codes, emaid_of, pcid_of, sign, submit
 from tests.journeys.contract_rest_acts import GENERATE, GENERATE_OPNC, order
 from tests.journeys.installation_acts import ask
@@ -15,15 +31,6 @@ from tests.journeys.pool_acts import emaids
 pytest_plugins = ["tests.journeys.rest_environments"]
 MANY = "/v1/cps/generate/contracts"
 DAY = timedelta(days=1)
-
-
-def ending_ca(runtime, label, after):
-    """Let a CA end soon, as one does that is not renewed in time; returns its end."""
-    end = (runtime.clock.now() + after).replace(microsecond=0)
-    with runtime.store.transaction() as work:
-        statement = f"UPDATE issuer SET not_after = {int(end.timestamp())} WHERE label = '{label}'"  # noqa: S608  # ours
-        assert work.audit._connection.exec_driver_sql(statement).rowcount == 1
-    return end
 
 
 @pytest.mark.parametrize("ends_first", ["", "mo-sub2", "mo-sub1"], ids=["profile", "ca", "chain"])
@@ -149,3 +156,70 @@ def test_a_contract_below_a_revoked_ca_is_not_in_force(any_environment):
         standing = next(one for one in work.responders.standings() if one.ca_id == work.issuers.get("mo-sub1").id)
     runtime.revocations.revoke(standing.serial, Reason.CA_COMPROMISE, actor="test")
     assert in_force() == set()
+
+
+@pytest.mark.parametrize("label", ["mo-sub2", "mo-sub1"])
+@pytest.mark.parametrize("path", [GENERATE, GENERATE_OPNC])
+def test_where_a_ca_has_ended_no_order_is_to_blame_and_nothing_is_made(api, garage, label, path):
+    garage.build()
+    ending_ca(api.runtime, label, -DAY)
+    answers = [
+        api.call("mo", "PUT", path, json=order(api)),
+        api.call("mo", "POST", MANY, json={"contracts": [order(api)]}),
+    ]
+    for answer in answers:
+        assert (answer.status_code, "Retry-After" in answer.headers) == (503, True)
+        assert "issuer.ended" in answer.get_data(as_text=True)
+    assert emaids(api.runtime) == []
+    assert rows(api.runtime, "SELECT count(*) FROM intent") == [(0,)]
+
+
+@pytest.mark.parametrize("label", ["mo-sub2", "mo-sub1"])
+def test_a_table_waits_where_a_ca_has_ended_and_no_row_pays_for_it(any_environment, label):
+    runtime = any_environment
+    Garage(runtime).build_many([pcid_of(0)])
+    batch = submit(runtime, [(emaid_of(0), pcid_of(0), BEGINS, ENDS)])
+    ending_ca(runtime, label, -DAY)
+    for _ in range(MAX_ATTEMPTS + 2):
+        with pytest.raises(IssuerEndedError, match="CA mo-sub2, or one above it, has ended"):
+            sign(runtime, batch)
+    assert codes(runtime, batch) == {}
+
+
+def test_a_contract_whose_ca_has_ended_is_not_given_up_by_its_renewal(any_environment):
+    runtime = any_environment
+    Garage(runtime).build()
+    make(runtime, wanted(runtime, ends=runtime.clock.now() + 20 * DAY, renew_days=90))
+    with closing(open_runtime(runtime.home)) as later:
+        ending_ca(later, "mo-sub1", -DAY)
+        report = later.contracts.renewals.run()
+    assert (report.renewed, report.refused) == (0, 0)
+    assert "has ended" in report.failures[0]
+    assert rows(runtime, "SELECT count(*) FROM audit WHERE action = 'contract.not_renewed'") == [(0,)]
+
+
+def test_of_orders_of_one_period_the_first_is_asked_and_each_other_period_by_itself(environment, monkeypatch):
+    runtime, asked = environment, []
+    Garage(runtime).build_many([pcid_of(number) for number in range(4)])
+    plain = Contracts.period_fault
+
+    def counted(contracts, issuer, profile, one):
+        asked.append(one.reference)
+        return plain(contracts, issuer, profile, one)
+
+    monkeypatch.setattr(Contracts, "period_fault", counted)
+    begins = runtime.clock.now()
+    periods = [(begins, begins + YEAR), (begins, begins + YEAR), (begins + 900 * DAY, begins + 3 * YEAR)]
+    periods.append((begins, begins + 3 * YEAR))
+    orders = [
+        wanted(runtime, emaid_of(number), pcid_of(number), begins=first, ends=last)
+        for number, (first, last) in enumerate(periods)
+    ]
+    outcomes = make(runtime, *orders)
+    assert [getattr(one, "code", "issued") for one in outcomes] == [
+        "issued",
+        "issued",
+        "contract.period_invalid",
+        "issued",
+    ]
+    assert asked == [emaid_of(0), emaid_of(2), emaid_of(3)]
