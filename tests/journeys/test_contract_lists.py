@@ -126,10 +126,11 @@ FAILURES = [
 
 @pytest.mark.parametrize("turned", [False, True])
 @pytest.mark.parametrize("fails", [P256, P521])
-@pytest.mark.parametrize(("error", "code", "says"), FAILURES, ids=["away", "ours", "refused"])
+@pytest.mark.parametrize("failure", FAILURES, ids=["away", "ours", "refused"])
 def test_what_fails_later_for_one_edition_is_the_outcome_of_its_orders(
-    both, monkeypatch, caplog, fails, turned, error, code, says
+    both, monkeypatch, caplog, fails, turned, failure
 ):
+    error, code, says = failure
     with monkeypatch.context() as patched:
         failing_for(patched, {fails: error})
         outcomes = generate(both, turned=turned)
