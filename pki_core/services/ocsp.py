@@ -118,7 +118,7 @@ class OcspResponder:
                 question = _Question(request, self._directory.find(request.certificate_ids), key, now)
                 answer = self._make(question, entry)
         except UnavailableError as error:
-            if entry is None or entry.dropped or entry.is_doubted or now >= entry.answer.next_update:
+            if entry is None or not _is_better_than_none(entry, now, error):
                 raise
             self._note(error)
             return entry.answer  # RFC 9919 4.1: without the nonce is better than not at all
@@ -249,6 +249,13 @@ def _stands(entry: Entry, now: int, *, is_fresh: bool) -> bool:
     if is_fresh or entry.is_doubted:
         return now < entry.believed_until
     return now < entry.renew_at
+
+
+def _is_better_than_none(entry: Entry, now: int, error: UnavailableError) -> bool:
+    """Tell whether an answer is given that could not be made anew; where the store is there, not for long."""
+    if entry.dropped or entry.is_doubted or now >= entry.answer.next_update:
+        return False
+    return not isinstance(error, OverloadedError) or now < entry.seen_until + FACT_SECONDS
 
 
 def status_answer(

@@ -34,7 +34,7 @@ class Fact(NamedTuple):
 class Entry:
     """An answer in the cache."""
 
-    __slots__ = ("answer", "believed_until", "dropped", "key", "records", "renew_at")
+    __slots__ = ("answer", "believed_until", "dropped", "key", "records", "renew_at", "seen_until")
 
     def __init__(self, key: bytes, answer: Answer, facts: Mapping[Certificate, Fact]) -> None:
         self.key = key
@@ -42,7 +42,8 @@ class Entry:
         self.records = {certificate: fact.record for certificate, fact in facts.items()}  # what the answer says
         # For half its life; the other half is for times when nothing can be signed.
         self.renew_at = answer.this_update + (answer.next_update - answer.this_update) // 2
-        self.believed_until = min(self.renew_at, *(fact.until for fact in facts.values()))
+        self.seen_until = min(fact.until for fact in facts.values())  # what the store said is believed till then
+        self.believed_until = min(self.renew_at, self.seen_until)
         self.dropped = False
 
     @property
@@ -97,6 +98,7 @@ class OcspCache:
         """Believe an answer for longer, unless one of its certificates changed since ``epoch``."""
         with self._lock:
             if not any(self._changed_since(one, epoch) for one in entry.records):
+                entry.seen_until = until
                 entry.believed_until = min(entry.renew_at, until)
 
     def fact(self, certificate: Certificate, now: int) -> Fact | None:

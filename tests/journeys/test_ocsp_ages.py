@@ -1,6 +1,7 @@
 """OCSP and clocks: a revocation the feed cannot see is told a minute later, one by a clock a minute behind at once."""
 
 import time
+from contextlib import ExitStack
 from datetime import timedelta
 
 import pytest
@@ -75,6 +76,33 @@ def test_a_revocation_by_a_machine_a_minute_behind_is_told_at_once(any_asked):
     assert both(any_asked, record, serial) == ["good", "good"]
     revoke_by_a_clock_behind(any_asked, serial, BEHIND - 1)
     assert both(any_asked, record, serial) == ["revoked", "revoked"]
+
+
+def test_a_revocation_by_a_machine_far_behind_is_told_soon_also_while_too_many_look_up(asked):
+    record, serial = asked.issue()
+    asked.clock.advance(hours=1)
+    assert both(asked, record, serial) == ["good", "good"]
+    revoke_by_a_clock_behind(asked, serial, BEHIND)
+    with ExitStack() as crowd:
+        for _ in range(asked.policy.most_looking):
+            crowd.enter_context(asked.ocsp._looking)
+        asked.clock.advance(seconds=FACT_SECONDS)
+        assert both(asked, record, serial) == ["good", "good"]  # a burst takes no answer away at once
+        asked.clock.advance(seconds=FACT_SECONDS)
+        assert both(asked, record, serial) == ["try_later", "try_later"]
+    assert both(asked, record, serial) == ["revoked", "revoked"]
+
+
+def test_too_many_who_have_answers_signed_take_none_away_that_was_looked_up(asked):
+    record, serial = asked.issue()
+    id_der = certificate_id(record, serial)
+    first = asked.ask(id_der)
+    with ExitStack() as crowd:
+        for _ in range(asked.policy.most_live):
+            crowd.enter_context(asked.ocsp._live)
+        for _ in range(3):
+            asked.clock.advance(hours=2)
+            assert asked.ask_with_nonce(id_der).der == first.der
 
 
 def test_a_ca_revoked_by_a_machine_far_behind_is_not_answered_for_a_minute_later(asked, passing, monkeypatch):
