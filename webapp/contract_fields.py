@@ -81,13 +81,26 @@ def order_of(body: Mapping[str, Any], dialect: Dialect) -> ContractOrder:
 
 
 def orders_of(body: Mapping[str, Any]) -> list[ContractOrder]:
-    """Return the orders of a list; what one does not say, the list says for it."""
+    """Return the orders of a list; what one does not say, the list says for it.
+
+    Raises:
+        MalformedError: names the member that is wrong by its place, from 0 on.
+    """
     listed = body.get("contracts")
     if not isinstance(listed, list) or not 0 < len(listed) <= MOST_AT_ONCE:
         raise MalformedError(f"contracts is a list of 1 to {MOST_AT_ONCE} orders")
     meta = extras_of(body).meta
-    orders = [order_of(member_of({"contracts": one}, "contracts"), Dialect.OPCP) for one in listed]
+    orders = [_order_at(place, one) for place, one in enumerate(listed)]
     return [one if one.meta else one._replace(meta=meta) for one in orders]
+
+
+def _order_at(place: int, listed: object) -> ContractOrder:
+    name = f"contracts[{place}]"
+    body = member_of({name: listed}, name)
+    try:
+        return order_of(body, Dialect.OPCP)
+    except MalformedError as error:
+        raise MalformedError(f"{name}: {error}") from error
 
 
 def member_of(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:

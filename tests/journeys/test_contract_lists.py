@@ -192,3 +192,23 @@ def test_over_http_what_was_made_has_its_verdict_and_one_order_is_503(api, garag
         answer = api.call("mo", method, path, json=body)
         assert (answer.status_code, "Retry-After" in answer.headers) == (503, True)
     assert emaids(api.runtime) == [EMAID]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"contractEnds": "x"}, "contracts[1]: The contractEnds does not match the specification"),
+        ({"emaid": "x"}, "contracts[1]: emaid : must match"),
+        ({"pcid": None}, "contracts[1]: pcid is missing"),
+        ({"xsdMsgDefNamespace": "urn:x"}, "contracts[1]: xsdMsgDefNamespace is one of"),
+        (None, "contracts[1] is an object"),
+    ],
+    ids=["moment", "emaid", "pcid", "namespace", "no-order"],
+)
+def test_over_http_a_malformed_order_refuses_its_list_and_is_named_by_its_place(api, garage, change, says):
+    garage.build()
+    good = order(api)
+    bad = change if change is None else {**good, **change}
+    status, sentence = api.refused("mo", "POST", MANY, json={"contracts": [good, bad]})
+    assert (status, says in sentence) == (400, True)
+    assert emaids(api.runtime) == []
