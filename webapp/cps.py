@@ -133,7 +133,8 @@ def _generating(views: CpsViews) -> list[Route]:
         details="A list with a malformed order is refused whole, with the order's place: contracts[0] is the first. "
         "Where a part of this service is away, the answer is 503 before anything is made; what fails later is the "
         "verdict of its orders. The code contract.try_later means that a part was away: order that one again; "
-        "internal, that the fault is ours. What replaces a contract in force is in force at once, whatever its contractBegins.",
+        "internal, that the fault is ours. What replaces a contract in force is in force at once, whatever its "
+        "contractBegins.",
         answers={
             200: json_of(schemas.VERDICTS, "The verdicts, in the order of the orders."),
             **refusals(400, 404, 413),
