@@ -17,11 +17,16 @@ _IF_RANGE = "HTTP_IF_RANGE"
 _DATES = ("HTTP_IF_MODIFIED_SINCE", "HTTP_IF_UNMODIFIED_SINCE")
 _TAG = re.compile(r'(W/)?"[\x21\x23-\x7e\x80-\xff]*"')  # RFC 9110 8.8.3
 _KEPT = 1024
+_LONGEST = 64  # characters; no form of a date has more than 40
+
+
+def http_date(text: str) -> datetime | None:
+    """Return a date of HTTP (RFC 9110 5.6.7) in UTC, None for what is none, or lies beyond the year 9999."""
+    return _read(text) if len(text) <= _LONGEST else None  # a header may have 64 KiB, and what is read is remembered
 
 
 @lru_cache(maxsize=_KEPT)
-def http_date(text: str) -> datetime | None:
-    """Return a date of HTTP (RFC 9110 5.6.7) in UTC, None for what is none, or lies beyond the year 9999."""
+def _read(text: str) -> datetime | None:
     try:
         moment = parsedate_to_datetime(text)
         return None if moment.tzinfo is None else moment.astimezone(UTC)

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from werkzeug.http import parse_date, parse_if_range_header
 
-from webapp.conditions import ReadableDates, http_date, names_tag
+from webapp.conditions import ReadableDates, _read, http_date, names_tag
 
 MOMENT = "Sun, 06 Nov 1994 08:49:37 GMT"
 UNREADABLE = (
@@ -37,6 +37,13 @@ def test_a_date_is_read_in_utc_in_every_form_of_it():
 def test_what_is_no_date_is_none_and_the_application_does_not_see_it(text):
     assert http_date(text) is None
     assert shown(HTTP_IF_MODIFIED_SINCE=text, HTTP_IF_UNMODIFIED_SINCE=text, HTTP_HOST="x") == {"HTTP_HOST": "x"}
+
+
+def test_what_is_far_longer_than_a_date_is_none_and_is_not_remembered():
+    before = _read.cache_info().currsize
+    for text in (MOMENT + " " * 60_000, "1" * 200, f"({'x' * 1000}) {MOMENT}"):
+        assert shown(HTTP_IF_MODIFIED_SINCE=text, HTTP_IF_RANGE=text, HTTP_RANGE="bytes=1-") == {}
+    assert _read.cache_info().currsize == before
 
 
 @pytest.mark.parametrize("text", UNREADABLE)
