@@ -12,9 +12,9 @@ from typing import Any, Final
 from webapp.listeners import WsgiApp, is_below
 from webapp.long_answers import come_again
 
-_SHARE_OF_READERS, _SHARE_OF_HEALTH = 4, 16  # one thread in so many
+_SHARE_OF_READERS, _SHARE_OF_HEALTH = 4, 32  # one thread in so many
 _READERS: Final = ("/crl", "/aia", "/pki/roots")
-_HEALTH: Final = ("/readyz", "/metrics")  # apart: a load balancer must hear of this process, however many read CRLs
+_HEALTH: Final = ("/readyz", "/metrics")  # each apart: a load balancer must hear of this process, whatever others read
 _LATER: Final = b"Too many requests of this kind are under way; ask again.\n"
 
 
@@ -24,7 +24,7 @@ class FewReads:
     def __init__(self, app: WsgiApp, threads: int) -> None:
         self._app = app
         self._readers = BoundedSemaphore(max(threads // _SHARE_OF_READERS, 1))
-        self._health = BoundedSemaphore(max(threads // _SHARE_OF_HEALTH, 1))
+        self._health = {path: BoundedSemaphore(max(threads // _SHARE_OF_HEALTH, 1)) for path in _HEALTH}
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:  # noqa: ANN401
         """Answer when there is a place; what is read for the answer later on, a long answer's place is for."""
@@ -41,4 +41,4 @@ class FewReads:
     def _places(self, path: str) -> BoundedSemaphore | None:
         if is_below(_READERS, path):
             return self._readers
-        return self._health if is_below(_HEALTH, path) else None
+        return self._health["/" + path.split("/")[1]] if is_below(_HEALTH, path) else None

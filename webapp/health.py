@@ -3,6 +3,7 @@
 import time
 from functools import partial
 from ipaddress import ip_address
+from math import inf
 from threading import Lock
 
 from flask import Blueprint, Response, jsonify, request
@@ -13,6 +14,7 @@ from webapp.api_routes import PLAIN_TEXT, TEXT, Answer, Route, add_routes, json_
 from webapp.metrics import Metrics, exposition
 
 _TEXT = "text/plain; version=0.0.4; charset=utf-8"  # what Prometheus asks for
+_LONGEST_LOOK_SECONDS = 10  # two for each of the things that are looked at
 _route = partial(Route, tag="Health", roles=None)
 _ALIVE = object_of("Alive", {"status": {"const": "alive"}})
 _READY = object_of(
@@ -29,20 +31,28 @@ _READY = object_of(
 
 
 class _Looks:
-    """Keeps the last look for some seconds: it signs, and anybody may ask."""
+    """Keeps the last look for some seconds: it signs, and anybody may ask.
+
+    While somebody looks anew, others are told what the last look found: were they to wait, they would hold all places.
+    """
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._lock = Lock()
-        self._until = 0.0
+        self._until = -inf
         self._findings: list[Finding] = []
 
     def findings(self) -> list[Finding]:
-        with self._lock:
+        is_recent = time.monotonic() < self._until + _LONGEST_LOOK_SECONDS
+        if not self._lock.acquire(blocking=not is_recent):
+            return self._findings
+        try:
             if time.monotonic() >= self._until:
                 self._findings = self._runtime.readiness.look()
                 self._until = time.monotonic() + self._runtime.settings.serving.ready_seconds
             return self._findings
+        finally:
+            self._lock.release()
 
 
 def health_blueprint(runtime: Runtime, metrics: Metrics) -> Blueprint:

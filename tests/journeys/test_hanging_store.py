@@ -132,6 +132,18 @@ def test_readers_of_crls_are_counted_apart_from_those_who_ask_for_the_health(fro
     wait(crowd, SOON)
 
 
+def test_whoever_reads_figures_takes_no_place_of_those_who_ask_whether_this_is_ready(front, monkeypatch):
+    gate = threading.Event()
+    assert front.begin("/readyz").result(SOON)[0] == "200"
+    monkeypatch.setattr(front.runtime.readiness, "seconds_left", lambda: gate.wait(60) and {})
+    crowd = [front.begin("/metrics") for _ in range(THREADS // 2)]
+    try:
+        assert front.begin("/readyz").result(SOON)[0] == "200"
+    finally:
+        gate.set()
+    wait(crowd, SOON)
+
+
 def test_places_are_free_again_when_an_answer_was_a_fault():
     class BrokenError(Exception):
         pass

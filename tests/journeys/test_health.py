@@ -3,7 +3,9 @@
 import json
 import re
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -125,6 +127,40 @@ def test_a_look_stands_for_some_seconds_since_it_signs(untouched, monkeypatch):
     for _ in range(5):
         assert client.get("/readyz").status_code == 200
     assert len(looks) == 1
+
+
+def test_whoever_asks_while_somebody_looks_is_told_what_the_look_before_found(environment, monkeypatch):
+    """A token takes its time: were all to wait for it, nobody else would have a place, a load balancer neither."""
+    ready = environment.settings.serving.model_copy(update={"ready_seconds": 0})
+    environment.settings = environment.settings.model_copy(update={"serving": ready})
+    client, plain = client_of(environment), environment.readiness.look
+    assert client.get("/readyz").status_code == 200
+    looking, gate = threading.Event(), threading.Event()
+
+    def look():
+        looking.set()
+        assert gate.wait(30)
+        return [replace(one, code="token.away") if one.name == "keys" else one for one in plain()]
+
+    monkeypatch.setattr(environment.readiness, "look", look)
+    with ThreadPoolExecutor(3) as pool:
+        slow = pool.submit(client.application.test_client().get, "/readyz")
+        assert looking.wait(30)
+        try:
+            others = [pool.submit(client.application.test_client().get, path) for path in ("/readyz", "/metrics")]
+            assert [one.result(10).status_code for one in others] == [200, 200]
+        finally:
+            gate.set()
+        assert slow.result(10).status_code == 503
+    monkeypatch.setattr(environment.readiness, "look", plain)
+
+
+def test_a_look_that_failed_lets_the_next_one_look(environment, monkeypatch):
+    client, plain = client_of(environment), environment.readiness.look
+    monkeypatch.setattr(environment.readiness, "look", lambda: 1 // 0)
+    assert client.get("/readyz").status_code == 500
+    monkeypatch.setattr(environment.readiness, "look", plain)
+    assert client.get("/readyz").status_code == 200
 
 
 def test_a_probe_signs_nothing_that_could_be_anything_else(untouched, monkeypatch):
