@@ -1,10 +1,12 @@
 """Lists of orders for vehicles of both editions: what was made is told, and where nothing can be made nothing is."""
 
 from datetime import timedelta
+from hashlib import sha256
 
 import pytest
 
 from pki_core.model.errors import (
+    ConflictError,
     ConstraintError,
     HsmUnavailableError,
     InvariantError,
@@ -16,9 +18,11 @@ from pki_core.model.errors import (
 from pki_core.model.pools import Namespace
 from pki_core.model.requests import Refused
 from pki_core.model.revocations import Reason
-from pki_core.services.contract_generation import TRY_LATER, error_of
+from pki_core.services.contract_generation import ANY_ROOTS, TRY_LATER, Roots, error_of
 from pki_core.services.contract_signing import ContractSigning
+from pki_core.services.contracts import Contracts
 from pki_core.services.cps_signers import CpsSigners
+from pki_core.services.issuers import Issuers
 from tests.journeys.acts import rows
 from tests.journeys.contract_acts import (
     EMAID,
@@ -52,11 +56,11 @@ def both(any_environment):
     return any_environment
 
 
-def generate(runtime, *, turned=False):
+def generate(runtime, *, turned=False, roots=ANY_ROOTS):
     old = wanted(runtime)._replace(namespace=Namespace.ISO_2_2013)
     new = wanted(runtime, OTHER_EMAID, OTHER_PCID)._replace(namespace=Namespace.ISO_20_2022)
     orders = [new, old] if turned else [old, new]
-    return runtime.contracts.generation.generate(demo_mo(runtime), orders, Namespace.ISO_2_2013)
+    return runtime.contracts.generation.generate(demo_mo(runtime), orders, Namespace.ISO_2_2013, roots)
 
 
 def failing_for(monkeypatch, errors):
@@ -107,12 +111,38 @@ def with_ended_chain(runtime, _monkeypatch):
     return IssuerEndedError
 
 
-@pytest.mark.parametrize("missing", [without_signer, without_key, without_ca, with_ended_ca, with_ended_chain])
+def without_ca_key(_runtime, monkeypatch):
+    honest = Issuers.get
+
+    def get(issuers, label):
+        if label == "mo-sub2-20":
+            raise HsmUnavailableError("the token is away")
+        return honest(issuers, label)
+
+    monkeypatch.setattr(Issuers, "get", get)
+    return HsmUnavailableError
+
+
+MISSING = [without_signer, without_key, without_ca, without_ca_key, with_ended_ca, with_ended_chain]
+
+
+@pytest.mark.parametrize("missing", MISSING)
 @pytest.mark.parametrize("turned", [False, True])
 def test_what_is_missing_for_one_edition_is_found_out_before_anything_is_made(both, monkeypatch, missing, turned):
     error = missing(both, monkeypatch)
     with pytest.raises(error):
         generate(both, turned=turned)
+    assert (emaids(both), events(both)) == ([], [])
+    assert rows(both, "SELECT count(*) FROM certificate WHERE common_name LIKE 'DEPNC%'") == [(0,)]
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("of_mo", [False, True], ids=["cps", "mo"])
+def test_a_root_that_stands_above_one_edition_alone_is_told_before_anything_is_made(both, turned, of_mo):
+    (root,) = [one for one in both.certificates.issuers() if one.label == "v2g-root"]
+    fingerprint = sha256(root.certificate_der).hexdigest()
+    with pytest.raises(ConflictError):
+        generate(both, turned=turned, roots=Roots(mo_sha256=fingerprint) if of_mo else Roots(fingerprint))
     assert (emaids(both), events(both)) == ([], [])
     assert rows(both, "SELECT count(*) FROM certificate WHERE common_name LIKE 'DEPNC%'") == [(0,)]
 
@@ -174,11 +204,19 @@ def test_of_two_orders_of_one_contract_for_both_editions_the_second_is_a_duplica
     assert rows(runtime, "SELECT count(*) FROM certificate WHERE common_name LIKE 'DEPNC%'") == [(1,)]
 
 
-def test_an_order_that_may_not_be_leaves_its_emaid_to_the_next_whatever_their_editions(both):
+def test_an_order_that_may_not_be_leaves_its_emaid_to_the_next_whatever_their_editions(both, monkeypatch):
+    plain, asked = Contracts.issue, []
+
+    def issue(contracts, issuer, order, orders, *more):
+        asked.append([one.pcid for one in orders])
+        return plain(contracts, issuer, order, orders, *more)
+
+    monkeypatch.setattr(Contracts, "issue", issue)
     ended = wanted(both)._replace(namespace=Namespace.ISO_2_2013, ends=both.clock.now())
     good = wanted(both, pcid=OTHER_PCID)._replace(namespace=Namespace.ISO_20_2022)
     refused, made = both.contracts.generation.generate(demo_mo(both), [ended, good], Namespace.ISO_2_2013)
     assert (refused.code, made.common_name) == ("contract.ended", EMAID)
+    assert asked == [[OTHER_PCID]]  # of the other edition nothing is left to be made
 
 
 def test_over_http_what_was_made_has_its_verdict_and_one_order_is_503(api, garage, monkeypatch):

@@ -112,6 +112,19 @@ def test_a_contract_that_replaces_one_in_force_is_in_force_at_once_whenever_it_w
     assert vehicle.install_2(item.exi, runtime.clock.now()) == EMAID
 
 
+def test_a_contract_that_replaces_one_of_another_ca_in_force_is_in_force_at_once(any_environment):
+    runtime = any_environment
+    Garage(runtime).build()
+    make(runtime, wanted(runtime))
+    with runtime.store.transaction() as work:  # an operator with a PKI of his own: no certificate of ours
+        work.audit._connection.exec_driver_sql(
+            "UPDATE contract SET certificate_id = NULL, leaf_der ="
+            " (SELECT der FROM certificate_der WHERE certificate_der.id = contract.certificate_id)"
+        )
+    (made,) = make(runtime, wanted(runtime, begins=runtime.clock.now() + 40 * DAY))
+    assert contract(runtime).valid_from == made.not_before
+
+
 @pytest.mark.parametrize("before", ["none", "to come", "on hold", "ended"])
 def test_a_contract_without_one_in_force_before_it_begins_when_it_was_said_to(any_environment, before):
     runtime = any_environment

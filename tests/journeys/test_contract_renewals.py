@@ -6,9 +6,10 @@ from datetime import timedelta
 import pytest
 from cryptography import x509
 
-from pki_core.model.errors import HsmUnavailableError
+from pki_core.model.errors import HsmUnavailableError, LeaseLostError, OvertakenError
 from pki_core.model.revocations import Reason
 from pki_core.services import contract_renewals
+from pki_core.services.contract_generation import ContractGeneration
 from pki_core.services.contract_signing import ContractSigning
 from pki_core.services.cps_signers import CpsSigners
 from pki_core.store.contract_making import ContractMakingGateway
@@ -208,3 +209,20 @@ def test_nobody_renews_for_longer_than_a_certificate_lives(environment, days):
     (refused,) = make(environment, near_end(environment, renew_days=days))
     assert refused.code == "contract.renewal_invalid"
     assert environment.pools.contracts.of_vehicle(OEM, PCID) == []
+
+
+@pytest.mark.parametrize("error", [LeaseLostError, OvertakenError])
+def test_a_renewal_that_somebody_was_quicker_than_is_left_to_the_next_run_and_no_operator_is_called(
+    environment, monkeypatch, error
+):
+    Garage(environment).build_many([PCID, OTHER_PCID])
+    orders = [near_end(environment, renew_days=100), near_end(environment, OTHER_EMAID, OTHER_PCID, renew_days=100)]
+    make(environment, *orders)
+
+    def overtaken(*_):
+        raise error("somebody was quicker")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ContractGeneration, "renew", overtaken)
+        assert environment.contracts.renewals.run() == (0, 0, True, ())
+    assert environment.contracts.renewals.run() == (2, 0, False, ())

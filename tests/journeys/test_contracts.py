@@ -7,10 +7,10 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ed448
 
-from pki_core.model.errors import SignatureInvalidError, VehicleChangedError
+from pki_core.model.errors import MalformedError, SignatureInvalidError, VehicleChangedError
 from pki_core.model.pools import PROVISIONING_NOT_AVAILABLE, RootKind
 from pki_core.model.revocations import Reason
-from pki_core.services import contract_vehicles, pool_provisioning
+from pki_core.services import contract_vehicles, contracts, pool_provisioning
 from pki_core.services.contract_signing import ContractSigning
 from tests.builders import NOW, new_key
 from tests.journeys.acts import rows
@@ -238,3 +238,19 @@ def test_a_list_of_orders_costs_the_token_two_calls(environment, monkeypatch):
     monkeypatch.setattr(type(key), "sign", lambda one, messages: calls.append(len(messages)) or plain(one, messages))
     make(environment, wanted(environment), wanted(environment, OTHER_EMAID, OTHER_PCID))
     assert calls == [2, 2]
+
+
+def test_answers_are_measured_once_for_each_length_of_an_emaid(environment, monkeypatch):
+    longer, third, sizes = "DEPNC0000001039", "WPNTESTVEHCLE0003", []
+    Garage(environment).build_many([PCID, OTHER_PCID, third])
+
+    def measured(_signer, octets):
+        sizes.append(sum(octets.values()))
+        if sizes[-1] > sizes[0]:
+            raise MalformedError("this one is longer")
+
+    monkeypatch.setattr(contracts, "check_answer_by", measured)
+    orders = [(EMAID, PCID), (longer, third), (OTHER_EMAID, OTHER_PCID)]
+    outcomes = make(environment, *[wanted(environment, *one) for one in orders])
+    assert [getattr(one, "code", "issued") for one in outcomes] == ["issued", "contract.answer_too_long", "issued"]
+    assert len(sizes) == 2

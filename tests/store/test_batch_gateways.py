@@ -252,3 +252,13 @@ def test_runners_do_not_wait_for_each_other(postgres_database_url):
         assert other.chunks.claim(number, OTHER_RUNNER, NOW, lease)[0].first_seq == 2  # SKIP LOCKED
     first.close()
     second.close()
+
+
+def test_chunks_that_failed_twice_come_last_and_take_turns(store, chunked):
+    tried = []
+    for _ in range(12):
+        chunk = claim(store, chunked)
+        tried.append(chunk.first_seq)
+        with store.transaction() as work:
+            work.chunks.release(chunk, count_attempt=True)
+    assert tried == [0, 0, 2, 2, 4, 4] + [0, 2, 4] * 2
