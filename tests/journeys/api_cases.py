@@ -150,7 +150,7 @@ def send(world, case, caller, findings):
         case.validate_response(response, checks=_CHECKS)
     except FailureGroup as group:
         findings.texts.append(f"{place}\n{group}")
-    # NUL is refused ahead of everything else; the URL that is told leaves out names whose value is None.
+    # NUL is refused ahead of everything else; the URL that is told leaves out a name whose value is {}, which is sent.
     is_nul = "%00" in response.request.url or "\\x00" in repr(case.query)
     if caller == NOBODY and _is_closed(case) and not is_nul and response.status_code not in _TURNED_AWAY:
         findings.texts.append(f"{place}: nobody is told {response.content[:300]!r}")
