@@ -4,7 +4,7 @@ A list does not know everything when there are more changes than its maker saw, 
 on: a change carries the time it was begun at by the clock of its machine, and may be committed behind a later reading.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -236,24 +236,32 @@ class CrlGateway:
             .where(issuer.not_after > to_seconds(now))
         )
         lists = {row.of_issuer: None if row.id is None else _record(row) for row in rows}
-        if not lists:
-            return {}
-        # One trip, and a part for each CA: by its index, with its own times, whatever the others revoked meanwhile.
-        counted = self._connection.execute(union_all(*(_counts(*one, None) for one in lists.items())))
-        return {
-            row.of_issuer: (lists[row.of_issuer], since)
-            for row in counted
-            if (since := _unknown_since(lists[row.of_issuer], row)) is not None
-        }
+        return {one: (lists[one], since) for one, since in self._behind(lists, None).items()}
 
     def unknown_since(self, record: CrlRecord, shard: int | None) -> datetime | None:
         """Return when the oldest change was recorded that a list does not know, None when it knows everything."""
-        return _unknown_since(record, self._connection.execute(_counts(record.issuer_id, record, shard)).one())
+        return self._behind({record.issuer_id: record}, shard).get(record.issuer_id)
 
     def changes(self, issuer_id: int, shard: int | None, since: datetime) -> int:
         """Return how many changes of an issuer, or of one of its shards, are recorded from a moment on."""
-        recorded = _recorded(issuer_id, shard, to_seconds(since))
-        return self._connection.scalar(select(_changes()).where(*recorded)) or 0
+        return self._connection.scalar(select(_changes(_recorded(issuer_id, shard, to_seconds(since))))) or 0
+
+    def _behind(self, lists: Mapping[int, CrlRecord | None], shard: int | None) -> dict[int, datetime]:
+        """Return for each CA whose list does not know everything since when.
+
+        Nearly all do, and to see that, changes are counted in indexes alone; rows are read of the others.
+        """
+        if not lists:
+            return {}
+        # One trip, and a part for each CA: by its index, with its own times, whatever the others revoked meanwhile.
+        counted = self._connection.execute(union_all(*(_count(*one, shard) for one in lists.items()))).all()
+        seen = {one: 0 if latest is None else latest.seen for one, latest in lists.items()}
+        behind = [row.of_issuer for row in counted if row.changes > (seen[row.of_issuer] or 0)]
+        if not behind:
+            return {}
+        rows = self._connection.execute(union_all(*(_counts(one, lists[one], shard) for one in behind)))
+        found = {row.of_issuer: _unknown_since(lists[row.of_issuer], row) for row in rows}
+        return {one: since for one, since in found.items() if since is not None}
 
     def ages(self) -> list[CrlAge]:
         """Return what is published, by issuer."""
@@ -283,27 +291,39 @@ def _recorded(issuer_id: int, shard: int | None, since: int) -> list[ColumnEleme
     return conditions if shard is None else [*conditions, revocation.shard == shard]
 
 
-def _changes(condition: ColumnElement[bool] | None = None) -> ColumnElement[int]:
-    """Count changes: a hold that ended stands in one row and is two of them."""
-    revocation = tables.revocation.c
-    columns = (revocation.number, revocation.released_at)
-    one, other = (func.count(one) if condition is None else func.count(one).filter(condition) for one in columns)
-    return one + other
+def _changes(recorded: Sequence[ColumnElement[bool]]) -> ColumnElement[int]:
+    """Count changes: a hold that ended stands in one row and is two of them. Apart, so that indexes tell both."""
+    every = select(func.count()).select_from(tables.revocation).where(*recorded)
+    released = every.where(tables.revocation.c.released_at.is_not(None))
+    return every.scalar_subquery() + released.scalar_subquery()
+
+
+def _count(issuer_id: int, latest: CrlRecord | None, shard: int | None) -> Select[Any]:
+    """Build the count of what was recorded from ``MARGIN`` before a list's snapshot on; of no list, of everything."""
+    recorded = _recorded(issuer_id, shard, _counted_since(latest))
+    columns: list[ColumnElement[Any]] = [
+        cast(issuer_id, Integer).label("of_issuer"),
+        _changes(recorded).label("changes"),
+    ]
+    return select(*columns)
 
 
 def _counts(issuer_id: int, latest: CrlRecord | None, shard: int | None) -> Select[Any]:
-    """Build the look at what was recorded from ``MARGIN`` before a list's snapshot on; of no list, at everything."""
-    changed_at = tables.revocation.c.changed_at
-    snapshot = -1 if latest is None else to_seconds(latest.snapshot)
-    since = 0 if latest is None else to_seconds(latest.snapshot - MARGIN)
+    """Build the look at the rows that ``_count`` counts: how many are later than the snapshot, and the oldest ones."""
+    changed_at, released_at = tables.revocation.c.changed_at, tables.revocation.c.released_at
+    is_later = changed_at > (-1 if latest is None else to_seconds(latest.snapshot))
     columns: list[ColumnElement[Any]] = [
         cast(issuer_id, Integer).label("of_issuer"),
-        _changes().label("changes"),
-        _changes(changed_at > snapshot).label("later_changes"),
-        func.min(changed_at).filter(changed_at > snapshot).label("later"),
+        (func.count() + func.count(released_at)).label("changes"),
+        (func.count().filter(is_later) + func.count(released_at).filter(is_later)).label("later_changes"),
+        func.min(changed_at).filter(is_later).label("later"),
         func.min(changed_at).label("oldest"),
     ]
-    return select(*columns).where(*_recorded(issuer_id, shard, since))
+    return select(*columns).where(*_recorded(issuer_id, shard, _counted_since(latest)))
+
+
+def _counted_since(latest: CrlRecord | None) -> int:
+    return 0 if latest is None else to_seconds(latest.snapshot - MARGIN)
 
 
 def _unknown_since(latest: CrlRecord | None, counted: Row[Any]) -> datetime | None:

@@ -154,13 +154,20 @@ def test_no_query_reads_what_it_does_not_need(store, ids, crl):
         for statement, values in asked:
             plan = work.audit._connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all()
             steps = [one[3] for one in plan if "json_each" not in one[3]]
-            assert not any(step.startswith("SCAN") and step != "SCAN issuer" for step in steps), (statement, steps)
+            assert not any(
+                step.startswith("SCAN") and step not in ("SCAN issuer", "SCAN CONSTANT ROW") for step in steps
+            ), (statement, steps)
             if "LIMIT" in statement and "not_after" in statement:
                 assert "ix_revocation_issuer_id_not_after" in steps[0], (statement, steps)
             if "count(" in statement:
                 assert any("ix_revocation_issuer_id_changed_at" in step for step in steps), (statement, steps)
+            if "count(" in statement and "min(" not in statement and "shard" not in statement:  # however many there are
+                assert any("COVERING INDEX ix_revocation_issuer_id_changed_at" in step for step in steps), (
+                    statement,
+                    steps,
+                )
             if "IS NOT NULL" in statement:
-                assert "ix_revocation_released" in steps[0], (statement, steps)
+                assert any("ix_revocation_released" in step for step in steps), (statement, steps)
             if "entry_der" in statement and "changed_at >=" not in statement:
                 assert not any("TEMP B-TREE" in step for step in steps), (statement, steps)
 
