@@ -72,6 +72,15 @@ def test_what_is_promised_is_counted_from_the_late_change_itself_when_there_is_n
     assert runtime.crls.promised() == {LABEL: done.crl_by}
 
 
+def test_what_a_ca_has_not_listed_by_its_end_is_late_no_more(runtime):
+    (serial,) = leaves(runtime, 1)
+    done = revoke(runtime, serial)
+    end = runtime.issuers.get(LABEL).record.not_after
+    for moment, promised in ((end - timedelta(seconds=1), {LABEL: done.crl_by}), (end, {})):  # no list follows its end
+        runtime.clock.moment = moment
+        assert runtime.crls.promised() == promised
+
+
 def test_what_is_promised_of_a_new_change_is_not_counted_from_those_the_list_knows(runtime):
     early, serial = leaves(runtime, 2)
     revoke(runtime, early)

@@ -68,6 +68,15 @@ def told(runtime):
     return rows(runtime, "SELECT action, detail FROM audit WHERE stream = 'revocation' ORDER BY id")
 
 
+def test_a_revocation_without_any_reason_is_corrected_like_an_unspecified_one(runtime):
+    serial = issue(runtime, new_key())
+    revoke(runtime, serial, Reason.UNSPECIFIED)
+    with runtime.store.transaction() as work:
+        work._connection.exec_driver_sql("UPDATE certificate_status SET reason = NULL WHERE reason = 0")
+    revoke(runtime, serial, Reason.KEY_COMPROMISE)
+    assert shown(runtime, serial)[2] == Reason.KEY_COMPROMISE
+
+
 @pytest.mark.parametrize("reason", sorted(COMPROMISES))
 @pytest.mark.parametrize("before", [Reason.UNSPECIFIED, Reason.SUPERSEDED])
 def test_a_reason_that_tells_of_the_key_corrects_one_that_does_not(runtime, before, reason):
