@@ -78,6 +78,16 @@ def test_a_revocation_by_a_machine_a_minute_behind_is_told_at_once(any_asked):
     assert both(any_asked, record, serial) == ["revoked", "revoked"]
 
 
+def test_a_revocation_by_a_machine_behind_is_told_at_once_when_nobody_asked_meanwhile(asked, passing):
+    record, serial = asked.issue()
+    asked.clock.advance(hours=1)
+    assert both(asked, record, serial) == ["good", "good"]
+    passing(asked, 5)
+    revoke_by_a_clock_behind(asked, serial, BEHIND - 10)
+    passing(asked, FACT_SECONDS - 10)  # what is remembered would still be believed
+    assert both(asked, record, serial) == ["revoked", "revoked"]
+
+
 def test_a_revocation_by_a_machine_far_behind_is_told_soon_also_while_too_many_look_up(asked):
     record, serial = asked.issue()
     asked.clock.advance(hours=1)
