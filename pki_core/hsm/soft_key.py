@@ -112,8 +112,6 @@ class FileKeyStore:
             serial = path.read_text(encoding="ascii")
         except OSError as error:
             raise HsmUnavailableError(f"key directory {self._directory}: {error.strerror}") from error
-        if not serial:
-            raise HsmUnavailableError(f"{path} is just being written")
         return TokenIdentity(kind=_KIND, label=self._directory.name, serial=serial)
 
     def generate(self, label: str, algorithm: KeyAlgorithm) -> FileSigner:
@@ -129,8 +127,6 @@ class FileKeyStore:
         )
         try:
             self._make_directory()
-            if not self.is_taken(label):
-                path.unlink(missing_ok=True)
             _create(path, pem)
         except FileExistsError:
             raise ConflictError(f"there is a key file {path} already") from None
@@ -139,9 +135,8 @@ class FileKeyStore:
         return self.bind(label)
 
     def is_taken(self, label: str) -> bool:
-        """Tell whether there is a file of that name with anything in it: a kill may leave an empty one."""
-        path = self._path(label)
-        return path.exists() and path.stat().st_size > 0
+        """Tell whether there is a key file of that name."""
+        return self._path(label).exists()
 
     def bind(self, label: str) -> FileSigner:
         """Return the signer for a key file; KeyRejectedError when it is missing, readable by others or damaged."""
@@ -182,12 +177,20 @@ class FileKeyStore:
 
 
 def _create(path: Path, content: bytes) -> None:
-    """Write a file that only its owner can read and that did not exist."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(descriptor)
+    """Write a file that only its owner can read and that did not exist: whole, or not there at all.
+
+    FileExistsError when there is one: of two processes that make one key at once, the second finds the first one's.
+    """
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(_SERIAL_OCTETS)}")
+    try:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(descriptor)
+        os.link(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _read_private(path: Path) -> bytes:

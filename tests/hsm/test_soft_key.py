@@ -1,5 +1,6 @@
 """Keys in encrypted files: private, exclusive, and refused when they are not what they should be."""
 
+import os
 import stat
 
 import pytest
@@ -60,6 +61,27 @@ def test_a_taken_label_is_a_conflict_and_leaves_the_key_alone(store):
     with pytest.raises(ConflictError):
         store.generate("key", KeyAlgorithm.ED448)
     assert store.bind("key").spki_der == before.spki_der
+
+
+def test_a_key_is_there_whole_or_not_at_all(store, tmp_path, monkeypatch):
+    """While one process writes its key, another one has none, makes its own, and that is the key of both."""
+    other = FileKeyStore(tmp_path / "keys", PinSource.from_environment("PASSPHRASE"))
+    made = []
+
+    def meanwhile(_descriptor):
+        if made:
+            return
+        made.append(None)
+        assert not other.is_taken("key")
+        with pytest.raises(KeyRejectedError, match="No such file"):
+            other.bind("key")
+        made[0] = other.generate("key", KeyAlgorithm.SECP256R1)
+
+    monkeypatch.setattr(os, "fsync", meanwhile)
+    with pytest.raises(ConflictError):
+        store.generate("key", KeyAlgorithm.SECP256R1)
+    assert store.bind("key").spki_der == made[0].spki_der
+    assert [file.name for file in (tmp_path / "keys").iterdir()] == ["key.pem"]
 
 
 def test_a_missing_key_is_rejected(store):
